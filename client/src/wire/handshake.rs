@@ -1,0 +1,89 @@
+//! The first frame each way: who is there, and is it of our cluster?
+//!
+//! The side that dialled sends [`Hello`]; the node answers [`Welcome`], or [`Refusal`] and ends the connection.
+//! Nothing else is read from a connection before that. A peer's connection carries its messages one way only, from the
+//! node that dialled; so a directed link of the network is one connection, which a harness can cut by itself.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{ClusterId, GroupId, NodeId};
+
+/// The first bytes of a [`Hello`]: whoever sends something else speaks another protocol.
+pub const MAGIC: [u8; 8] = *b"ORDEAL\r\n";
+
+/// The version of everything in [`super`]. Both sides must name the same.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// What the dialling side says first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`MAGIC`].
+    pub magic: [u8; 8],
+    /// [`PROTOCOL_VERSION`].
+    pub version: u32,
+    /// The cluster that is meant; a client that does not know it yet leaves it out.
+    pub cluster: Option<ClusterId>,
+    /// Who dials.
+    pub role: Role,
+}
+
+impl Hello {
+    /// A hello of this build.
+    #[must_use]
+    pub fn new(cluster: Option<ClusterId>, role: Role) -> Self {
+        Hello { magic: MAGIC, version: PROTOCOL_VERSION, cluster, role }
+    }
+}
+
+/// Who dials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// A client: sends requests, gets replies.
+    Client,
+    /// A node of the same cluster: sends Raft messages, gets only pongs.
+    Peer {
+        /// Who dials.
+        from: NodeId,
+        /// Who is meant: a forwarded port may lead to somebody else.
+        to: NodeId,
+    },
+}
+
+/// The node takes the connection, and says what a client needs in order to find its way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The node that answers.
+    pub node: NodeId,
+    /// Advertised addresses (`host:port`) of all nodes, by ascending id.
+    pub members: Vec<(NodeId, String)>,
+    /// Which group owns each shard, by ascending shard from 0: never empty.
+    pub owners: Vec<GroupId>,
+}
+
+/// The node does not take the connection. It is closed after this.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// Another protocol, or another version of ours.
+    #[error("speaks protocol version {ours}")]
+    Version {
+        /// The node's version.
+        ours: u32,
+    },
+    /// Another cluster was meant.
+    #[error("belongs to cluster {ours}")]
+    Cluster {
+        /// The node's cluster.
+        ours: ClusterId,
+    },
+    /// Another node was meant, or the peer is no member.
+    #[error("is {ours}, and knows no such peer link")]
+    Node {
+        /// The node's id.
+        ours: NodeId,
+    },
+    /// As many connections as the node takes.
+    #[error("has no connection to spare")]
+    Full,
+}

@@ -1,0 +1,32 @@
+//! The public protocol: what travels over a TCP connection to a node, from clients and from peers alike.
+//!
+//! ```text
+//! connection  :=  frame*                        the first frame each way is the handshake
+//! frame       :=  length u32 | crc32 u32 | message+      length counts the bytes after the checksum
+//! message     :=  kind u8 | group u32 | length u32 | body    the public header: 9 bytes, little-endian
+//! body        :=  bincode of the type that `kind` names
+//! ```
+//!
+//! The header before each body is public so that whoever watches the wire can count messages by kind and group without
+//! knowing any body; bodies between peers are private to the node. All integers are little-endian.
+//!
+//! * [`ids`]: the names of things (`n3`, `g1`, `s7`, versions).
+//! * [`frame`]: frames, messages and their limits.
+//! * [`codec`]: the encoding of bodies, and the only file that names the crate behind it.
+//! * [`handshake`]: who is there, and is it of our cluster?
+//! * [`protocol`]: requests and replies of clients.
+
+pub mod codec;
+pub mod frame;
+pub mod handshake;
+pub mod ids;
+pub mod protocol;
+
+pub use codec::{DecodeError, decode, encode};
+pub use frame::{FRAME_BYTES_MAX, FrameBuilder, FrameError, FrameReader, Kind, Message};
+pub use handshake::{Hello, MAGIC, PROTOCOL_VERSION, Refusal as HandshakeRefusal, Role, Welcome};
+pub use ids::{ClusterId, GroupId, NodeId, SessionId, ShardId, Version, shard_of};
+pub use protocol::{
+    Answer, GroupStatus, KEY_BYTES_MAX, NodeStatus, ReadLevel, RefusalReason, Reply, Request, RequestBody,
+    RoleName, VALUE_BYTES_MAX, WriteOp,
+};

@@ -1,0 +1,220 @@
+//! Requests and replies of clients.
+//!
+//! The three outcomes are kept apart on the wire: a reply that answers, a [`RefusalReason`] that promises that the
+//! request had no effect and never will, and [`Reply::Unknown`] (or no reply at all): it may have happened.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{ClusterId, GroupId, NodeId, SessionId, ShardId, Version};
+
+/// The longest key, in bytes.
+pub const KEY_BYTES_MAX: usize = 4 << 10;
+/// The longest value, in bytes, also of one that grew by appends.
+pub const VALUE_BYTES_MAX: usize = 1 << 20;
+
+/// A request. Replies carry its `id` and may come in another order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// Chosen by the client, echoed in the reply; unique among its open requests on this connection.
+    pub id: u64,
+    /// What is asked for.
+    pub body: RequestBody,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RequestBody {
+    /// How is this node? Answered by any node from its own state, always.
+    Status,
+    /// Open a session in a shard, so that writes there are exactly-once. Goes through the log.
+    OpenSession {
+        /// The shard.
+        shard: ShardId,
+    },
+    /// Read a key.
+    Read {
+        /// The key.
+        key: Vec<u8>,
+        /// How fresh the answer must be.
+        level: ReadLevel,
+    },
+    /// Write a key, exactly once: a write that was applied before under the same session and sequence is answered
+    /// with the reply of that time.
+    Write {
+        /// A session of the key's shard.
+        session: SessionId,
+        /// From 1, growing by 1 a write of this session; the same on every retry. One write is open at a time.
+        sequence: u64,
+        /// The key.
+        key: Vec<u8>,
+        /// What to do with it.
+        op: WriteOp,
+    },
+}
+
+/// How fresh a read must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ReadLevel {
+    /// Linearizable: sees every write that was acknowledged before the read began (ReadIndex, thesis §6.4).
+    Linearizable,
+    /// From the local state of whichever node is asked, however old that is.
+    Stale,
+}
+
+/// What a write does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WriteOp {
+    /// Set the value.
+    Put(Vec<u8>),
+    /// Add bytes to the end of the value; an absent one counts as empty.
+    Append(Vec<u8>),
+    /// Remove the key.
+    Delete,
+    /// Set the value if the present one is as expected.
+    Cas {
+        /// The value that must be there; `None`: the key must be absent.
+        expected: Option<Vec<u8>>,
+        /// The value to set.
+        new: Vec<u8>,
+    },
+}
+
+/// The answer to the request with this id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// Id of the request.
+    pub id: u64,
+    /// The node that answers.
+    pub node: NodeId,
+    /// The answer.
+    pub reply: Reply,
+}
+
+/// What came of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// To [`RequestBody::Status`].
+    Status(Box<NodeStatus>),
+    /// To [`RequestBody::OpenSession`].
+    SessionOpened(SessionId),
+    /// To [`RequestBody::Read`]: the value and its version, or `None` where the key is absent.
+    Value(Option<(Vec<u8>, Version)>),
+    /// To [`RequestBody::Write`]: done.
+    Written {
+        /// The version that this write made.
+        made: Version,
+        /// The version that it replaced; `None`: the key was absent.
+        replaced: Option<Version>,
+    },
+    /// To a compare-and-set: the value was not as expected, nothing was changed. Final, also for retries.
+    CasFailed {
+        /// The value that was there, and its version; `None`: the key was absent.
+        found: Option<(Vec<u8>, Version)>,
+    },
+    /// Nothing happened and nothing will.
+    Refused(RefusalReason),
+    /// The request was taken, and its fate cannot be told any more: it may have happened or may yet happen.
+    Unknown,
+}
+
+/// Why a request surely has no effect. (A retry is refused only for itself: an earlier try may have had one.)
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum RefusalReason {
+    /// Another node leads the group.
+    #[error("not the leader of {group}")]
+    NotLeader {
+        /// The group that owns the shard.
+        group: GroupId,
+        /// Who leads it, as far as this node knows, and where to find it.
+        leader: Option<(NodeId, String)>,
+    },
+    /// A queue is full: try again a little later.
+    #[error("busy")]
+    Busy,
+    /// The shard is not owned by any group on this node.
+    #[error("shard {shard} is not here")]
+    WrongGroup {
+        /// The shard of the key.
+        shard: ShardId,
+    },
+    /// No such session: never opened, or expired. Open another.
+    #[error("session unknown or expired")]
+    SessionUnknown,
+    /// A later sequence number of this session was applied already.
+    #[error("sequence number is in the past")]
+    SequencePast,
+    /// A key, a value, or the value that an append would make is too long.
+    #[error("{what} of {bytes} bytes, the limit is {limit}")]
+    TooLong {
+        /// `key` or `value`.
+        what: String,
+        /// How long it is or would be.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// The node takes no writes for now because its disk is full.
+    #[error("disk full")]
+    DiskFull,
+    /// The node is about to stop.
+    #[error("stopping")]
+    Stopping,
+}
+
+/// How a node is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The node.
+    pub node: NodeId,
+    /// Version of the build.
+    pub version: String,
+    /// Milliseconds since it started.
+    pub uptime_ms: u64,
+    /// Bytes of the log on disk.
+    pub log_disk_bytes: u64,
+    /// Its groups, by ascending id.
+    pub groups: Vec<GroupStatus>,
+}
+
+/// How one group on a node is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupStatus {
+    /// The group.
+    pub group: GroupId,
+    /// What this node is in it.
+    pub role: RoleName,
+    /// Current term.
+    pub term: u64,
+    /// Who leads, as far as this node knows.
+    pub leader: Option<NodeId>,
+    /// Highest index known to be committed.
+    pub commit: u64,
+    /// Highest index applied.
+    pub applied: u64,
+    /// First index still in the log, after the snapshot.
+    pub first: u64,
+    /// Last index in the log.
+    pub last: u64,
+    /// Index of the newest snapshot, 0 if none.
+    pub snapshot: u64,
+    /// Checksum of the whole replicated state at `applied`: equal on all replicas at the same `applied`.
+    pub digest: u64,
+    /// Keys in the state.
+    pub keys: u64,
+    /// Open client sessions.
+    pub sessions: u64,
+    /// The group's members, by ascending id.
+    pub members: Vec<NodeId>,
+}
+
+/// What a node is in a group (Figure 4 of the paper).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the paper's own names")]
+pub enum RoleName {
+    Follower,
+    PreCandidate,
+    Candidate,
+    Leader,
+}
