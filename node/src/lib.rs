@@ -1,1 +1,19 @@
-//! placeholder
+//! The server: one OS process that hosts Raft groups over one event loop, one connection a peer and one log.
+//!
+//! ```text
+//!   cli, config ─▶ server ─────────▶ storage ─────▶ wal
+//!                     │                 │
+//!                     ▼                 ▼
+//!                   engine ──────────▶ raft
+//!                     │
+//!                     └────▶ shard ──▶ kv
+//! ```
+//!
+//! Pure rooms (`raft`, `kv`, `shard`, `engine`) read no clock, open no file or socket, start no thread and draw no
+//! randomness but from a seeded generator handed in: the same inputs give the same outputs, byte for byte. The rooms with
+//! hands are `storage` (disk) and `server` (network, time, signals). tests/tidy.rs of the workspace holds these edges.
+
+pub mod engine;
+pub mod kv;
+pub mod raft;
+pub mod shard;

@@ -1,0 +1,73 @@
+//! What goes into an engine and what comes out of it.
+
+use ordeal_client::wire::{Answer, GroupId, NodeId, Request};
+
+use crate::raft::{Message, Persist};
+
+/// A client's connection, numbered by the server; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientKey(pub u64);
+
+/// Number of a batch of writes: grows by one with each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct BatchTicket(pub u64);
+
+/// What happened in the world.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// A tick of time passed.
+    Tick,
+    /// A member of a group said something.
+    Peer {
+        /// Who.
+        from: NodeId,
+        /// In which group.
+        group: GroupId,
+        /// What.
+        message: Message,
+    },
+    /// A client asks for something.
+    Request {
+        /// On which connection.
+        from: ClientKey,
+        /// What.
+        request: Request,
+    },
+    /// A client's connection ended: nobody waits for its answers any more.
+    ClientGone(ClientKey),
+    /// A batch is durable, and with it all batches before it.
+    Persisted(BatchTicket),
+}
+
+/// What the world should do. Outputs of one turn are given in order: a `Send` that stands before a `Persist` may leave
+/// before it; what promises something about the disk comes out only after `Input::Persisted`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Tell a member.
+    Send {
+        /// Whom.
+        to: NodeId,
+        /// In which group.
+        group: GroupId,
+        /// What.
+        message: Message,
+    },
+    /// Make durable, in order, with one sync for all groups.
+    Persist(Batch),
+    /// Answer a client.
+    Reply {
+        /// On which connection.
+        to: ClientKey,
+        /// What.
+        answer: Answer,
+    },
+}
+
+/// One turn's writes of all groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// Names this batch in `Input::Persisted`.
+    pub ticket: BatchTicket,
+    /// The writes, by ascending group.
+    pub groups: Vec<(GroupId, Persist)>,
+}

@@ -1,0 +1,69 @@
+//! What a member is told once.
+
+use std::collections::BTreeSet;
+
+use ordeal_client::wire::NodeId;
+
+use super::{Entry, HardState, Snapshot};
+
+/// Settings of one member of one group. Times are in ticks of the driver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// This member.
+    pub id: NodeId,
+    /// All voters, this member among them.
+    pub voters: BTreeSet<NodeId>,
+    /// A leader's heartbeat goes out every so many ticks.
+    pub heartbeat_ticks: u32,
+    /// A follower waits at least this long without a leader, and up to twice as long by chance, before it campaigns. At
+    /// least 3 × heartbeat, so that one lost beat is no election.
+    pub election_ticks: u32,
+    /// Seed of the generator behind the random timeouts.
+    pub seed: u64,
+    /// Entries of one `AppendEntries` hold at most so many bytes (but always at least one entry).
+    pub append_bytes_max: usize,
+    /// At most so many `AppendEntries` are under way to one follower.
+    pub inflight_max: usize,
+    /// Proposals are refused as busy while the uncommitted entries hold more bytes than this.
+    pub uncommitted_bytes_max: usize,
+    /// Parts of a snapshot hold so many bytes.
+    pub chunk_bytes: usize,
+    /// Committed entries handed out in one `Ready` hold at most so many bytes (but always at least one entry).
+    pub apply_bytes_max: usize,
+    /// Entries kept in the log behind a snapshot, so that a follower a little behind needs no snapshot.
+    pub trailing_entries: u64,
+    /// Reads waiting for their round, at most.
+    pub reads_max: usize,
+}
+
+impl Config {
+    /// Defaults for ticks of 10 ms.
+    #[must_use]
+    pub fn new(id: NodeId, voters: BTreeSet<NodeId>, seed: u64) -> Self {
+        Config {
+            id,
+            voters,
+            heartbeat_ticks: 5, // 50 ms
+            election_ticks: 25, // 250 ms: 5 × heartbeat
+            seed,
+            append_bytes_max: 1 << 20, // a quarter of a frame
+            inflight_max: 64,
+            uncommitted_bytes_max: 16 << 20, // 16 full messages
+            chunk_bytes: 256 << 10,          // 1/16 of a frame, so that heartbeats pass between parts
+            apply_bytes_max: 4 << 20,
+            trailing_entries: 1_000,
+            reads_max: 10_000,
+        }
+    }
+}
+
+/// What the disk remembered: the state that a member starts from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Recovered {
+    /// Term and vote.
+    pub hard_state: HardState,
+    /// The newest durable snapshot.
+    pub snapshot: Option<Snapshot>,
+    /// Entries in order, without a gap, the first at most one behind the snapshot's last (or 1).
+    pub entries: Vec<Entry>,
+}
