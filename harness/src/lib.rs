@@ -1,1 +1,16 @@
-//! placeholder
+//! The ordeal: starts a cluster as real processes, injects faults and proves that they took effect, records what every
+//! client saw, judges the history and explains a violation.
+//!
+//! ```text
+//!   cli ─▶ run ─▶ plan        what will happen: drawn from the seed, printable, storable
+//!           │  ─▶ workload    what clients ask, and the threads that ask
+//!           │  ─▶ cluster ─▶ lab       processes, and the network between them
+//!           │        └─────▶ system    what is tested: how to start it, how to ask it
+//!           └───▶ store, report        the run directory, the table, report.html
+//! ```
+//!
+//! It never links `node` or `wal`: it knows processes, sockets and files, as a stranger with a network cable would.
+
+pub mod cluster;
+pub mod lab;
+pub mod system;
