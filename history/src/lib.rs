@@ -1,1 +1,22 @@
-//! placeholder
+//! What clients of a key-value store saw, and whether any one store could have shown it to them.
+//!
+//! * [`operation`] and [`history`]: operations, events, histories.
+//! * [`recorder`] and [`file`]: histories on disk, written so that a killed recorder leaves a readable prefix.
+//! * [`check`]: the judge; [`report`]: what it says; [`model`]: the store it believes in.
+//!
+//! Nothing here knows of Raft, of Ordeal's wire protocol or of its cluster: a history of any store with string keys and
+//! text values can be judged.
+
+pub mod check;
+pub mod file;
+pub mod history;
+pub mod operation;
+pub mod recorder;
+pub mod report;
+
+pub use check::{Budget, Progress};
+pub use file::{Header, Loaded, ReadError, read_file};
+pub use history::{History, HistoryError};
+pub use operation::{Answer, Call, Claim, ClientId, Event, OpId, Operation, Outcome, Value, Version};
+pub use recorder::{RecordError, Recorder};
+pub use report::{Anomaly, AnomalyKind, Counts, KeyReport, Report, Verdict};
