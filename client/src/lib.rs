@@ -3,5 +3,22 @@
 //!
 //! Whoever wants to speak to a cluster needs this crate and nothing else. The node takes [`wire`] from here and no more;
 //! the harness takes [`wire`] and [`Client`], and so knows no more of a node than a stranger with a network cable.
+//!
+//! ```text
+//!  client      get, put, …: sessions, sequence numbers, the three outcomes
+//!    └ caller     one operation: attempts, pauses, one deadline
+//!        ├ router    where to: addresses, shards, leaders, who failed lately
+//!        └ link      one connection: handshake, one request at a time
+//! ```
 
+mod caller;
+mod client;
+mod config;
+mod error;
+mod link;
+mod router;
 pub mod wire;
+
+pub use client::{CasAnswer, Client, Got, Written, status, welcome};
+pub use config::{ATTEMPT_TIMEOUT_DEFAULT, ClientConfig, DEADLINE_DEFAULT, Prefer};
+pub use error::{ClientError, LinkError, Tries};

@@ -75,7 +75,7 @@ mod tests {
         for cut in 0..bytes.len() {
             assert!(decode::<(u64, Option<Vec<u8>>, String)>(&bytes[..cut]).is_err(), "cut at {cut}");
         }
-        let mut longer = bytes.clone();
+        let mut longer = bytes;
         longer.push(0);
         assert!(matches!(
             decode::<(u64, Option<Vec<u8>>, String)>(&longer),
