@@ -1,7 +1,7 @@
 //! One operation against a cluster: attempt after attempt, at whichever node seems right, with pauses between, all under
 //! one deadline. It keeps count of the one thing that matters afterwards: may any attempt have been received?
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::config::ClientConfig;
 use crate::error::{ClientError, LinkError, Tries};
 use crate::link::{CallError, Expect, Link};
 use crate::router::{Place, Router};
-use crate::wire::{ClusterId, GroupId, NodeId, RefusalReason, Reply, Request, RequestBody, ShardId};
+use crate::wire::{ClusterId, GroupId, NodeId, RefusalReason, Reply, Request, RequestBody, ShardId, WriteOp};
 
 /// The first pause: about one heartbeat of a quick cluster, or a few syncs.
 const PAUSE_FIRST: Duration = Duration::from_millis(5);
@@ -55,7 +55,7 @@ pub(crate) struct Course {
     hops: u32,
     last: Option<String>,
     /// Endpoints that turned out to be of another cluster or protocol.
-    strangers: BTreeMap<String, String>,
+    strangers: BTreeSet<String>,
     /// Whether an attempt may have been received of which no definite answer came.
     pub(crate) may_be_received: bool,
 }
@@ -70,7 +70,7 @@ impl Course {
             pauses: 0,
             hops: 0,
             last: None,
-            strangers: BTreeMap::new(),
+            strangers: BTreeSet::new(),
             may_be_received: false,
         }
     }
@@ -121,7 +121,6 @@ pub(crate) struct Caller {
     links: BTreeMap<NodeId, Link>,
     cluster: Option<ClusterId>,
     attempt_timeout: Duration,
-    endpoints: usize,
     jitter: Pcg32,
     next_id: u64,
 }
@@ -132,7 +131,6 @@ impl Caller {
             links: BTreeMap::new(),
             cluster: config.cluster,
             attempt_timeout: config.attempt_timeout,
-            endpoints: config.endpoints.len(),
             jitter: Pcg32::seed_from_u64(config.seed),
             next_id: 1,
             router: Router::new(config),
@@ -316,7 +314,7 @@ impl Caller {
             }
             Err(error) => {
                 self.give_up_on(course, place, &error);
-                if course.strangers.len() >= self.endpoints {
+                if self.router.endpoints().all(|address| course.strangers.contains(address)) {
                     return Err(Stop::Strangers(format!("{}: {error}", place.address)));
                 }
                 Ok(None)
@@ -327,7 +325,7 @@ impl Caller {
     fn give_up_on(&mut self, course: &mut Course, place: &Place, error: &LinkError) {
         let text = format!("{}: {error}", place.address);
         if error.is_of_a_stranger() {
-            course.strangers.insert(place.address.clone(), text.clone());
+            course.strangers.insert(place.address.clone());
         }
         tracing::debug!(place = %place.address, %error, attempt = course.attempts, "attempt failed");
         course.last = Some(text);
@@ -359,7 +357,6 @@ impl Course {
 }
 
 fn answers(reply: &Reply, asked: &RequestBody) -> bool {
-    use crate::wire::WriteOp;
     match reply {
         Reply::Status(_) => matches!(asked, RequestBody::Status),
         Reply::SessionOpened(_) => matches!(asked, RequestBody::OpenSession { .. }),

@@ -12,6 +12,7 @@
 //! ```
 
 mod caller;
+pub mod cli;
 mod client;
 mod config;
 mod error;

@@ -67,6 +67,11 @@ impl Router {
         }
     }
 
+    /// Addresses of all endpoints.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = &String> {
+        self.endpoints.iter().map(|endpoint| &endpoint.address)
+    }
+
     /// The shard of a key, once anybody said how many there are.
     pub(crate) fn shard(&self, key: &[u8]) -> Option<ShardId> {
         let shards = u32::try_from(self.owners.len()).ok().filter(|&shards| shards > 0)?;
