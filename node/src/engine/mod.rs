@@ -1,6 +1,36 @@
 //! A whole node without a world: all its groups, routing, waiting clients. Inputs go in, outputs come out, in order;
 //! time is an input, a finished disk write is an input.
+//!
+//! ```text
+//!            handle(Input)                                     poll() -> Option<Output>
+//!   Tick ────────────┐                                   ┌──▶ Send …    what promises nothing, and what is durable by now
+//!   Peer ────────────┤    ┌─────────┐   ┌────────────┐   ├──▶ Persist   one batch a turn, for all groups
+//!   Request ─────────┼───▶│ Engine  │──▶│ raft, shard│───┤
+//!   ClientGone ──────┤    └─────────┘   │ of a group │   └──▶ Reply …
+//!   Persisted ───────┘         │        └────────────┘
+//!                           waiters: who waits for which entry (index and term) or read
+//! ```
+//!
+//! A turn is any number of inputs, then [`Engine::poll`] until it has nothing more.
+//!
+//! Never done here: waiting, retrying, deciding what a command means.
+//!
+//! * [`io`]: inputs and outputs.
+//! * [`config`]: what an engine is told once.
+//! * [`node`]: the engine itself: inputs, routing, the order of outputs.
+//! * `group`: one group's member and its state machine.
+//! * `waiters`: clients that wait for an answer.
 
+pub mod config;
+mod group;
 pub mod io;
+pub mod node;
+mod waiters;
 
+#[cfg(test)]
+mod tests;
+
+pub use config::{EngineConfig, EngineError};
 pub use io::{Batch, BatchTicket, ClientKey, Input, Output};
+pub use node::Engine;
+pub use waiters::{CLIENT_WAITING_MAX, WAITING_MAX};

@@ -1,1 +1,18 @@
-//! placeholder
+//! The data of one shard, and its table of client sessions: they move together, since a key without the memory of who
+//! wrote it last would let a retried write happen twice.
+//!
+//! Everything here is a function of the commands applied: no clock, no chance, nothing that differs between replicas.
+//!
+//! * [`store`]: keys, values, versions, and what each write does.
+//! * [`session`]: who wrote last, and what the answer was (thesis §6.3).
+//! * [`digest`]: a checksum of the whole that is kept up to date at every change.
+
+pub mod digest;
+pub mod session;
+pub mod store;
+
+#[cfg(test)]
+mod tests;
+
+pub use session::{REMEMBERED_BYTES_MAX, SESSIONS_MAX, Session};
+pub use store::{Kv, Stored};

@@ -1,0 +1,111 @@
+//! What an engine is told once.
+
+use std::collections::BTreeMap;
+
+use ordeal_client::wire::{ClusterId, GroupId, NodeId, ShardId};
+
+use crate::kv::digest;
+use crate::raft;
+use crate::shard::SnapshotError;
+
+/// Settings of a node. [`EngineConfig::new`] fills in the defaults for ticks of 10 ms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// This node.
+    pub node: NodeId,
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// All nodes with their advertised addresses (`host:port`), this one among them. Each is a voter of every group.
+    pub members: BTreeMap<NodeId, String>,
+    /// The data groups, from g1 on; group 0 is reserved for the controller. Shard s belongs to `groups[s % len]`.
+    pub groups: Vec<GroupId>,
+    /// Shards of the whole cluster.
+    pub shards: u32,
+    /// Seed of the generators behind random timeouts; nodes and groups draw differently from the same seed.
+    pub seed: u64,
+    /// A leader's heartbeat goes out every so many ticks.
+    pub heartbeat_ticks: u32,
+    /// A follower waits this long without a leader, and up to twice as long by chance, before it campaigns.
+    pub election_ticks: u32,
+    /// A group takes a snapshot when it has applied more entries than this since the last one.
+    pub snapshot_entries: u64,
+    /// A group takes a snapshot, too, when the entries applied since the last one hold more bytes than this.
+    pub snapshot_bytes: u64,
+    /// Entries kept in the log behind a snapshot.
+    pub trailing_entries: u64,
+    /// Version of the build, for `status`.
+    pub version: String,
+}
+
+impl EngineConfig {
+    /// One data group g1 and the default tunables.
+    #[must_use]
+    pub fn new(
+        node: NodeId,
+        cluster: ClusterId,
+        members: BTreeMap<NodeId, String>,
+        shards: u32,
+        seed: u64,
+    ) -> Self {
+        EngineConfig {
+            node,
+            cluster,
+            members,
+            groups: vec![GroupId(1)],
+            shards,
+            seed,
+            heartbeat_ticks: 5, // 50 ms
+            election_ticks: 25, // 250 ms: 5 × heartbeat
+            snapshot_entries: 10_000,
+            snapshot_bytes: 8 << 20,
+            trailing_entries: 1_000,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    /// Which group owns this shard.
+    #[must_use]
+    pub fn owner(&self, shard: ShardId) -> GroupId {
+        self.groups[shard.0 as usize % self.groups.len()]
+    }
+
+    pub(super) fn check(&self) {
+        assert!(self.members.contains_key(&self.node), "{} is a member of its cluster", self.node);
+        assert!(self.shards > 0, "a cluster has at least one shard");
+        assert!(!self.groups.is_empty(), "a cluster has at least one data group");
+        let ascending = self.groups.windows(2).all(|pair| pair[0] < pair[1]);
+        assert!(ascending, "data groups are listed once each, in order");
+        assert!(self.groups[0] > GroupId(0), "group 0 is the controller's");
+    }
+
+    pub(super) fn raft(&self, group: GroupId) -> raft::Config {
+        let seed = digest::mix(&[self.seed, u64::from(self.node.0), u64::from(group.0)]);
+        raft::Config {
+            heartbeat_ticks: self.heartbeat_ticks,
+            election_ticks: self.election_ticks,
+            trailing_entries: self.trailing_entries,
+            ..raft::Config::new(self.node, self.members.keys().copied().collect(), seed)
+        }
+    }
+}
+
+/// What the disk remembered does not fit this node.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// The disk knows a group that the node is not told of.
+    #[error("the data directory holds {group}, which this cluster has not")]
+    UnknownGroup {
+        /// The group.
+        group: GroupId,
+    },
+    /// A snapshot cannot be read.
+    #[error("snapshot {last} of {group}: {error}")]
+    Snapshot {
+        /// The group.
+        group: GroupId,
+        /// The last entry that it covers.
+        last: raft::LogId,
+        /// Why.
+        error: SnapshotError,
+    },
+}

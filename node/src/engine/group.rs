@@ -1,0 +1,225 @@
+//! One group on this node: its Raft member, its state machine, and the messages held back until the disk has what they
+//! promise.
+
+use std::collections::VecDeque;
+
+use ordeal_client::wire::{GroupId, GroupStatus, NodeId, RefusalReason, Reply, RoleName, ShardId};
+
+use super::config::{EngineConfig, EngineError};
+use super::waiters::{Awaited, Waiter, Waiters};
+use crate::raft::{Entry, Event, LogId, Message, Payload, Persist, Raft, Recovered, Role, Snapshot, Ticket};
+use crate::shard::Machine;
+
+/// What an entry counts for beside its command, so that empty ones count as well: its head in the log.
+const ENTRY_BYTES: u64 = 64;
+
+/// A member of a group and all that belongs to it.
+///
+/// Invariants
+/// * `machine` is the state after exactly the entries up to `applied`
+/// * `held` is ordered by ticket; none of its tickets is durable
+#[derive(Debug)]
+pub(super) struct Group {
+    id: GroupId,
+    pub(super) raft: Raft,
+    pub(super) machine: Machine,
+    /// The last entry whose effect is in `machine`.
+    applied: LogId,
+    /// The last entry covered by the newest snapshot, and its length.
+    snapshot: LogId,
+    snapshot_bytes: u64,
+    /// Bytes of the entries applied since.
+    bytes_since: u64,
+    /// Ticket of the newest write given out, and of the newest known to be durable.
+    issued: Ticket,
+    durable: Ticket,
+    held: VecDeque<(Ticket, Vec<(NodeId, Message)>)>,
+}
+
+/// What a group wants done this turn.
+#[derive(Debug, Default)]
+pub(super) struct Wishes {
+    /// Messages that may leave now.
+    pub(super) sends: Vec<(NodeId, Message)>,
+    /// What to make durable.
+    pub(super) persist: Option<Persist>,
+    /// Answers to those who waited.
+    pub(super) replies: Vec<(Waiter, Reply)>,
+}
+
+impl Group {
+    /// A member as the disk remembered it.
+    pub(super) fn new(config: &EngineConfig, id: GroupId, recovered: Recovered) -> Result<Self, EngineError> {
+        let mut machine =
+            Machine::new(config.shards, (0..config.shards).map(ShardId).filter(|&s| config.owner(s) == id));
+        let (mut applied, mut snapshot_bytes) = (LogId::ZERO, 0);
+        if let Some(snapshot) = &recovered.snapshot {
+            let last = snapshot.last;
+            machine = Machine::restore(&snapshot.data).map_err(|error| EngineError::Snapshot {
+                group: id,
+                last,
+                error,
+            })?;
+            (applied, snapshot_bytes) = (last, snapshot.data.len() as u64);
+        }
+        assert!(machine.applied() == applied.index, "a snapshot is of the entry that it names");
+        Ok(Group {
+            id,
+            raft: Raft::new(config.raft(id), recovered),
+            machine,
+            applied,
+            snapshot: applied,
+            snapshot_bytes,
+            bytes_since: 0,
+            issued: Ticket::default(),
+            durable: Ticket::default(),
+            held: VecDeque::new(),
+        })
+    }
+
+    /// This write and all before it are durable.
+    pub(super) fn persisted(&mut self, ticket: Ticket) {
+        assert!(self.durable < ticket, "{}: a write becomes durable once", self.id);
+        assert!(ticket <= self.issued, "{}: only a write that was given out becomes durable", self.id);
+        self.durable = ticket;
+        self.raft.persisted(ticket);
+    }
+
+    /// What to do now, if anything.
+    pub(super) fn wishes(&mut self, config: &EngineConfig, waiters: &mut Waiters) -> Option<Wishes> {
+        self.compact_when_due(config);
+        let mut wishes = Wishes::default();
+        self.release(&mut wishes.sends);
+        let Some(ready) = self.raft.ready() else {
+            return (!wishes.sends.is_empty()).then_some(wishes);
+        };
+        wishes.sends.extend(ready.send_now);
+        if let Some(persist) = &ready.persist {
+            assert!(persist.ticket > self.issued, "{}: tickets grow", self.id);
+            self.issued = persist.ticket;
+        }
+        wishes.persist = ready.persist;
+        if !ready.send_after_persist.is_empty() {
+            self.held.push_back((self.issued, ready.send_after_persist));
+            self.release(&mut wishes.sends);
+        }
+        for event in ready.events {
+            self.happened(config, event, waiters, &mut wishes.replies);
+        }
+        Some(wishes)
+    }
+
+    /// Refuses what only a leader may do, and says who leads.
+    pub(super) fn not_leader(&self, config: &EngineConfig, leader: Option<NodeId>) -> Reply {
+        let address = |node| config.members.get(&node).map(|address| (node, address.clone()));
+        Reply::Refused(RefusalReason::NotLeader { group: self.id, leader: leader.and_then(address) })
+    }
+
+    /// For `status`.
+    pub(super) fn status(&self, config: &EngineConfig) -> GroupStatus {
+        let status = self.raft.status();
+        GroupStatus {
+            group: self.id,
+            role: match status.role {
+                Role::Follower => RoleName::Follower,
+                Role::PreCandidate => RoleName::PreCandidate,
+                Role::Candidate => RoleName::Candidate,
+                Role::Leader => RoleName::Leader,
+            },
+            term: status.term,
+            leader: status.leader,
+            commit: status.commit,
+            applied: self.applied.index,
+            first: status.first,
+            last: status.last.index,
+            snapshot: status.snapshot.index,
+            digest: self.machine.digest(),
+            keys: self.machine.keys() as u64,
+            sessions: self.machine.sessions() as u64,
+            members: config.members.keys().copied().collect(),
+        }
+    }
+
+    fn release(&mut self, sends: &mut Vec<(NodeId, Message)>) {
+        while self.held.front().is_some_and(|&(ticket, _)| ticket <= self.durable) {
+            let (_, messages) = self.held.pop_front().expect("there is a front");
+            sends.extend(messages);
+        }
+    }
+
+    fn happened(
+        &mut self,
+        config: &EngineConfig,
+        event: Event,
+        waiters: &mut Waiters,
+        replies: &mut Vec<(Waiter, Reply)>,
+    ) {
+        match event {
+            Event::Apply(entry) => self.apply(&entry, waiters, replies),
+            Event::Install(snapshot) => {
+                self.install(&snapshot);
+                let overtaken = waiters.take_upto(self.id, self.applied.index);
+                replies.extend(overtaken.into_iter().map(|waiter| (waiter, Reply::Unknown)));
+            }
+            Event::ReadReady { token } => {
+                let Some(waiter) = waiters.take(token) else { return };
+                let Awaited::Read { key } = &waiter.awaited else { panic!("token {token} is a read's") };
+                let reply = self.machine.read(key);
+                replies.push((waiter, reply));
+            }
+            Event::ReadFailed { token } => {
+                let Some(waiter) = waiters.take(token) else { return };
+                replies.push((waiter, self.not_leader(config, self.raft.status().leader)));
+            }
+            Event::Role { role, term, leader: _ } => {
+                let outdated = waiters.take_outdated(self.id, term, role == Role::Leader);
+                replies.extend(outdated.into_iter().map(|waiter| (waiter, Reply::Unknown)));
+            }
+        }
+    }
+
+    fn apply(&mut self, entry: &Entry, waiters: &mut Waiters, replies: &mut Vec<(Waiter, Reply)>) {
+        let index = entry.id.index;
+        let result = match &entry.payload {
+            Payload::Noop => {
+                self.machine.skip(index);
+                Reply::Unknown
+            }
+            Payload::Command(command) => self.machine.apply(index, command),
+        };
+        self.applied = entry.id;
+        self.bytes_since += ENTRY_BYTES + entry.payload.len() as u64;
+        for waiter in waiters.take_upto(self.id, index) {
+            let awaits_this = matches!(waiter.awaited, Awaited::Entry { id, .. } if id == entry.id);
+            replies.push((waiter, if awaits_this { result.clone() } else { Reply::Unknown }));
+        }
+    }
+
+    fn install(&mut self, snapshot: &Snapshot) {
+        let last = snapshot.last;
+        self.machine = Machine::restore(&snapshot.data)
+            .unwrap_or_else(|error| panic!("snapshot {last} of {} came from its leader: {error}", self.id));
+        assert!(self.machine.applied() == last.index, "a snapshot is of the entry that it names");
+        assert!(last.index >= self.applied.index, "{}: a snapshot never takes the state back", self.id);
+        self.applied = last;
+        self.covered_by_snapshot(snapshot.data.len() as u64);
+    }
+
+    fn compact_when_due(&mut self, config: &EngineConfig) {
+        let entries = self.applied.index - self.snapshot.index;
+        let long = entries > config.snapshot_entries || self.bytes_since > config.snapshot_bytes;
+        // A snapshot costs its length; it waits until the log has grown by a quarter of that, so that a large state is
+        // not written over and over for a few entries. The log stays bounded: by the limits, or a quarter of the state.
+        if !long || self.bytes_since < self.snapshot_bytes / 4 {
+            return;
+        }
+        let data = self.machine.snapshot();
+        let bytes = data.len() as u64;
+        self.raft.compact(Snapshot { last: self.applied, data: data.into() });
+        self.covered_by_snapshot(bytes);
+    }
+
+    fn covered_by_snapshot(&mut self, bytes: u64) {
+        (self.snapshot, self.snapshot_bytes, self.bytes_since) = (self.applied, bytes, 0);
+    }
+}

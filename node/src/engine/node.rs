@@ -1,0 +1,253 @@
+//! The engine: inputs to the groups they concern, the groups' wishes to one ordered stream of outputs.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use ordeal_client::wire::{
+    Answer, GroupId, KEY_BYTES_MAX, NodeId, NodeStatus, ReadLevel, RefusalReason, Reply, Request,
+    RequestBody, SessionId, ShardId, VALUE_BYTES_MAX, Welcome, WriteOp, shard_of,
+};
+
+use super::config::{EngineConfig, EngineError};
+use super::group::{Group, Wishes};
+use super::io::{Batch, BatchTicket, ClientKey, Input, Output};
+use super::waiters::{Awaited, Waiter, Waiters};
+use crate::raft::{Message, Persist, ProposeError, Recovered, Ticket};
+use crate::shard::Command;
+
+/// A node without a world.
+#[derive(Debug)]
+pub struct Engine {
+    config: EngineConfig,
+    groups: BTreeMap<GroupId, Group>,
+    waiters: Waiters,
+    outputs: VecDeque<Output>,
+    /// Number of the newest batch.
+    batches: u64,
+    /// Batches given out and not yet durable, with the writes in them, oldest first.
+    outstanding: VecDeque<(BatchTicket, Vec<(GroupId, Ticket)>)>,
+}
+
+impl Engine {
+    /// A node as its disk remembered it; groups that the disk does not know start empty.
+    ///
+    /// # Errors
+    /// [`EngineError`] when what the disk remembered does not fit the configuration or this build.
+    ///
+    /// # Panics
+    /// When the configuration makes no sense: a node that is no member, no shards, no groups.
+    pub fn new(
+        config: EngineConfig,
+        mut recovered: BTreeMap<GroupId, Recovered>,
+    ) -> Result<Self, EngineError> {
+        config.check();
+        let mut groups = BTreeMap::new();
+        for &id in &config.groups {
+            groups.insert(id, Group::new(&config, id, recovered.remove(&id).unwrap_or_default())?);
+        }
+        if let Some(&group) = recovered.keys().next() {
+            return Err(EngineError::UnknownGroup { group });
+        }
+        Ok(Engine {
+            config,
+            groups,
+            waiters: Waiters::default(),
+            outputs: VecDeque::new(),
+            batches: 0,
+            outstanding: VecDeque::new(),
+        })
+    }
+
+    /// Takes what happened. Nothing comes of it before [`Engine::poll`].
+    ///
+    /// # Panics
+    /// When a batch is reported durable that was never given out, or a status is asked for (see [`Engine::status`]).
+    pub fn handle(&mut self, input: Input) {
+        match input {
+            Input::Tick => {
+                for group in self.groups.values_mut() {
+                    group.raft.tick();
+                }
+            }
+            Input::Peer { from, group, message } => self.peer(from, group, message),
+            Input::Request { from, request } => self.request(from, request),
+            Input::ClientGone(client) => self.waiters.client_gone(client),
+            Input::Persisted(ticket) => self.persisted(ticket),
+        }
+    }
+
+    /// The next thing to do, in order, or `None` when there is nothing before the next input.
+    pub fn poll(&mut self) -> Option<Output> {
+        while self.outputs.is_empty() && self.gather() {}
+        self.outputs.pop_front()
+    }
+
+    /// What to tell those who connect.
+    #[must_use]
+    pub fn welcome(&self) -> Welcome {
+        Welcome {
+            cluster: self.config.cluster,
+            node: self.config.node,
+            members: self.config.members.iter().map(|(&node, address)| (node, address.clone())).collect(),
+            owners: self.owners(),
+        }
+    }
+
+    /// Which group owns each shard, by ascending shard.
+    #[must_use]
+    pub fn owners(&self) -> Vec<GroupId> {
+        (0..self.config.shards).map(|shard| self.config.owner(ShardId(shard))).collect()
+    }
+
+    /// How this node is, for [`RequestBody::Status`]: the caller knows the clock and the disk.
+    #[must_use]
+    pub fn status(&self, uptime_ms: u64, log_disk_bytes: u64) -> NodeStatus {
+        NodeStatus {
+            cluster: self.config.cluster,
+            node: self.config.node,
+            version: self.config.version.clone(),
+            uptime_ms,
+            log_disk_bytes,
+            groups: self.groups.values().map(|group| group.status(&self.config)).collect(),
+        }
+    }
+
+    /// Strangers and unknown groups are no members' business: the server's handshake keeps them out, and what slips
+    /// through is dropped.
+    fn peer(&mut self, from: NodeId, group: GroupId, message: Message) {
+        if from == self.config.node || !self.config.members.contains_key(&from) {
+            return;
+        }
+        if let Some(group) = self.groups.get_mut(&group) {
+            group.raft.step(from, message);
+        }
+    }
+
+    fn persisted(&mut self, ticket: BatchTicket) {
+        assert!(ticket.0 <= self.batches, "batch {} was never given out", ticket.0);
+        while self.outstanding.front().is_some_and(|&(oldest, _)| oldest <= ticket) {
+            let (_, writes) = self.outstanding.pop_front().expect("there is a front");
+            for (group, write) in writes {
+                self.groups.get_mut(&group).expect("groups stay").persisted(write);
+            }
+        }
+    }
+
+    fn request(&mut self, from: ClientKey, request: Request) {
+        let id = request.id;
+        let reply = match request.body {
+            RequestBody::Status => panic!("a status is answered by the server, which knows the clock"),
+            RequestBody::OpenSession { shard } => self.open_session(from, id, shard),
+            RequestBody::Read { key, level } => self.read(from, id, key, level),
+            RequestBody::Write { session, sequence, key, op } => {
+                self.write(from, id, (session, sequence), key, op)
+            }
+        };
+        if let Err(reply) = reply {
+            self.reply(from, id, reply);
+        }
+    }
+
+    /// As all requests below: `Err` holds an answer that can be given at once.
+    fn open_session(&mut self, from: ClientKey, request: u64, shard: ShardId) -> Result<(), Reply> {
+        if shard.0 >= self.config.shards {
+            return Err(Reply::Refused(RefusalReason::WrongGroup { shard }));
+        }
+        self.propose(from, request, &Command::OpenSession { shard })
+    }
+
+    fn write(
+        &mut self,
+        from: ClientKey,
+        request: u64,
+        (session, sequence): (SessionId, u64),
+        key: Vec<u8>,
+        op: WriteOp,
+    ) -> Result<(), Reply> {
+        check_length("key", &key, KEY_BYTES_MAX)?;
+        match &op {
+            WriteOp::Put(value) | WriteOp::Append(value) => check_length("value", value, VALUE_BYTES_MAX)?,
+            WriteOp::Delete => {}
+            WriteOp::Cas { expected, new } => {
+                check_length("value", expected.as_deref().unwrap_or_default(), VALUE_BYTES_MAX)?;
+                check_length("value", new, VALUE_BYTES_MAX)?;
+            }
+        }
+        let shard = shard_of(&key, self.config.shards);
+        self.propose(from, request, &Command::Write { shard, session, sequence, key, op })
+    }
+
+    fn propose(&mut self, client: ClientKey, request: u64, command: &Command) -> Result<(), Reply> {
+        if !self.waiters.has_room(client) {
+            return Err(Reply::Refused(RefusalReason::Busy));
+        }
+        let group = self.config.owner(command.shard());
+        let member = self.groups.get_mut(&group).expect("every owner is a group of this node");
+        match member.raft.propose(command.encode().into()) {
+            Ok(id) => {
+                self.waiters.add(Waiter { client, request, awaited: Awaited::Entry { group, id } });
+                Ok(())
+            }
+            Err(ProposeError::NotLeader { leader }) => Err(member.not_leader(&self.config, leader)),
+            Err(ProposeError::Busy) => Err(Reply::Refused(RefusalReason::Busy)),
+        }
+    }
+
+    fn read(&mut self, client: ClientKey, request: u64, key: Vec<u8>, level: ReadLevel) -> Result<(), Reply> {
+        check_length("key", &key, KEY_BYTES_MAX)?;
+        let owner = self.config.owner(shard_of(&key, self.config.shards));
+        let group = self.groups.get_mut(&owner).expect("every owner is a group of this node");
+        match level {
+            ReadLevel::Stale => return Err(group.machine.read(&key)),
+            ReadLevel::Linearizable => {}
+        }
+        if !self.waiters.has_room(client) {
+            return Err(Reply::Refused(RefusalReason::Busy));
+        }
+        let token = self.waiters.add(Waiter { client, request, awaited: Awaited::Read { key } });
+        group.raft.read(token).map_err(|error| {
+            self.waiters.take(token);
+            match error {
+                ProposeError::NotLeader { leader } => group.not_leader(&self.config, leader),
+                ProposeError::Busy => Reply::Refused(RefusalReason::Busy),
+            }
+        })
+    }
+
+    /// Asks every group once, and queues what they wish: sends, one batch, replies. False when they wish nothing.
+    fn gather(&mut self) -> bool {
+        let mut writes: Vec<(GroupId, Persist)> = Vec::new();
+        let mut replies: Vec<(Waiter, Reply)> = Vec::new();
+        let mut any = false;
+        for (&group, member) in &mut self.groups {
+            let Some(wishes) = member.wishes(&self.config, &mut self.waiters) else { continue };
+            any = true;
+            let Wishes { sends, persist, replies: answers } = wishes;
+            self.outputs.extend(sends.into_iter().map(|(to, message)| Output::Send { to, group, message }));
+            writes.extend(persist.map(|persist| (group, persist)));
+            replies.extend(answers);
+        }
+        if !writes.is_empty() {
+            self.batches += 1;
+            let ticket = BatchTicket(self.batches);
+            let tickets = writes.iter().map(|(group, persist)| (*group, persist.ticket)).collect();
+            self.outstanding.push_back((ticket, tickets));
+            self.outputs.push_back(Output::Persist(Batch { ticket, groups: writes }));
+        }
+        for (waiter, reply) in replies {
+            self.reply(waiter.client, waiter.request, reply);
+        }
+        any
+    }
+
+    fn reply(&mut self, to: ClientKey, id: u64, reply: Reply) {
+        self.outputs.push_back(Output::Reply { to, answer: Answer { id, node: self.config.node, reply } });
+    }
+}
+
+fn check_length(what: &str, bytes: &[u8], limit: usize) -> Result<(), Reply> {
+    if bytes.len() <= limit {
+        return Ok(());
+    }
+    let (what, bytes, limit) = (what.to_owned(), bytes.len() as u64, limit as u64);
+    Err(Reply::Refused(RefusalReason::TooLong { what, bytes, limit }))
+}

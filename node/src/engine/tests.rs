@@ -1,0 +1,1 @@
+//! The engine's promises to clients and to its driver.

@@ -1,0 +1,111 @@
+//! Clients that wait for an answer: to an entry, by index **and term**, or to a read, by token.
+//!
+//! An entry alone is named by index and term: at the same index another entry may be committed in the end, and its
+//! result is no answer to whoever proposed this one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ordeal_client::wire::GroupId;
+
+use super::io::ClientKey;
+use crate::raft::{Index, LogId, Term};
+
+/// Requests that may wait on one node: beyond it answers are `Busy`. At a commit in 10 ms, 10,000 waiting are a million
+/// requests a second, far more than one loop serves.
+pub const WAITING_MAX: usize = 10_000;
+
+/// Requests of one connection that may wait: a tenth of all, so that no client shuts out the others by itself.
+pub const CLIENT_WAITING_MAX: usize = 1_000;
+
+/// Whom to answer, and what about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Waiter {
+    pub(super) client: ClientKey,
+    /// The client's id of the request.
+    pub(super) request: u64,
+    pub(super) awaited: Awaited,
+}
+
+/// What a client waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Awaited {
+    /// That this entry is applied.
+    Entry { group: GroupId, id: LogId },
+    /// That this key may be read.
+    Read { key: Vec<u8> },
+}
+
+/// All that wait on this node.
+///
+/// Invariants
+/// * `by_client` and `all` hold the same tokens; no client is listed without one
+/// * `by_entry` holds exactly the tokens of `all` that await an entry
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    all: BTreeMap<u64, Waiter>,
+    by_client: BTreeMap<ClientKey, BTreeSet<u64>>,
+    by_entry: BTreeMap<(GroupId, Index, Term), u64>,
+    tokens: u64,
+}
+
+impl Waiters {
+    /// Whether one more of this client may wait.
+    pub(super) fn has_room(&self, client: ClientKey) -> bool {
+        let of_client = self.by_client.get(&client).map_or(0, BTreeSet::len);
+        self.all.len() < WAITING_MAX && of_client < CLIENT_WAITING_MAX
+    }
+
+    /// Adds one, for which there must be room; the token names it.
+    pub(super) fn add(&mut self, waiter: Waiter) -> u64 {
+        assert!(self.has_room(waiter.client), "room is asked for before a request is taken");
+        self.tokens += 1;
+        let token = self.tokens;
+        if let Awaited::Entry { group, id } = waiter.awaited {
+            let other = self.by_entry.insert((group, id.index, id.term), token);
+            assert!(other.is_none(), "entry {id} of {group} was proposed once");
+        }
+        self.by_client.entry(waiter.client).or_default().insert(token);
+        self.all.insert(token, waiter);
+        token
+    }
+
+    /// Removes one; it may be gone already, with its client.
+    pub(super) fn take(&mut self, token: u64) -> Option<Waiter> {
+        let waiter = self.all.remove(&token)?;
+        let of_client = self.by_client.get_mut(&waiter.client).expect("a waiter is listed under its client");
+        of_client.remove(&token);
+        if of_client.is_empty() {
+            self.by_client.remove(&waiter.client);
+        }
+        if let Awaited::Entry { group, id } = waiter.awaited {
+            self.by_entry.remove(&(group, id.index, id.term));
+        }
+        Some(waiter)
+    }
+
+    /// Removes those of a client that is gone.
+    pub(super) fn client_gone(&mut self, client: ClientKey) {
+        for token in self.by_client.get(&client).cloned().unwrap_or_default() {
+            self.take(token);
+        }
+    }
+
+    /// Removes those that await an entry of the group at or below `index`: all that can be told about them is known once
+    /// that index is applied.
+    pub(super) fn take_upto(&mut self, group: GroupId, index: Index) -> Vec<Waiter> {
+        self.take_entries(group, |at, _| at <= index)
+    }
+
+    /// Removes those that await an entry that was proposed before `term`, or in it when the node does not lead it (any
+    /// more): whether those entries will be committed is out of this node's hands.
+    pub(super) fn take_outdated(&mut self, group: GroupId, term: Term, leads: bool) -> Vec<Waiter> {
+        self.take_entries(group, |_, of| of < term || (of == term && !leads))
+    }
+
+    fn take_entries(&mut self, group: GroupId, which: impl Fn(Index, Term) -> bool) -> Vec<Waiter> {
+        let of_group = self.by_entry.range((group, 0, 0)..=(group, Index::MAX, Term::MAX));
+        let chosen: Vec<u64> =
+            of_group.filter(|((_, at, of), _)| which(*at, *of)).map(|(_, &token)| token).collect();
+        chosen.into_iter().filter_map(|token| self.take(token)).collect()
+    }
+}

@@ -1,0 +1,196 @@
+//! The whole state as bytes, and back.
+//!
+//! ```text
+//! snapshot := version u32 | record+           the last record is the end, nothing follows it
+//! record   := length u32 | bincode of Record  so that no piece is larger than one key with its value
+//! ```
+//!
+//! A snapshot is all of the machine: applied index, shards with their epochs, keys, sessions with their remembered
+//! replies. Its end holds the digest of the state that it was taken from, which the restored state must have as well.
+
+use std::borrow::Cow;
+
+use ordeal_client::wire::{self, DecodeError, Reply, SessionId, ShardId, Version, shard_of};
+use serde::{Deserialize, Serialize};
+
+use super::Machine;
+use super::machine::Owned;
+use crate::kv::{Kv, SESSIONS_MAX, Session, Stored};
+
+/// Version of the format: the first four bytes.
+pub const SNAPSHOT_VERSION: u32 = 1;
+
+/// Bytes that are no snapshot of this build.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotError {
+    /// Of another build.
+    #[error("snapshot of version {found}, this build reads {SNAPSHOT_VERSION}")]
+    Version {
+        /// Its version.
+        found: u32,
+    },
+    /// It ends before its end.
+    #[error("snapshot of {bytes} bytes is cut short")]
+    CutShort {
+        /// Its length.
+        bytes: usize,
+    },
+    /// A record does not decode.
+    #[error("snapshot holds a damaged record: {0}")]
+    Record(#[from] DecodeError),
+    /// The records do not make a state.
+    #[error("snapshot makes no sense: {0}")]
+    Nonsense(&'static str),
+}
+
+#[derive(Serialize, Deserialize)]
+enum Record<'a> {
+    Head {
+        applied: u64,
+        shards: u32,
+    },
+    /// What follows, up to the next of these, belongs to this shard.
+    Shard {
+        shard: ShardId,
+        epoch: u64,
+    },
+    Key {
+        key: Cow<'a, [u8]>,
+        value: Cow<'a, [u8]>,
+        version: Version,
+    },
+    Session {
+        id: SessionId,
+        sequence: u64,
+        reply: Cow<'a, Option<Reply>>,
+        used: u64,
+    },
+    End {
+        digest: u64,
+    },
+}
+
+impl Machine {
+    /// The whole state.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<u8> {
+        let mut bytes = SNAPSHOT_VERSION.to_le_bytes().to_vec();
+        push(&mut bytes, &Record::Head { applied: self.applied, shards: self.shards });
+        for (&shard, Owned { epoch, kv }) in &self.owned {
+            push(&mut bytes, &Record::Shard { shard, epoch: *epoch });
+            for (key, stored) in kv.iter() {
+                let (value, version) = (Cow::Borrowed(stored.value.as_slice()), stored.version);
+                push(&mut bytes, &Record::Key { key: Cow::Borrowed(key), value, version });
+            }
+            for (id, session) in kv.sessions().iter() {
+                let (sequence, used) = (session.sequence, session.used);
+                push(
+                    &mut bytes,
+                    &Record::Session { id, sequence, reply: Cow::Borrowed(&session.reply), used },
+                );
+            }
+        }
+        push(&mut bytes, &Record::End { digest: self.digest() });
+        bytes
+    }
+
+    /// The state that a snapshot was taken from.
+    ///
+    /// # Errors
+    /// [`SnapshotError`] when the bytes are not exactly one snapshot of this version. They come from a disk or a
+    /// leader; nothing of them is taken on trust.
+    pub fn restore(bytes: &[u8]) -> Result<Self, SnapshotError> {
+        let cut_short = SnapshotError::CutShort { bytes: bytes.len() };
+        let (version, mut rest) = bytes.split_first_chunk::<4>().ok_or(cut_short)?;
+        let found = u32::from_le_bytes(*version);
+        if found != SNAPSHOT_VERSION {
+            return Err(SnapshotError::Version { found });
+        }
+        let Record::Head { applied, shards } = pull(&mut rest, bytes.len())? else {
+            return Err(SnapshotError::Nonsense("it does not begin with its head"));
+        };
+        if shards == 0 {
+            return Err(SnapshotError::Nonsense("it has no shards"));
+        }
+        let mut machine = Machine::new(shards, []);
+        machine.applied = applied;
+        let mut at = None;
+        loop {
+            match pull(&mut rest, bytes.len())? {
+                Record::Head { .. } => return Err(SnapshotError::Nonsense("it has two heads")),
+                Record::Shard { shard, epoch } => at = Some(machine.restore_shard(shard, epoch)?),
+                Record::Key { key, value, version } => {
+                    machine.restore_key(at, key.into_owned(), Stored::new(value.into_owned(), version))?;
+                }
+                Record::Session { id, sequence, reply, used } => {
+                    machine.restore_session(at, id, Session::new(sequence, reply.into_owned(), used))?;
+                }
+                Record::End { digest } if digest != machine.digest() => {
+                    return Err(SnapshotError::Nonsense("its digest is another state's"));
+                }
+                Record::End { .. } if rest.is_empty() => return Ok(machine),
+                Record::End { .. } => return Err(SnapshotError::Nonsense("something follows its end")),
+            }
+        }
+    }
+
+    fn restore_shard(&mut self, shard: ShardId, epoch: u64) -> Result<ShardId, SnapshotError> {
+        let after_all = self.owned.last_key_value().is_none_or(|(&last, _)| last < shard);
+        if !after_all || shard.0 >= self.shards {
+            return Err(SnapshotError::Nonsense("its shards are out of order or out of range"));
+        }
+        self.owned.insert(shard, Owned { epoch, kv: Kv::new() });
+        Ok(shard)
+    }
+
+    fn restore_key(
+        &mut self,
+        at: Option<ShardId>,
+        key: Vec<u8>,
+        stored: Stored,
+    ) -> Result<(), SnapshotError> {
+        if at != Some(shard_of(&key, self.shards)) {
+            return Err(SnapshotError::Nonsense("a key stands in a foreign shard"));
+        }
+        let kv = self.kv_at(at)?;
+        if kv.iter().next_back().is_some_and(|(last, _)| last >= key.as_slice()) {
+            return Err(SnapshotError::Nonsense("its keys are out of order"));
+        }
+        kv.insert(key, stored);
+        Ok(())
+    }
+
+    fn restore_session(
+        &mut self,
+        at: Option<ShardId>,
+        id: SessionId,
+        session: Session,
+    ) -> Result<(), SnapshotError> {
+        let sessions = self.kv_at(at)?.sessions();
+        if sessions.len() == SESSIONS_MAX || !sessions.takes(id, session.used) {
+            return Err(SnapshotError::Nonsense("a session is there twice, or there are too many"));
+        }
+        self.kv_at(at)?.insert_session(id, session);
+        Ok(())
+    }
+
+    fn kv_at(&mut self, at: Option<ShardId>) -> Result<&mut Kv, SnapshotError> {
+        let owned = at.and_then(|shard| self.owned.get_mut(&shard));
+        owned.map(|owned| &mut owned.kv).ok_or(SnapshotError::Nonsense("data stands before its shard"))
+    }
+}
+
+fn push(bytes: &mut Vec<u8>, record: &Record<'_>) {
+    let body = wire::encode(record);
+    let length = u32::try_from(body.len()).expect("a record is a key with its value, or a reply");
+    bytes.extend_from_slice(&length.to_le_bytes());
+    bytes.extend_from_slice(&body);
+}
+
+fn pull(rest: &mut &[u8], bytes: usize) -> Result<Record<'static>, SnapshotError> {
+    let (length, after) = rest.split_first_chunk::<4>().ok_or(SnapshotError::CutShort { bytes })?;
+    let length = u32::from_le_bytes(*length) as usize;
+    let body = after.get(..length).ok_or(SnapshotError::CutShort { bytes })?;
+    *rest = &after[length..];
+    Ok(wire::decode(body)?)
+}
