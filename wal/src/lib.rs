@@ -12,7 +12,7 @@
 //!
 //! Not promised: (1) With [`SyncMode::Never`] the log survives the death of the process, but after a loss of power it may
 //! be shorter, or be refused as damaged. (2) A disk that damages the very last synced frame, with nothing behind it,
-//! cannot be told from a torn tail: that frame is cut, and reported. (3) The newest segment's file taken away by somebody
+//! cannot be told from a torn tail: that frame is cut. (3) The newest segment's file taken away by somebody
 //! goes unnoticed; any other one is missed. (4) A disk that lies about its flushes makes all of this void.
 //!
 //! After a failed write or sync the log is poisoned: the kernel may have dropped the bytes and say "fine" the next time,

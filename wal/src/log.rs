@@ -61,7 +61,7 @@ impl Wal {
         directory::create(dir)?;
         let lock = directory::lock(dir)?;
         let listing = directory::list(dir)?;
-        let survey = recovery::survey(dir, &listing, options.store_id)?;
+        let survey = recovery::survey(dir, &listing, options)?;
         for path in &listing.unfinished {
             directory::unlink(path)?;
         }
@@ -407,4 +407,48 @@ fn in_memory(bytes: u64) -> usize {
 /// Random enough that no two segments share it: the standard library seeds its hashers from the system.
 fn random_salt() -> u64 {
     std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_failed_sync_nothing_is_retried_and_everything_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut wal, _) = Wal::open(dir.path(), Options::default()).unwrap();
+        let synced = wal.append(1, b"synced").unwrap();
+        wal.sync().unwrap();
+        wal.append(1, b"not synced").unwrap();
+        wal.mapping.fail_syncs = true;
+        assert!(matches!(wal.sync(), Err(WalError::Io { what: "sync", .. })));
+        wal.mapping.fail_syncs = false;
+        let poisoned = |result: Result<(), WalError>| matches!(result, Err(WalError::Poisoned { .. }));
+        assert!(poisoned(wal.sync()));
+        assert!(poisoned(wal.append(1, b"later").map(drop)));
+        assert!(poisoned(wal.read(synced).map(drop)));
+        assert!(poisoned(wal.release(synced)));
+        drop(wal);
+        let (_, recovered) = Wal::open(dir.path(), Options::default()).unwrap();
+        assert_eq!(recovered.records[0].bytes, b"synced");
+    }
+
+    #[test]
+    fn a_release_without_room_for_its_mark_turns_to_a_new_segment() {
+        let dir = tempfile::tempdir().unwrap();
+        let small = Options { segment_bytes_first: 0, segment_bytes_max: 0, ..Options::default() };
+        let (mut wal, _) = Wal::open(dir.path(), small).unwrap();
+        for _ in 0..3 {
+            wal.append(1, b"a segment each").unwrap();
+            wal.sync().unwrap();
+        }
+        for segment in 2..=3 {
+            wal.release(Position { segment, offset: 0 }).unwrap();
+            assert_eq!(wal.oldest().segment, segment);
+        }
+        assert_eq!(wal.current.segment, 4, "the first mark took the reserve, the second a new segment");
+        drop(wal);
+        let (_, recovered) = Wal::open(dir.path(), small).unwrap();
+        assert_eq!(recovered.records.len(), 1);
+    }
 }

@@ -23,7 +23,7 @@ use crate::directory::{Listing, segment_path};
 use crate::error::{WalError, io_error};
 use crate::format::{BLOCK, HEADER_BYTES, HeaderFault, SegmentHeader};
 use crate::scan::{Fault, Scan, durable_by_tail, scan, tail_bytes};
-use crate::{CutTail, Position, Record};
+use crate::{CutTail, Options, Position, Record, SyncMode};
 
 /// What is said of a segment that a link leads to, and that is not there.
 const MISSING: &str = "missing file, looked for the header";
@@ -57,10 +57,10 @@ pub(crate) struct Survey {
 }
 
 /// Surveys the segments of a listing.
-pub(crate) fn survey(dir: &Path, listing: &Listing, store_id: u64) -> Result<Survey, WalError> {
+pub(crate) fn survey(dir: &Path, listing: &Listing, options: Options) -> Result<Survey, WalError> {
     let mut headers = BTreeMap::new();
     for &segment in &listing.segments {
-        headers.insert(segment, read_header(dir, segment, store_id)?);
+        headers.insert(segment, read_header(dir, segment, options.store_id)?);
     }
     let mut survey = Survey { next_frame: 1, ..Survey::default() };
     let Some(&newest) = listing.segments.last() else { return Ok(survey) };
@@ -74,7 +74,7 @@ pub(crate) fn survey(dir: &Path, listing: &Listing, store_id: u64) -> Result<Sur
             Some(HeaderPair::Damaged(what)) => return Err(damaged(segment, what)),
             None => return Err(damaged(segment, MISSING)),
         };
-        let (bytes, file_length) = read_segment(dir, &header, seal.is_none())?;
+        let (bytes, file_length) = read_segment(dir, &header, seal.is_none(), options.sync)?;
         let scan = scan(&bytes, &header, seal.map(|(first_frame, _)| first_frame));
         match seal {
             Some((_, checksum)) => check_sealed(dir, &header, &scan, checksum)?,
@@ -191,15 +191,22 @@ fn read_header(dir: &Path, segment: u64, store_id: u64) -> Result<HeaderPair, Wa
 }
 
 /// All bytes of a segment and their number, as they are on the disk.
-fn read_segment(dir: &Path, header: &SegmentHeader, newest: bool) -> Result<(Vec<u8>, u64), WalError> {
+fn read_segment(
+    dir: &Path,
+    header: &SegmentHeader,
+    newest: bool,
+    sync: SyncMode,
+) -> Result<(Vec<u8>, u64), WalError> {
     let path = segment_path(dir, header.segment);
     let mut file = File::open(&path).map_err(io_error("open", &path))?;
     // The process before may have died between a store and its sync: the frame is in the page cache, looks whole, and is
     // gone after the next loss of power. So what is read is made durable first. A later issue copies the frames that
     // nothing proves durable into the new segment instead: a sync that failed in the life before can leave pages which
     // count as clean and never reach the disk, and a second sync does not help those.
-    file.sync_data().map_err(io_error("sync", &path))?;
-    if newest {
+    if sync == SyncMode::Always {
+        file.sync_data().map_err(io_error("sync", &path))?;
+    }
+    if newest && sync == SyncMode::Always {
         // For the same reason the newest segment is read from the disk, not from the cache. Advice: it may be ignored.
         let _ = nix::fcntl::posix_fadvise(&file, 0, 0, nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED);
     }

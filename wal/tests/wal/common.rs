@@ -1,7 +1,5 @@
 //! What the tests of the log share: small segments, opening, and copies of directories as a crash would leave them.
 
-#![expect(dead_code, reason = "each test file uses its own part of this")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 

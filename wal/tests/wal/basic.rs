@@ -1,8 +1,6 @@
 //! What is appended and synced comes back, through rotations, releases and many lives.
 
-mod common;
-
-use common::{bytes_of, open, options, reopen};
+use crate::common::{bytes_of, open, options, reopen};
 use ordeal_wal::{Options, Position, SyncMode, Wal, WalError};
 
 #[test]
