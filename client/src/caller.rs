@@ -179,7 +179,7 @@ impl Caller {
     ) -> Result<Result<(NodeId, Reply), Next>, Stop> {
         let place = self.choose(course, aim);
         let Some(node) = self.link(course, &place)? else { return Ok(Err(Next::Pause)) };
-        if aim == Aim::Anyone && self.router.is_preferred_hidden(Instant::now()) {
+        if aim == Aim::Anyone && self.router.would_rather_than(node, Instant::now()) {
             return Ok(Err(Next::Follow));
         }
         let group = self.group(aim);

@@ -97,6 +97,13 @@ impl Router {
         (!self.is_resting(&place.address, now)).then_some(place)
     }
 
+    /// Whether the preferred node is another than this one, and is known or may be found by asking on. (An introduction
+    /// may have told where it is only after this one was chosen.)
+    pub(crate) fn would_rather_than(&self, node: NodeId, now: Instant) -> bool {
+        let known = self.preferred(now).and_then(|place| place.node);
+        known.map_or_else(|| self.is_preferred_hidden(now), |preferred| preferred != node)
+    }
+
     /// Whether the preferred node is still to be found: it may be at an endpoint that has not introduced itself.
     pub(crate) fn is_preferred_hidden(&self, now: Instant) -> bool {
         let Some(Prefer::Node(node)) = self.prefer else { return false };
