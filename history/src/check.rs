@@ -1,13 +1,31 @@
-//! The judge: looks for an order of the operations of each key that explains every answer.
+//! The judge: looks for an order of the operations of each key that explains every answer, and for claims that cannot
+//! all be true.
+//!
+//! Keys are judged on all cores, in rounds: first with few steps each, then with more, so that one hard key does not
+//! keep the others from their verdict. Whatever is not decided within the budget is unknown, never valid; so is a key
+//! whose judgement panicked.
 
-use std::time::Duration;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-/// What a judgement may cost. Beyond it the verdict is [`crate::Verdict::Unknown`].
+use rayon::prelude::*;
+
+use crate::history::History;
+use crate::operation::{Claim, Operation};
+use crate::problem::{Problem, at_the_end};
+use crate::report::{Anomaly, Counts, KeyReport, Report, Verdict};
+use crate::search::{Decision, Limit, Limits, decide};
+use crate::{claims, explain, witness};
+
+/// What a judgement may cost. Beyond it the verdict is [`Verdict::Unknown`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
     /// Wall time.
     pub time: Duration,
-    /// Bytes of remembered states, over all keys that are judged at once.
+    /// Bytes of remembered configurations, over all keys that are judged at once.
     pub memory_bytes: usize,
 }
 
@@ -27,4 +45,214 @@ pub struct Progress {
     pub keys: usize,
     /// Since the start.
     pub elapsed: Duration,
+}
+
+/// Judges a history.
+pub fn check(history: &History, budget: &Budget, progress: &(dyn Fn(Progress) + Sync)) -> Report {
+    check_until(history, budget, progress, &AtomicBool::new(false))
+}
+
+/// As [`check`], and gives up as soon as `stop` is set: what is not decided then is unknown.
+pub fn check_until(
+    history: &History,
+    budget: &Budget,
+    progress: &(dyn Fn(Progress) + Sync),
+    stop: &AtomicBool,
+) -> Report {
+    let judge = Judge::new(budget, progress, stop, history);
+    let mut keys: Vec<Key<'_>> =
+        history.by_key().into_iter().map(|(name, operations)| Key::new(name, operations)).collect();
+    judge.search(&mut keys);
+    let judged: Vec<(KeyReport, Vec<Anomaly>)> =
+        keys.par_iter().map(|key| guarded(key, || judge.conclude(key))).collect();
+    let (keys, anomalies): (Vec<KeyReport>, Vec<Vec<Anomaly>>) = judged.into_iter().unzip();
+    let mut anomalies: Vec<Anomaly> = anomalies.into_iter().flatten().collect();
+    anomalies.sort_by(|a, b| (a.at_ns, &a.operations).cmp(&(b.at_ns, &b.operations)));
+    let has = |verdict: Verdict| keys.iter().any(|key| key.verdict == verdict);
+    let verdict = match () {
+        () if has(Verdict::Invalid) => Verdict::Invalid,
+        () if has(Verdict::Unknown) => Verdict::Unknown,
+        () => Verdict::Valid,
+    };
+    let elapsed_ms = u64::try_from(judge.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Report { verdict, counts: counts(history), keys, anomalies, elapsed_ms }
+}
+
+fn counts(history: &History) -> Counts {
+    let mut counts = Counts { operations: history.operations.len(), ..Counts::default() };
+    for operation in &history.operations {
+        counts.failed += usize::from(operation.is_failed());
+        counts.unknown += usize::from(operation.is_open());
+        counts.ok += usize::from(operation.answer().is_some());
+        counts.claims += usize::from(operation.claim().is_some_and(|claim| *claim != Claim::default()));
+    }
+    counts
+}
+
+/// A key on its way to its verdict.
+struct Key<'a> {
+    name: Arc<str>,
+    operations: Vec<&'a Operation>,
+    found: Found,
+    steps: u64,
+}
+
+#[derive(Clone)]
+enum Found {
+    /// The search is to go on, with more steps.
+    Nothing,
+    Order,
+    NoOrder,
+    /// And will not be decided: why.
+    GaveUp(String),
+}
+
+impl<'a> Key<'a> {
+    fn new(name: Arc<str>, operations: Vec<&'a Operation>) -> Self {
+        Key { name, operations, found: Found::Nothing, steps: 0 }
+    }
+}
+
+/// Steps of the first round, some 50 ms: nearly all keys of a run are decided by then.
+const FIRST_ROUND_STEPS: u64 = 1 << 18;
+
+/// Each round has so many times the steps of the one before, so that all the rounds before one cost a fraction of it.
+const ROUND_FACTOR: u64 = 16;
+
+struct Judge<'a> {
+    start: Instant,
+    deadline: Instant,
+    /// Explanations may take this much longer, since a verdict without its reason is half a verdict.
+    explain_deadline: Instant,
+    memory_bytes: usize,
+    progress: &'a (dyn Fn(Progress) + Sync),
+    stop: &'a AtomicBool,
+    keys: usize,
+    keys_done: AtomicUsize,
+}
+
+impl<'a> Judge<'a> {
+    fn new(
+        budget: &Budget,
+        progress: &'a (dyn Fn(Progress) + Sync),
+        stop: &'a AtomicBool,
+        history: &History,
+    ) -> Self {
+        let start = Instant::now();
+        // A time too long to add is no limit; a year is none either.
+        let time = budget.time.min(Duration::from_secs(365 * 24 * 3600));
+        Judge {
+            start,
+            deadline: start + time,
+            explain_deadline: start + time + time / 2,
+            memory_bytes: budget.memory_bytes / rayon::current_num_threads().max(1),
+            progress,
+            stop,
+            keys: history.by_key().len(),
+            keys_done: AtomicUsize::new(0),
+        }
+    }
+
+    fn search(&self, keys: &mut [Key<'_>]) {
+        let mut steps = FIRST_ROUND_STEPS;
+        while keys.iter().any(|key| matches!(key.found, Found::Nothing)) {
+            keys.par_iter_mut().filter(|key| matches!(key.found, Found::Nothing)).for_each(|key| {
+                let found = catch_unwind(AssertUnwindSafe(|| self.decide(key, steps)));
+                let (found, steps) = found.unwrap_or_else(|panic| (Found::GaveUp(panicked(&*panic)), 0));
+                key.found = found;
+                key.steps += steps;
+            });
+            steps = steps.saturating_mul(ROUND_FACTOR);
+        }
+    }
+
+    fn limits(&self, steps: u64, deadline: Instant) -> Limits<'a> {
+        Limits { steps, deadline, memory_bytes: self.memory_bytes, stop: self.stop }
+    }
+
+    fn decide(&self, key: &Key<'_>, steps: u64) -> (Found, u64) {
+        let problem = Problem::new(&at_the_end(&key.operations));
+        let (decision, steps) = decide(&problem, &self.limits(steps, self.deadline));
+        let found = match decision {
+            Decision::Order(order) => match witness::replay(&key.operations, &order) {
+                Ok(()) => Found::Order,
+                Err(detail) => {
+                    Found::GaveUp(format!("the order that was found cannot be replayed: {detail}"))
+                }
+            },
+            Decision::NoOrder => Found::NoOrder,
+            Decision::GaveUp(Limit::Steps, _) => Found::Nothing,
+            Decision::GaveUp(limit, placed) => {
+                let why = match limit {
+                    Limit::Time | Limit::Steps => "the time",
+                    Limit::Memory => "the memory",
+                    Limit::Stopped => "the patience of the caller",
+                };
+                let of = problem.due_count;
+                Found::GaveUp(format!(
+                    "{why} ended after {steps} steps, with {placed} of {of} operations in order"
+                ))
+            }
+        };
+        if !matches!(found, Found::Nothing) {
+            let keys_done = self.keys_done.fetch_add(1, Ordering::Relaxed) + 1;
+            (self.progress)(Progress { keys_done, keys: self.keys, elapsed: self.start.elapsed() });
+        }
+        (found, steps)
+    }
+
+    fn conclude(&self, key: &Key<'_>) -> (KeyReport, Vec<Anomaly>) {
+        let limits = self.limits(u64::MAX, self.explain_deadline);
+        let mut anomalies: Vec<Anomaly> = match &key.found {
+            Found::Order => Vec::new(),
+            Found::NoOrder => vec![explain::explain(&key.operations, &limits)],
+            Found::GaveUp(_) | Found::Nothing => {
+                explain::scan(&key.operations, &limits).into_iter().collect()
+            }
+        };
+        let named = anomalies.first().map(|anomaly| anomaly.operations[0]);
+        let broken = claims::broken(&key.operations);
+        anomalies.extend(broken.into_iter().filter(|anomaly| Some(anomaly.operations[0]) != named));
+        let verdict = match &key.found {
+            _ if !anomalies.is_empty() => Verdict::Invalid,
+            Found::Order => Verdict::Valid,
+            Found::NoOrder => Verdict::Invalid,
+            Found::GaveUp(_) | Found::Nothing => Verdict::Unknown,
+        };
+        let note = match &key.found {
+            Found::GaveUp(why) => Some(why.clone()),
+            Found::Order | Found::NoOrder | Found::Nothing => None,
+        };
+        (key.report(verdict, note), anomalies)
+    }
+}
+
+impl Key<'_> {
+    fn report(&self, verdict: Verdict, note: Option<String>) -> KeyReport {
+        KeyReport {
+            key: Arc::clone(&self.name),
+            verdict,
+            operations: self.operations.len(),
+            steps: self.steps,
+            note,
+        }
+    }
+}
+
+/// Concludes; a panic on the way leaves the verdict of a search that found no order, and unknown otherwise.
+fn guarded(key: &Key<'_>, conclude: impl FnOnce() -> (KeyReport, Vec<Anomaly>)) -> (KeyReport, Vec<Anomaly>) {
+    catch_unwind(AssertUnwindSafe(conclude)).unwrap_or_else(|panic| {
+        let verdict = match &key.found {
+            Found::NoOrder => Verdict::Invalid,
+            Found::Order | Found::GaveUp(_) | Found::Nothing => Verdict::Unknown,
+        };
+        (key.report(verdict, Some(panicked(&*panic))), Vec::new())
+    })
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text =
+        text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no reason given");
+    format!("the checker itself failed: {text}")
 }

@@ -8,13 +8,23 @@
 //! text values can be judged.
 
 pub mod check;
+mod claims;
+mod explain;
 pub mod file;
 pub mod history;
+pub mod model;
+mod name_appends;
+mod name_values;
 pub mod operation;
+mod problem;
 pub mod recorder;
 pub mod report;
+mod search;
+mod search_parts;
+mod witness;
+mod words;
 
-pub use check::{Budget, Progress};
+pub use check::{Budget, Progress, check, check_until};
 pub use file::{Header, Loaded, ReadError, read_file};
 pub use history::{History, HistoryError};
 pub use operation::{Answer, Call, Claim, ClientId, Event, OpId, Operation, Outcome, Value, Version};

@@ -1,0 +1,108 @@
+//! The store that histories are compared with: one key, sequential, without faults.
+
+use stateright::semantics::SequentialSpec;
+
+use crate::operation::{Answer, Call, Value};
+
+/// One key: its value, or absent, as it is at first.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct KeyModel {
+    /// The value.
+    pub value: Option<Value>,
+}
+
+impl SequentialSpec for KeyModel {
+    type Op = Call;
+    type Ret = Answer;
+
+    fn invoke(&mut self, call: &Call) -> Answer {
+        match call {
+            Call::Read => Answer::Value(self.value.clone()),
+            Call::Write(value) => {
+                self.value = Some(value.clone());
+                Answer::Done
+            }
+            Call::Append(text) => {
+                self.value = Some(match &self.value {
+                    Some(value) => Value::from(format!("{value}{text}")),
+                    None => text.clone(),
+                });
+                Answer::Done
+            }
+            Call::Cas { expected, new } if *expected == self.value => {
+                self.value = Some(new.clone());
+                Answer::CasDone
+            }
+            Call::Cas { .. } => match &self.value {
+                Some(value) => Answer::CasFailed(Some(value.clone())),
+                None => Answer::CasFailedAbsent,
+            },
+            Call::Delete => {
+                self.value = None;
+                Answer::Done
+            }
+        }
+    }
+
+    fn is_valid_step(&mut self, call: &Call, answer: &Answer) -> bool {
+        let truth = self.invoke(call);
+        // A failure that does not say what was found fits every failure.
+        let is_failure = matches!(truth, Answer::CasFailed(_) | Answer::CasFailedAbsent);
+        truth == *answer || (is_failure && *answer == Answer::CasFailed(None))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(calls: &[(Call, Answer)], expected: bool) {
+        let valid = KeyModel::default().is_valid_history(calls.iter().cloned());
+        assert_eq!(valid, expected, "{calls:?}");
+    }
+
+    fn value(text: &str) -> Option<Value> {
+        Some(Value::from(text))
+    }
+
+    fn cas(expected: Option<&str>, new: &str) -> Call {
+        Call::Cas { expected: expected.map(Value::from), new: new.into() }
+    }
+
+    #[test]
+    fn a_key_is_absent_written_appended_to_and_deleted() {
+        check(&[(Call::Read, Answer::Value(None)), (Call::Delete, Answer::Done)], true);
+        check(&[(Call::Append("a".into()), Answer::Done), (Call::Read, Answer::Value(value("a")))], true);
+        check(
+            &[
+                (Call::Write("a".into()), Answer::Done),
+                (Call::Append("b".into()), Answer::Done),
+                (Call::Read, Answer::Value(value("ab"))),
+                (Call::Delete, Answer::Done),
+                (Call::Read, Answer::Value(None)),
+            ],
+            true,
+        );
+        check(&[(Call::Write("a".into()), Answer::Done), (Call::Read, Answer::Value(None))], false);
+    }
+
+    #[test]
+    fn cas_compares_and_says_what_it_found() {
+        check(&[(cas(None, "a"), Answer::CasDone), (cas(Some("a"), "b"), Answer::CasDone)], true);
+        check(&[(cas(Some("a"), "b"), Answer::CasFailedAbsent)], true);
+        check(&[(cas(Some("a"), "b"), Answer::CasFailed(None))], true);
+        check(&[(cas(None, "b"), Answer::CasFailedAbsent)], false);
+        check(
+            &[(Call::Write("x".into()), Answer::Done), (cas(Some("a"), "b"), Answer::CasFailedAbsent)],
+            false,
+        );
+        check(
+            &[(Call::Write("x".into()), Answer::Done), (cas(Some("a"), "b"), Answer::CasFailed(value("x")))],
+            true,
+        );
+        check(
+            &[(Call::Write("x".into()), Answer::Done), (cas(Some("x"), "b"), Answer::CasFailed(None))],
+            false,
+        );
+    }
+}
