@@ -1,1 +1,158 @@
-//! The machine as data.
+//! The machine: ownership, encodings, and snapshots that hold all of it.
+
+use ordeal_client::wire::{self, RefusalReason, Reply, SessionId, ShardId, Version, WriteOp, shard_of};
+
+use super::*;
+
+const SHARDS: u32 = 4;
+
+fn open(shard: u32) -> Command {
+    Command::OpenSession { shard: ShardId(shard) }
+}
+
+fn write(session: u64, sequence: u64, key: &str, op: WriteOp) -> Command {
+    let shard = shard_of(key.as_bytes(), SHARDS);
+    Command::Write { shard, session: SessionId(session), sequence, key: key.into(), op }
+}
+
+fn append(session: u64, sequence: u64, key: &str, value: &str) -> Command {
+    write(session, sequence, key, WriteOp::Append(value.into()))
+}
+
+/// A key of each shard.
+fn key_of(shard: u32) -> String {
+    let keys = (0..).map(|number| format!("key-{number}"));
+    keys.into_iter().find(|key| shard_of(key.as_bytes(), SHARDS) == ShardId(shard)).expect("one hashes there")
+}
+
+fn run(machine: &mut Machine, commands: impl IntoIterator<Item = Command>) -> Vec<Reply> {
+    let mut apply = |command: Command| machine.apply(machine.applied() + 1, &command.encode());
+    commands.into_iter().map(&mut apply).collect()
+}
+
+fn version(index: u64) -> Version {
+    Version { epoch: EPOCH_FIRST, index }
+}
+
+/// Shards 0 and 2 with keys, sessions, one remembered failure; shard 1 is owned and empty, shard 3 is not owned.
+fn example() -> Machine {
+    let mut machine = Machine::new(SHARDS, [0, 1, 2].map(ShardId));
+    let (here, there) = (key_of(0), key_of(2));
+    run(&mut machine, [open(0), open(2), append(1, 1, &here, "x"), append(2, 1, &there, "y")]);
+    machine.skip(5);
+    let fails = WriteOp::Cas { expected: None, new: b"z".to_vec() };
+    run(&mut machine, [write(2, 2, &there, fails), append(1, 2, &here, "y")]);
+    machine
+}
+
+#[test]
+fn commands_reach_their_shard_or_are_refused_when_it_is_not_owned() {
+    let mut machine = example();
+    let foreign = key_of(3);
+    let refused = Reply::Refused(RefusalReason::WrongGroup { shard: ShardId(3) });
+    let replies = run(
+        &mut machine,
+        [
+            open(3),
+            append(1, 3, &foreign, "x"),
+            append(1, 3, &key_of(2), "x"), // session 1 is shard 0's
+            append(1, 3, &key_of(0), "z"),
+            open(1),
+        ],
+    );
+    let expected = [
+        refused.clone(),
+        refused.clone(),
+        Reply::Refused(RefusalReason::SessionUnknown),
+        Reply::Written { made: version(11), replaced: Some(version(7)) },
+        Reply::SessionOpened(SessionId(12)),
+    ];
+    assert_eq!(replies, expected);
+    assert_eq!(machine.read(foreign.as_bytes()), refused);
+    assert_eq!(machine.read(key_of(0).as_bytes()), Reply::Value(Some((b"xyz".to_vec(), version(11)))));
+    assert_eq!(machine.read(key_of(1).as_bytes()), Reply::Value(None));
+    assert_eq!((machine.applied(), machine.keys(), machine.sessions()), (12, 2, 3));
+}
+
+#[test]
+fn a_command_comes_back_equal_and_nothing_else_decodes() {
+    for command in [open(3), append(1, 2, "k", "v"), write(7, 1, "k", WriteOp::Delete)] {
+        let bytes = command.encode();
+        assert_eq!(Command::decode(&bytes).as_ref(), Ok(&command));
+        for cut in 0..bytes.len() {
+            assert!(Command::decode(&bytes[..cut]).is_err(), "{command:?} cut at {cut}");
+        }
+    }
+    let mut newer = open(0).encode();
+    newer[0] += 1;
+    assert_eq!(Command::decode(&newer), Err(CommandError::Version { found: 2 }));
+}
+
+/// What stands in logs on disks stays readable: a change of these bytes is a new version.
+#[test]
+fn the_encoding_of_version_1_is_this() {
+    assert_eq!(open(3).encode(), [1, 0, 3]);
+    let put = Command::Write {
+        shard: ShardId(2),
+        session: SessionId(9),
+        sequence: 5,
+        key: b"k".to_vec(),
+        op: WriteOp::Put(b"v".to_vec()),
+    };
+    assert_eq!(put.encode(), [1, 1, 2, 9, 5, 1, b'k', 0, 1, b'v']);
+}
+
+#[test]
+#[should_panic(expected = "entry 9 follows 7")]
+fn an_entry_is_never_left_out() {
+    example().skip(9);
+}
+
+#[test]
+#[should_panic(expected = "entry 8 was validated before it was proposed")]
+fn bytes_that_are_no_command_stop_the_replica() {
+    example().apply(8, b"\x01\xff");
+}
+
+#[test]
+fn a_snapshot_is_all_of_the_state() {
+    let machine = example();
+    let mut restored = Machine::restore(&machine.snapshot()).expect("our own");
+    assert_eq!(restored, machine);
+    assert_eq!(restored.digest(), machine.digest());
+    // What was remembered comes with it: a retry after the restore is answered, and has no effect (lesson 29).
+    let mut machine = machine;
+    let retry = append(1, 2, &key_of(0), "y");
+    let replies = [&mut machine, &mut restored].map(|machine| run(machine, [retry.clone()]));
+    assert_eq!(replies[0], [Reply::Written { made: version(7), replaced: Some(version(3)) }]);
+    assert_eq!(replies[0], replies[1]);
+    assert_eq!(restored, machine);
+    assert_eq!(restored.read(key_of(0).as_bytes()), Reply::Value(Some((b"xy".to_vec(), version(7)))));
+}
+
+#[test]
+fn an_empty_machine_has_a_snapshot_too() {
+    let machine = Machine::new(SHARDS, [ShardId(1)]);
+    assert_eq!(Machine::restore(&machine.snapshot()), Ok(machine));
+}
+
+#[test]
+fn a_damaged_snapshot_is_an_error_wherever_it_is_damaged() {
+    let bytes = example().snapshot();
+    for cut in 0..bytes.len() {
+        assert!(Machine::restore(&bytes[..cut]).is_err(), "cut at {cut}");
+    }
+    for at in 0..bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1;
+        // The applied index stands outside the digest; whoever installs a snapshot compares it with the entry's.
+        if let Ok(machine) = Machine::restore(&damaged) {
+            assert_ne!(machine.applied(), example().applied(), "byte {at} went unnoticed");
+        }
+    }
+    let longer = [bytes.as_slice(), &[0]].concat();
+    assert_eq!(Machine::restore(&longer), Err(SnapshotError::Nonsense("something follows its end")));
+    let newer = [&2u32.to_le_bytes(), &bytes[4..]].concat();
+    assert_eq!(Machine::restore(&newer), Err(SnapshotError::Version { found: 2 }));
+    assert!(bytes.len() < wire::FRAME_BYTES_MAX);
+}
