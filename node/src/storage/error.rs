@@ -1,0 +1,143 @@
+//! What can go wrong with a data directory, told apart by what a person can do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ordeal_client::wire::GroupId;
+use ordeal_wal::WalError;
+
+use super::Identity;
+
+/// A data directory that cannot be used, or not any more.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The directory is that of another node or cluster. Nothing was touched.
+    #[error("data directory {} belongs to {found}, not to {expected}", dir.display())]
+    Foreign {
+        /// The directory.
+        dir: PathBuf,
+        /// Whose it is.
+        found: Identity,
+        /// Who wants it.
+        expected: Identity,
+    },
+    /// The directory holds something, but nothing of ours. Nothing was touched.
+    #[error("directory {} holds {found} and is no data directory of a node", dir.display())]
+    NotOurs {
+        /// The directory.
+        dir: PathBuf,
+        /// Name of something in it.
+        found: String,
+    },
+    /// Another process works in the directory.
+    #[error("data directory {} is in use by process {holder}", dir.display())]
+    Locked {
+        /// The directory.
+        dir: PathBuf,
+        /// What the holder wrote about itself: its process id.
+        holder: String,
+    },
+    /// Too little space to start with.
+    #[error("data directory {}: {free_bytes} bytes free on its disk, a node needs {needed_bytes}", dir.display())]
+    NoSpace {
+        /// The directory.
+        dir: PathBuf,
+        /// What is left.
+        free_bytes: u64,
+        /// What is needed.
+        needed_bytes: u64,
+    },
+    /// The directory was written by a newer build. Nothing was touched.
+    #[error("data directory {} has format {found}, this build reads format {expected}", dir.display())]
+    Format {
+        /// The directory.
+        dir: PathBuf,
+        /// Its format.
+        found: u32,
+        /// Ours.
+        expected: u32,
+    },
+    /// A file that was durable is damaged or gone. Nothing was touched.
+    #[error("{}: {what}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The log can be read, but what it says makes no sense.
+    #[error("log in {}: {group}: {what}", dir.display())]
+    Inconsistent {
+        /// The directory of the log.
+        dir: PathBuf,
+        /// Whose records.
+        group: GroupId,
+        /// What is wrong with them.
+        what: String,
+    },
+    /// The log failed.
+    #[error("{}", before_hint(source))]
+    Log {
+        /// Why.
+        #[from]
+        source: WalError,
+    },
+    /// The operating system refused.
+    #[error("{what} {}: {source}", path.display())]
+    Io {
+        /// What was tried, such as `write`.
+        what: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        /// What it answered.
+        source: io::Error,
+    },
+}
+
+impl StorageError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            StorageError::Foreign { .. } => {
+                "give the directory of this node with --dir, or a new one".to_owned()
+            }
+            StorageError::NotOurs { .. } => "give an empty or a new directory with --dir".to_owned(),
+            StorageError::Locked { dir, .. } => {
+                format!("end it first: fuser -v {}", dir.join("lock").display())
+            }
+            StorageError::NoSpace { dir, .. } => format!("make space on the disk: df -h {}", dir.display()),
+            StorageError::Format { .. } => "start it with the build that wrote it, or a newer one".to_owned(),
+            StorageError::Damaged { .. } | StorageError::Inconsistent { .. } => DAMAGED_HINT.to_owned(),
+            StorageError::Log { source } => log_hint(source),
+            StorageError::Io { path, source, .. } => match source.kind() {
+                io::ErrorKind::StorageFull => format!("make space on the disk: df -h {}", path.display()),
+                io::ErrorKind::PermissionDenied => {
+                    format!("look at its owner and mode: ls -ld {}", path.display())
+                }
+                _ => format!("look at the file and its disk: ls -l {}; dmesg | tail", path.display()),
+            },
+        }
+    }
+}
+
+/// Turns the operating system's answer into ours, for use with `map_err`.
+pub(super) fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StorageError {
+    move |source| StorageError::Io { what, path: path.to_owned(), source }
+}
+
+const DAMAGED_HINT: &str = "keep the directory for a look at it; its disk has lost or changed what was durable, \
+                            and a member that forgot must not vote again under the same id";
+
+/// The log's errors carry their hints behind a line break.
+const HINT: &str = "\nhint: ";
+
+fn before_hint(error: &WalError) -> String {
+    let text = error.to_string();
+    text.split_once(HINT).map_or(text.clone(), |(before, _)| before.to_owned())
+}
+
+fn log_hint(error: &WalError) -> String {
+    let text = error.to_string();
+    text.split_once(HINT).map_or_else(|| DAMAGED_HINT.to_owned(), |(_, hint)| hint.to_owned())
+}

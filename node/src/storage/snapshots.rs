@@ -1,0 +1,151 @@
+//! Snapshot files: one a group, written aside and renamed, so that under its name a file is whole or not there.
+//!
+//! ```text
+//!  g1-42-5.snap:   group 1, up to entry 42@5
+//!
+//!  | "ORDSNAP1" | group u32 | index u64 | term u64 | bytes u64 | crc32 u32 | state … `bytes` long |
+//!  |<---------------------- 40 bytes ---------------------------------->|
+//!                                  the checksum covers everything but itself
+//! ```
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ordeal_client::wire::GroupId;
+
+use super::StorageError;
+use super::error::io_error;
+use super::identity::{create_dir_durably, sync_dir, write_durably};
+use crate::raft::{LogId, Snapshot};
+
+const MAGIC: &[u8; 8] = b"ORDSNAP1";
+const SUM_AT: usize = 8 + 4 + 8 + 8 + 8;
+const HEADER_BYTES: usize = SUM_AT + 4;
+
+/// The directory of all snapshots of a node.
+#[derive(Debug)]
+pub(super) struct Snapshots {
+    dir: PathBuf,
+}
+
+impl Snapshots {
+    /// Makes the directory if need be.
+    pub(super) fn open(dir: PathBuf) -> Result<Self, StorageError> {
+        create_dir_durably(&dir)?;
+        Ok(Snapshots { dir })
+    }
+
+    /// Makes a snapshot durable. Only then may the log name it.
+    pub(super) fn write(&self, group: GroupId, snapshot: &Snapshot) -> Result<(), StorageError> {
+        let bytes = [&header(group, snapshot)[..], &snapshot.data].concat();
+        write_durably(&self.dir, &name(group, snapshot.last), &bytes)
+    }
+
+    /// Reads the snapshot that the log names.
+    pub(super) fn read(&self, group: GroupId, last: LogId) -> Result<Snapshot, StorageError> {
+        let path = self.dir.join(name(group, last));
+        let damaged = |what: &str| StorageError::Damaged { path: path.clone(), what: what.to_owned() };
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(damaged("is gone, though the log names it"));
+            }
+            Err(error) => return Err(io_error("read", &path)(error)),
+        };
+        if bytes.len() < HEADER_BYTES {
+            return Err(damaged("is cut short"));
+        }
+        let (head, data) = bytes.split_at(HEADER_BYTES);
+        let snapshot = Snapshot { last, data: Arc::from(data) };
+        if header(group, &snapshot) != head {
+            return Err(damaged("does not match its header and checksum"));
+        }
+        Ok(snapshot)
+    }
+
+    /// Removes every file but the given snapshots: older ones, and those that were never finished or never named.
+    pub(super) fn keep_only(&self, kept: &[(GroupId, LogId)]) -> Result<(), StorageError> {
+        let kept: Vec<String> = kept.iter().map(|&(group, last)| name(group, last)).collect();
+        let mut removed = false;
+        for item in fs::read_dir(&self.dir).map_err(io_error("list", &self.dir))? {
+            let item = item.map_err(io_error("list", &self.dir))?;
+            if !kept.contains(&item.file_name().to_string_lossy().into_owned()) {
+                fs::remove_file(item.path()).map_err(io_error("remove", &item.path()))?;
+                removed = true;
+            }
+        }
+        if removed { sync_dir(&self.dir) } else { Ok(()) }
+    }
+
+    /// Removes the file of an older snapshot, which may be gone already.
+    pub(super) fn remove(&self, group: GroupId, last: LogId) -> Result<(), StorageError> {
+        let path: &Path = &self.dir.join(name(group, last));
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", path)(error)),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}
+
+fn name(group: GroupId, last: LogId) -> String {
+    format!("{group}-{}-{}.snap", last.index, last.term)
+}
+
+fn header(group: GroupId, snapshot: &Snapshot) -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
+    header[..8].copy_from_slice(MAGIC);
+    header[8..12].copy_from_slice(&group.0.to_le_bytes());
+    header[12..20].copy_from_slice(&snapshot.last.index.to_le_bytes());
+    header[20..28].copy_from_slice(&snapshot.last.term.to_le_bytes());
+    header[28..SUM_AT].copy_from_slice(&(snapshot.data.len() as u64).to_le_bytes());
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&header[..SUM_AT]);
+    hasher.update(&snapshot.data);
+    header[SUM_AT..].copy_from_slice(&hasher.finalize().to_le_bytes());
+    header
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> Snapshot {
+        Snapshot { last: LogId::new(42, 5), data: Arc::from(&b"x=1 y=2"[..]) }
+    }
+
+    #[test]
+    fn a_snapshot_comes_back_and_any_damage_to_it_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let snapshots = Snapshots::open(dir.path().join("snapshots")).unwrap();
+        snapshots.write(GroupId(1), &example()).unwrap();
+        assert_eq!(snapshots.read(GroupId(1), example().last).unwrap(), example());
+
+        let path = dir.path().join("snapshots/g1-42-5.snap");
+        let healthy = fs::read(&path).unwrap();
+        for at in 0..healthy.len() {
+            let mut bytes = healthy.clone();
+            bytes[at] ^= 0x10;
+            fs::write(&path, bytes).unwrap();
+            assert!(snapshots.read(GroupId(1), example().last).is_err(), "byte {at}");
+            fs::write(&path, &healthy[..at]).unwrap();
+            assert!(snapshots.read(GroupId(1), example().last).is_err(), "cut at {at}");
+        }
+        fs::remove_file(&path).unwrap();
+        let error = snapshots.read(GroupId(1), example().last).unwrap_err();
+        assert!(error.to_string().ends_with("g1-42-5.snap: is gone, though the log names it"), "{error}");
+    }
+
+    #[test]
+    fn what_is_not_kept_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let snapshots = Snapshots::open(dir.path().to_owned()).unwrap();
+        snapshots.write(GroupId(1), &example()).unwrap();
+        snapshots.write(GroupId(2), &example()).unwrap();
+        fs::write(dir.path().join("g1-43-5.snap.tmp"), b"half").unwrap();
+        snapshots.keep_only(&[(GroupId(2), example().last)]).unwrap();
+        let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|item| item.unwrap().file_name()).collect();
+        assert_eq!(left, ["g2-42-5.snap"]);
+    }
+}
