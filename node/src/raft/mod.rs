@@ -4,81 +4,295 @@
 //! Never done here: deciding what a command means (that is `shard`'s), waiting for anything, retrying.
 //!
 //! "In Search of an Understandable Consensus Algorithm", Ongaro and Ousterhout, extended version (the paper), and
-//! "Consensus: Bridging Theory and Practice", Ongaro (the thesis).
+//! "Consensus: Bridging Theory and Practice", Ongaro (the thesis). One file a section:
+//!
+//! ```text
+//!   election     §5.2, §5.4.1, thesis §9.6     reads        §8, thesis §6.4
+//!   replication  §5.3, the leader's side       snapshot     §7
+//!   acceptance   §5.3, the follower's side     log          entries in memory
+//!   commit       §5.3, §5.4.2                  progress     what a leader knows of a follower
+//!   durability   Figure 2, "persistent state"  invariants   Figure 3 and our own, asserted after every call
+//! ```
 
 pub mod config;
 pub mod log_id;
 pub mod message;
 pub mod ready;
 
+mod acceptance;
+mod commit;
+mod durability;
+mod election;
+mod invariants;
+mod log;
+mod output;
+mod progress;
+mod quorum;
+mod reads;
+mod replication;
+mod snapshot;
+
 pub use config::{Config, Recovered};
 pub use log_id::{Entry, Index, LogId, Payload, Snapshot, Term};
-pub use message::Message;
+pub use message::{AppendResult, Message};
 pub use ready::{Event, HardState, Persist, ProposeError, Ready, Role, Status, Ticket};
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ordeal_client::wire::NodeId;
+use rand_pcg::Pcg32;
+
+use durability::Durability;
+use log::Log;
+use output::Output;
+use progress::Progress;
+use quorum::Votes;
+use reads::{Confirmed, Reads};
+use snapshot::Partial;
 
 /// One member of one group.
 #[derive(Debug)]
 pub struct Raft {
+    config: Config,
+    /// currentTerm and votedFor.
     hard_state: HardState,
+    log: Log,
+    durability: Durability,
+    /// commitIndex.
+    commit: Index,
+    /// lastApplied: handed out.
+    applied: Index,
+    state: State,
+    leader: Option<NodeId>,
+    /// Newest durable snapshot.
+    snapshot: Option<Snapshot>,
+    /// A snapshot on its way here.
+    partial: Option<Partial>,
+    /// A durable snapshot that the machine above has still to take over.
+    install: Option<Snapshot>,
+    timer: Timer,
+    rng: Pcg32,
+    /// Number of the last heartbeat broadcast. Never starts anew, so that no answer confirms what came after it.
+    round: u64,
+    confirmed_reads: Confirmed,
+    output: Output,
+}
+
+/// What a member is, with what only such a one knows.
+#[derive(Debug)]
+enum State {
+    Follower,
+    PreCandidate(Votes),
+    Candidate(Votes),
+    Leader(Leader),
+}
+
+/// What only a leader knows; gone with its term.
+#[derive(Debug)]
+struct Leader {
+    followers: BTreeMap<NodeId, Progress>,
+    heartbeat_elapsed: u32,
+    reads: Reads,
+}
+
+/// The election timer, in ticks.
+#[derive(Debug)]
+struct Timer {
+    /// Since the timer was last reset.
+    elapsed: u32,
+    /// When it fires.
+    timeout: u32,
+    /// Since a leader was heard (thesis §4.2.3).
+    since_leader: u32,
 }
 
 impl Raft {
     /// A member as the disk remembered it.
+    ///
+    /// # Panics
+    /// When the configuration or what the disk remembered contradicts itself.
     #[must_use]
-    pub fn new(_config: Config, recovered: Recovered) -> Raft {
-        Raft { hard_state: recovered.hard_state }
+    pub fn new(config: Config, recovered: Recovered) -> Raft {
+        invariants::check_config(&config);
+        let Recovered { hard_state, snapshot, entries } = recovered;
+        let (log, write_again) = snapshot::recovered_log(snapshot.as_ref(), entries);
+        let commit = snapshot.as_ref().map_or(0, |snapshot| snapshot.last.index);
+        let mut durability = Durability::new(hard_state, &log);
+        if let Some(snapshot) = snapshot.clone().filter(|_| write_again) {
+            durability.taken(snapshot);
+        }
+        let mut raft = Raft {
+            durability,
+            hard_state,
+            log,
+            commit,
+            applied: 0,
+            state: State::Follower,
+            leader: None,
+            install: snapshot.clone(),
+            snapshot,
+            partial: None,
+            timer: Timer { elapsed: 0, timeout: 0, since_leader: u32::MAX },
+            // Members share the seed of their group: each draws from a stream of its own.
+            rng: Pcg32::new(config.seed, u64::from(config.id.0)),
+            round: 0,
+            confirmed_reads: Confirmed::default(),
+            output: Output::new(hard_state.term),
+            config,
+        };
+        raft.reset_timer();
+        raft.check();
+        raft
     }
 
-    /// A message of another member came.
-    pub fn step(&mut self, _from: NodeId, _message: Message) {}
+    /// A message of another member came. What makes no sense, or comes from no member, is ignored.
+    pub fn step(&mut self, from: NodeId, message: Message) {
+        if from == self.config.id || !self.config.voters.contains(&from) {
+            return;
+        }
+        match message {
+            Message::RequestVote { term, last, pre } => self.on_request_vote(from, term, last, pre),
+            Message::RequestVoteReply { term, asked, pre, granted } => {
+                self.on_request_vote_reply(from, term, asked, pre, granted);
+            }
+            Message::AppendEntries { term, previous, entries, commit } => {
+                self.on_append_entries(from, term, previous, entries, commit);
+            }
+            Message::AppendEntriesReply { term, result } => self.on_append_entries_reply(from, term, result),
+            Message::Heartbeat { term, commit, round } => self.on_heartbeat(from, term, commit, round),
+            Message::HeartbeatReply { term, round } => self.on_heartbeat_reply(from, term, round),
+            Message::InstallSnapshot { term, last, total_bytes, offset, data } => {
+                self.on_install_snapshot(from, term, snapshot::Part { last, total_bytes, offset, data });
+            }
+            Message::InstallSnapshotReply { term, last, received, installed } => {
+                self.on_install_snapshot_reply(from, term, last, received, installed);
+            }
+        }
+        self.finish();
+    }
 
     /// A tick of time passed.
-    pub fn tick(&mut self) {}
+    pub fn tick(&mut self) {
+        match self.state {
+            State::Leader(_) => self.tick_leader(),
+            State::Follower | State::PreCandidate(_) | State::Candidate(_) => self.tick_election(),
+        }
+        self.finish();
+    }
 
     /// Appends a command, on the leader. It is committed when it comes back as [`Event::Apply`] under this id.
     ///
     /// # Errors
-    /// When this is not the leader, or a limit is reached.
-    pub fn propose(&mut self, _command: Arc<[u8]>) -> Result<LogId, ProposeError> {
-        Err(ProposeError::NotLeader { leader: None })
+    /// When this is not the leader, or too much is uncommitted. Nothing was appended then.
+    pub fn propose(&mut self, command: Arc<[u8]>) -> Result<LogId, ProposeError> {
+        self.as_leader()?;
+        if self.log.bytes_behind(self.commit) > self.config.uncommitted_bytes_max as u64 {
+            return Err(ProposeError::Busy);
+        }
+        let id = self.append_as_leader(Payload::Command(command));
+        self.finish();
+        Ok(id)
     }
 
     /// Asks for a linearizable read, on the leader: answered by [`Event::ReadReady`] or [`Event::ReadFailed`].
     ///
     /// # Errors
-    /// When this is not the leader, or a limit is reached.
-    pub fn read(&mut self, _token: u64) -> Result<(), ProposeError> {
-        Err(ProposeError::NotLeader { leader: None })
+    /// When this is not the leader, or too many reads wait. No event comes then.
+    pub fn read(&mut self, token: u64) -> Result<(), ProposeError> {
+        self.as_leader()?;
+        self.queue_read(token)?;
+        self.finish();
+        Ok(())
     }
 
     /// This write and all before it are durable.
-    pub fn persisted(&mut self, _ticket: Ticket) {}
+    ///
+    /// # Panics
+    /// When no such write was handed out.
+    pub fn persisted(&mut self, ticket: Ticket) {
+        if let Some((snapshot, origin)) = self.durability.persisted(ticket) {
+            self.on_snapshot_durable(snapshot, origin);
+        }
+        match self.state {
+            State::Candidate(_) => self.count_own_vote(),
+            State::Leader(_) => self.commit_by_counting(),
+            State::Follower | State::PreCandidate(_) => {}
+        }
+        self.finish();
+    }
 
-    /// The machine above took a snapshot at an index that it has applied.
-    pub fn compact(&mut self, _snapshot: Snapshot) {}
+    /// The machine above took a snapshot at an index that it has applied. One that is not newer than what there is, is
+    /// ignored.
+    ///
+    /// # Panics
+    /// When the snapshot is of something that was not applied.
+    pub fn compact(&mut self, snapshot: Snapshot) {
+        assert!(snapshot.last.index <= self.applied, "{snapshot:?} is ahead of applied {}", self.applied);
+        let newest = self.snapshot_index().max(self.durability.newest_snapshot_index());
+        if snapshot.last.index > newest {
+            assert!(self.log.holds(snapshot.last), "{snapshot:?} is of another log");
+            self.durability.taken(snapshot);
+        }
+        self.finish();
+    }
 
-    /// What to do next, or nothing.
+    /// What to do next, or nothing. To be called until it says nothing, after every turn.
     pub fn ready(&mut self) -> Option<Ready> {
-        None
+        if matches!(self.state, State::Leader(_)) {
+            self.start_round_if_due();
+            self.replicate();
+        }
+        let events = self.take_events();
+        let persist = self.durability.take(self.hard_state, &self.log, self.config.trailing_entries);
+        let ready = self.output.take(persist, events);
+        self.finish();
+        ready
     }
 
     /// How this member is.
     #[must_use]
     pub fn status(&self) -> Status {
         Status {
-            role: Role::Follower,
+            role: self.role(),
             term: self.hard_state.term,
-            leader: None,
-            commit: 0,
-            applied: 0,
-            first: 1,
-            last: LogId::ZERO,
-            snapshot: LogId::ZERO,
-            log_bytes: 0,
+            leader: self.leader,
+            commit: self.commit,
+            applied: self.applied,
+            first: self.log.first(),
+            last: self.log.last(),
+            snapshot: self.snapshot.as_ref().map_or(LogId::ZERO, |snapshot| snapshot.last),
+            log_bytes: self.log.command_bytes(),
         }
+    }
+
+    fn role(&self) -> Role {
+        match self.state {
+            State::Follower => Role::Follower,
+            State::PreCandidate(_) => Role::PreCandidate,
+            State::Candidate(_) => Role::Candidate,
+            State::Leader(_) => Role::Leader,
+        }
+    }
+
+    fn as_leader(&mut self) -> Result<&mut Leader, ProposeError> {
+        match &mut self.state {
+            State::Leader(leader) => Ok(leader),
+            State::Follower | State::PreCandidate(_) | State::Candidate(_) => {
+                Err(ProposeError::NotLeader { leader: self.leader })
+            }
+        }
+    }
+
+    /// All voters but this one.
+    fn others(&self) -> Vec<NodeId> {
+        self.config.voters.iter().copied().filter(|&voter| voter != self.config.id).collect()
+    }
+
+    /// At the end of every call: what changed is told, what must hold is checked.
+    fn finish(&mut self) {
+        let (role, term, leader) = (self.role(), self.hard_state.term, self.leader);
+        self.output.tell_role(role, term, leader);
+        self.check();
     }
 }

@@ -1,0 +1,209 @@
+//! Who leads (§5.2, §5.4.1), without disturbing who leads already (thesis §4.2.3, §6.2 and §9.6).
+//!
+//! ```text
+//!               timeout             majority would vote          majority voted
+//!   Follower ───────────▶ PreCandidate ───────────▶ Candidate ───────────▶ Leader
+//!      ▲                       │                        │                    │
+//!      └───────────────────────┴── a leader, or a higher term ───────────────┘ or no majority heard (CheckQuorum)
+//! ```
+//!
+//! A vote, also one's own, counts when it is durable. The term is raised and the vote replaced in one function.
+
+use ordeal_client::wire::NodeId;
+use rand::RngExt;
+
+use super::progress::Progress;
+use super::quorum::{Votes, majority};
+use super::reads::Reads;
+use super::{Event, HardState, Leader, LogId, Message, Payload, Raft, State, Term};
+
+impl Raft {
+    /// A tick of one who does not lead: "If a follower receives no communication over a period of time called the
+    /// election timeout, then it begins an election" (§5.2), and so does a candidate again.
+    pub(super) fn tick_election(&mut self) {
+        self.timer.since_leader = self.timer.since_leader.saturating_add(1);
+        self.timer.elapsed += 1;
+        if self.timer.elapsed >= self.timer.timeout {
+            self.become_pre_candidate();
+        }
+    }
+
+    /// Starts the election timer anew, with a new random timeout.
+    pub(super) fn reset_timer(&mut self) {
+        self.timer.elapsed = 0;
+        let least = self.config.election_ticks;
+        self.timer.timeout = self.rng.random_range(least..=least.saturating_mul(2));
+    }
+
+    /// A member asks for a vote, or whether it would get one.
+    pub(super) fn on_request_vote(&mut self, from: NodeId, term: Term, last: LogId, pre: bool) {
+        if term < self.hard_state.term {
+            return self.answer_vote(from, term, pre, false);
+        }
+        if self.hears_a_leader() {
+            return; // "within the minimum election timeout of hearing from a current leader" (thesis §4.2.3)
+        }
+        if last.term > term {
+            return; // nobody holds entries of a term that is still to come
+        }
+        if pre {
+            let free = term > self.hard_state.term || self.may_vote_for(from);
+            return self.answer_vote(from, term, pre, free && last >= self.log.last());
+        }
+        if term > self.hard_state.term {
+            self.become_follower(term, None);
+        }
+        let granted = self.may_vote_for(from) && last >= self.log.last();
+        if granted {
+            self.hard_state.vote = Some(from);
+            self.reset_timer();
+        }
+        self.answer_vote(from, term, pre, granted);
+    }
+
+    fn may_vote_for(&self, candidate: NodeId) -> bool {
+        self.hard_state.vote.is_none_or(|vote| vote == candidate)
+    }
+
+    fn hears_a_leader(&self) -> bool {
+        match self.state {
+            State::Leader(_) => true, // else CheckQuorum would have ended it
+            State::Follower | State::PreCandidate(_) | State::Candidate(_) => {
+                self.leader.is_some() && self.timer.since_leader < self.config.election_ticks
+            }
+        }
+    }
+
+    fn answer_vote(&mut self, to: NodeId, asked: Term, pre: bool, granted: bool) {
+        let term = if pre && granted { asked } else { self.hard_state.term };
+        let reply = Message::RequestVoteReply { term, asked, pre, granted };
+        if granted && !pre {
+            self.output.send_after_persist(to, reply);
+        } else {
+            self.output.send_now(to, reply);
+        }
+    }
+
+    /// A voter answers. Counted only by the candidate of the very term that was asked for.
+    pub(super) fn on_request_vote_reply(
+        &mut self,
+        from: NodeId,
+        term: Term,
+        asked: Term,
+        pre: bool,
+        granted: bool,
+    ) {
+        let would_be = pre && granted;
+        if !would_be && term > self.hard_state.term {
+            return self.become_follower(term, None);
+        }
+        let own = self.hard_state.term;
+        match &mut self.state {
+            State::PreCandidate(votes) if pre && Some(asked) == own.checked_add(1) => {
+                votes.record(from, granted);
+            }
+            State::Candidate(votes) if !pre && asked == own && term == own => votes.record(from, granted),
+            State::Follower | State::PreCandidate(_) | State::Candidate(_) | State::Leader(_) => return,
+        }
+        self.count_votes();
+    }
+
+    fn count_votes(&mut self) {
+        let majority = majority(self.config.voters.len());
+        match &self.state {
+            State::PreCandidate(votes) if votes.count(true) >= majority => self.become_candidate(),
+            State::Candidate(votes) if votes.count(true) >= majority => self.become_leader(),
+            State::PreCandidate(votes) | State::Candidate(votes) if votes.count(false) >= majority => {
+                self.state = State::Follower; // lost; the timer runs on
+            }
+            State::PreCandidate(_) | State::Candidate(_) | State::Follower | State::Leader(_) => {}
+        }
+    }
+
+    fn become_pre_candidate(&mut self) {
+        self.reset_timer();
+        let Some(term) = self.hard_state.term.checked_add(1) else { return };
+        self.leader = None;
+        let mut votes = Votes::default();
+        votes.record(self.config.id, true);
+        self.state = State::PreCandidate(votes);
+        for to in self.others() {
+            self.output.send_now(to, Message::RequestVote { term, last: self.log.last(), pre: true });
+        }
+        self.count_votes();
+    }
+
+    /// "To begin an election, a follower increments its current term and transitions to candidate state. It then votes
+    /// for itself and issues RequestVote RPCs in parallel to each of the other servers" (§5.2).
+    fn become_candidate(&mut self) {
+        let Some(term) = self.hard_state.term.checked_add(1) else { return };
+        self.enter_term(term, Some(self.config.id));
+        self.reset_timer();
+        self.leader = None;
+        self.state = State::Candidate(Votes::default());
+        for to in self.others() {
+            let request = Message::RequestVote { term, last: self.log.last(), pre: false };
+            self.output.send_after_persist(to, request);
+        }
+    }
+
+    /// The vote for oneself counts when it is durable, like any other.
+    pub(super) fn count_own_vote(&mut self) {
+        let (id, durable) = (self.config.id, self.durability.holds(self.hard_state));
+        if let State::Candidate(votes) = &mut self.state
+            && durable
+        {
+            votes.record(id, true);
+            self.count_votes();
+        }
+    }
+
+    fn become_leader(&mut self) {
+        assert!(self.durability.holds(self.hard_state), "led before its own vote was durable");
+        let next_index = self.log.last().index + 1;
+        let followers = self.others().into_iter().map(|id| (id, Progress::new(next_index))).collect();
+        self.state = State::Leader(Leader { followers, heartbeat_elapsed: 0, reads: Reads::default() });
+        self.leader = Some(self.config.id);
+        self.partial = None;
+        // "each leader commits a blank no-op entry into the log at the start of its term" (§8)
+        self.append_as_leader(Payload::Noop);
+    }
+
+    /// Follows `leader`, if known, in `term`, which is this one or a higher one.
+    pub(super) fn become_follower(&mut self, term: Term, leader: Option<NodeId>) {
+        if term > self.hard_state.term {
+            self.enter_term(term, None);
+        }
+        if let State::Leader(old) = &mut self.state {
+            for token in old.reads.drain_tokens() {
+                self.output.tell(Event::ReadFailed { token });
+            }
+            self.reset_timer();
+        }
+        self.state = State::Follower;
+        self.leader = leader;
+    }
+
+    /// The one place where the term grows, and the vote of the old one goes with it.
+    fn enter_term(&mut self, term: Term, vote: Option<NodeId>) {
+        assert!(term > self.hard_state.term, "term {} never falls to {term}", self.hard_state.term);
+        self.hard_state = HardState { term, vote };
+        self.partial = None;
+        self.timer.since_leader = u32::MAX;
+    }
+
+    /// A message of the leader of `term` came, which is not below ours. False when it cannot be the leader.
+    pub(super) fn hear_leader(&mut self, from: NodeId, term: Term) -> bool {
+        assert!(term >= self.hard_state.term, "an old leader is refused before");
+        if term == self.hard_state.term {
+            let known = self.leader.is_some_and(|leader| leader != from);
+            if known || matches!(self.state, State::Leader(_)) {
+                return false; // a term has one leader (Election Safety, Figure 3)
+            }
+        }
+        self.become_follower(term, Some(from));
+        self.timer.elapsed = 0;
+        self.timer.since_leader = 0;
+        true
+    }
+}

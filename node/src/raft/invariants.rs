@@ -1,0 +1,41 @@
+//! What must hold after every call, asserted in every build (Figure 3, and the types' own promises). A member that finds
+//! itself wrong stops: going on could only spread it.
+
+use super::{Config, Raft, Role, State};
+
+/// Panics when a configuration contradicts itself.
+pub(super) fn check_config(config: &Config) {
+    assert!(config.voters.contains(&config.id), "{} is not among the voters {:?}", config.id, config.voters);
+    assert!(config.heartbeat_ticks >= 1, "a heartbeat takes at least a tick");
+    assert!(config.election_ticks >= 3 * config.heartbeat_ticks, "one lost heartbeat must be no election");
+    assert!(config.inflight_max >= 1, "a window of nothing sends nothing");
+    assert!(config.chunk_bytes >= 1, "parts of nothing never make a snapshot");
+}
+
+impl Raft {
+    /// Panics when this member contradicts itself. Cheap: no look into the log.
+    pub(super) fn check(&self) {
+        let (term, last, base) = (self.hard_state.term, self.log.last(), self.log.base());
+        assert!(self.applied <= self.commit, "applied {} but committed {}", self.applied, self.commit);
+        assert!(self.commit <= last.index, "committed {} but the log ends at {last}", self.commit);
+        assert!(base.index <= self.commit, "the log begins behind {base}, but committed is {}", self.commit);
+        assert!(last.term <= term, "{last} is in the log in term {term}");
+        self.durability.check(last.index);
+        if let State::Leader(leader) = &self.state {
+            let id = self.config.id;
+            assert!(self.leader == Some(id), "{id} leads, but takes {:?} for the leader", self.leader);
+            assert!(self.hard_state.vote == Some(id), "{id} leads, but voted for {:?}", self.hard_state.vote);
+            assert!(last.term == term, "a leader of term {term} without a no-op, its log ends at {last}");
+            for (to, follower) in &leader.followers {
+                let (matched, next) = (follower.match_index, follower.next_index);
+                assert!(matched < next, "{to} matches {matched}, and is sent {next}");
+                assert!(next <= last.index + 1, "{to} is sent {next}, but the log ends at {last}");
+            }
+        }
+        assert!(
+            self.role() == Role::Leader || self.leader != Some(self.config.id),
+            "{} follows itself",
+            self.config.id
+        );
+    }
+}

@@ -1,0 +1,207 @@
+//! The log in memory (§5.3): entries without a gap behind a base, which is the place where a snapshot cut it (§7).
+//!
+//! Invariants, asserted where entries come in:
+//! * indexes are absolute and grow by one from entry to entry, the first is `base.index + 1`;
+//! * terms never fall from entry to entry, nor below the base's.
+//!
+//! What of it is on the disk is not known here, see [`super::durability`].
+
+use std::collections::VecDeque;
+
+use super::{Entry, Index, LogId, Term};
+
+/// What an entry weighs in limits beside its command: about its encoded head (kind, index, term, length), so that a batch of
+/// a million empty commands is no small batch.
+pub(super) const ENTRY_OVERHEAD_BYTES: usize = 32;
+
+/// Entries behind a base.
+#[derive(Debug, Clone)]
+pub(super) struct Log {
+    base: LogId,
+    slots: VecDeque<Slot>,
+    /// Weight of everything ever cut at the base: `bytes_end` counts from the beginning, so that cuts touch no slot.
+    base_bytes: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Slot {
+    entry: Entry,
+    /// Weight of everything up to and including this entry.
+    bytes_end: u64,
+}
+
+impl Log {
+    /// A log that begins behind `base`.
+    pub(super) fn new(base: LogId) -> Self {
+        Log { base, slots: VecDeque::new(), base_bytes: 0 }
+    }
+
+    /// The entry before the first.
+    pub(super) fn base(&self) -> LogId {
+        self.base
+    }
+
+    /// Index of the first entry that could be here.
+    pub(super) fn first(&self) -> Index {
+        self.base.index + 1
+    }
+
+    /// The last entry, or the base when there is none.
+    pub(super) fn last(&self) -> LogId {
+        self.slots.back().map_or(self.base, |slot| slot.entry.id)
+    }
+
+    /// The entry at `index`.
+    pub(super) fn entry(&self, index: Index) -> Option<&Entry> {
+        self.slot(index).map(|slot| &slot.entry)
+    }
+
+    /// Term of the entry at `index`, also at the base; nothing before it or behind the last.
+    pub(super) fn term_at(&self, index: Index) -> Option<Term> {
+        if index == self.base.index { Some(self.base.term) } else { self.entry(index).map(|e| e.id.term) }
+    }
+
+    /// Whether this very entry is here (§5.3: then everything before it is, too).
+    pub(super) fn holds(&self, id: LogId) -> bool {
+        self.term_at(id.index) == Some(id.term)
+    }
+
+    /// Appends behind the last.
+    pub(super) fn append(&mut self, entry: Entry) {
+        let last = self.last();
+        assert!(entry.id.index == last.index + 1, "append of {} behind {last}: a gap", entry.id);
+        assert!(entry.id.term >= last.term, "append of {} behind {last}: the term falls", entry.id);
+        let bytes_end = self.bytes_upto(last.index) + weight(&entry) as u64;
+        self.slots.push_back(Slot { entry, bytes_end });
+    }
+
+    /// Removes everything from `index` on.
+    pub(super) fn truncate_from(&mut self, index: Index) {
+        assert!(index > self.base.index, "truncation from {index} reaches the base {}", self.base);
+        self.slots.truncate(to_usize(index - self.first()));
+    }
+
+    /// Cuts everything up to and including `index`, which becomes the base.
+    pub(super) fn cut_upto(&mut self, index: Index) {
+        let id = self.entry(index).map(|entry| entry.id);
+        let Some(base) = id else {
+            panic!("cut up to {index} outside {}..={}", self.first(), self.last().index)
+        };
+        self.base_bytes = self.bytes_upto(index);
+        self.slots.drain(..=to_usize(index - self.first()));
+        self.base = base;
+    }
+
+    /// Throws everything away: the log begins behind `base`.
+    pub(super) fn reset(&mut self, base: LogId) {
+        *self = Log::new(base);
+    }
+
+    /// Entries from `from` up to and including `upto`, until they weigh `bytes_max`; at least one, if there is one.
+    /// The tail is cut, nothing is skipped.
+    pub(super) fn slice(&self, from: Index, upto: Index, bytes_max: usize) -> Vec<Entry> {
+        let mut bytes = 0;
+        let mut entries = Vec::new();
+        for index in from..=upto {
+            let Some(entry) = self.entry(index) else { break };
+            bytes += weight(entry);
+            if !entries.is_empty() && bytes > bytes_max {
+                break;
+            }
+            entries.push(entry.clone());
+        }
+        entries
+    }
+
+    /// The entry with the largest index up to `index` whose term is not above `term` (end of §5.3); nothing when it would
+    /// stand before the base.
+    pub(super) fn last_not_above(&self, index: Index, term: Term) -> Option<LogId> {
+        let count = index.checked_sub(self.base.index)?;
+        let with_term = self.slots.partition_point(|slot| slot.entry.id.term <= term) as u64;
+        match count.min(with_term) {
+            0 => (self.base.term <= term).then_some(self.base),
+            number => self.entry(self.base.index + number).map(|entry| entry.id),
+        }
+    }
+
+    /// Weight of the entries behind `index`.
+    pub(super) fn bytes_behind(&self, index: Index) -> u64 {
+        self.bytes_upto(self.last().index) - self.bytes_upto(index.max(self.base.index))
+    }
+
+    /// Bytes of the commands.
+    pub(super) fn command_bytes(&self) -> usize {
+        to_usize(self.bytes_behind(self.base.index)) - self.slots.len() * ENTRY_OVERHEAD_BYTES
+    }
+
+    fn bytes_upto(&self, index: Index) -> u64 {
+        self.slot(index).map_or(self.base_bytes, |slot| slot.bytes_end)
+    }
+
+    fn slot(&self, index: Index) -> Option<&Slot> {
+        let offset = index.checked_sub(self.base.index)?.checked_sub(1)?;
+        self.slots.get(usize::try_from(offset).ok()?)
+    }
+}
+
+/// Bytes that an entry counts for in limits.
+pub(super) fn weight(entry: &Entry) -> usize {
+    entry.payload.len() + ENTRY_OVERHEAD_BYTES
+}
+
+fn to_usize(number: u64) -> usize {
+    usize::try_from(number).expect("what is in memory is counted by usize")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::raft::Payload;
+
+    fn log(base: LogId, terms: &[Term]) -> Log {
+        let mut log = Log::new(base);
+        for &term in terms {
+            let id = LogId::new(log.last().index + 1, term);
+            log.append(Entry { id, payload: Payload::Command(Arc::from(&b"four"[..])) });
+        }
+        log
+    }
+
+    #[test]
+    fn indexes_are_absolute_after_a_cut() {
+        let mut log = log(LogId::ZERO, &[1, 1, 2, 3]);
+        log.cut_upto(2);
+        assert_eq!((log.first(), log.base(), log.last()), (3, LogId::new(2, 1), LogId::new(4, 3)));
+        assert_eq!([0, 1, 2, 3, 4, 5].map(|i| log.term_at(i)), [None, None, Some(1), Some(2), Some(3), None]);
+        assert_eq!(log.command_bytes(), 8);
+        log.truncate_from(4);
+        assert_eq!(log.last(), LogId::new(3, 2));
+        assert_eq!(log.bytes_behind(2), 36);
+    }
+
+    #[test]
+    fn a_slice_is_cut_at_its_tail_and_never_empty() {
+        let log = log(LogId::new(10, 1), &[1, 2, 2]);
+        let indexes = |from, upto, bytes| -> Vec<Index> {
+            log.slice(from, upto, bytes).iter().map(|entry| entry.id.index).collect()
+        };
+        assert_eq!(indexes(11, 13, 0), [11]);
+        assert_eq!(indexes(11, 13, 72), [11, 12]);
+        assert_eq!(indexes(12, 13, 1000), [12, 13]);
+        assert_eq!(indexes(14, 13, 1000), [0; 0]);
+    }
+
+    #[test]
+    fn the_last_entry_not_above_a_term() {
+        let log = log(LogId::new(2, 2), &[2, 4, 4, 7]);
+        assert_eq!(log.last_not_above(6, 7), Some(LogId::new(6, 7)));
+        assert_eq!(log.last_not_above(6, 6), Some(LogId::new(5, 4)));
+        assert_eq!(log.last_not_above(4, 6), Some(LogId::new(4, 4)));
+        assert_eq!(log.last_not_above(6, 3), Some(LogId::new(3, 2)));
+        assert_eq!(log.last_not_above(2, 2), Some(LogId::new(2, 2)));
+        assert_eq!(log.last_not_above(6, 1), None);
+        assert_eq!(log.last_not_above(1, 9), None);
+    }
+}

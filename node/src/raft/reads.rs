@@ -1,0 +1,105 @@
+//! Linearizable reads without a log entry (ReadIndex, §8 and thesis §6.4).
+//!
+//! A read notes the commit index when it arrives, waits for a round of heartbeats **begun after it arrived** to be
+//! answered by a majority, and then for that index to be applied. Before an entry of the own term is committed the commit
+//! index may be old, and reads wait for that first.
+//!
+//! Rounds are numbered, and an answer names its round: with anything less, an answer to an old heartbeat confirms a new
+//! read (etcd-io/raft PR 397). Reads share rounds: those that arrive while one is under way go with the next.
+
+use std::collections::VecDeque;
+
+use super::quorum::reached_by_majority;
+use super::{Index, ProposeError, Raft, State};
+
+/// Reads of a leader that are not confirmed yet.
+#[derive(Debug, Default)]
+pub(super) struct Reads {
+    /// Before an entry of this term is committed.
+    early: Vec<u64>,
+    /// By ascending round and index.
+    waiting: VecDeque<Read>,
+}
+
+#[derive(Debug)]
+struct Read {
+    token: u64,
+    index: Index,
+    /// Confirmed by this round, or a later one.
+    round: u64,
+}
+
+impl Reads {
+    fn count(&self) -> usize {
+        self.early.len() + self.waiting.len()
+    }
+
+    /// All of them, on the way out of leadership.
+    pub(super) fn drain_tokens(&mut self) -> Vec<u64> {
+        let waiting = self.waiting.drain(..).map(|read| read.token);
+        self.early.drain(..).chain(waiting).collect()
+    }
+}
+
+/// Reads that are confirmed and wait for their index to be applied, by ascending index. They hold whatever becomes of the
+/// leader.
+#[derive(Debug, Default)]
+pub(super) struct Confirmed(VecDeque<(Index, u64)>);
+
+impl Confirmed {
+    /// The next read whose index is applied.
+    pub(super) fn pop_reached(&mut self, applied: Index) -> Option<u64> {
+        self.0.pop_front_if(|(index, _)| *index <= applied).map(|(_, token)| token)
+    }
+}
+
+impl Raft {
+    /// Takes a read in, on the leader. Its round begins with the next [`Raft::ready`], if none is under way.
+    pub(super) fn queue_read(&mut self, token: u64) -> Result<(), ProposeError> {
+        let committed_own_term = self.committed_own_term();
+        let (index, round, confirmed) = (self.commit, self.round + 1, self.confirmed_reads.0.len());
+        let reads_max = self.config.reads_max;
+        let reads = &mut self.as_leader()?.reads;
+        if reads.count() + confirmed >= reads_max {
+            return Err(ProposeError::Busy);
+        }
+        if committed_own_term {
+            reads.waiting.push_back(Read { token, index, round });
+        } else {
+            reads.early.push(token);
+        }
+        Ok(())
+    }
+
+    fn committed_own_term(&self) -> bool {
+        self.log.term_at(self.commit) == Some(self.hard_state.term)
+    }
+
+    /// An entry of our term is committed: the commit index is up to date from here on.
+    pub(super) fn admit_reads(&mut self) {
+        let (index, round) = (self.commit, self.round + 1);
+        let State::Leader(leader) = &mut self.state else { return };
+        let admitted = leader.reads.early.drain(..).map(|token| Read { token, index, round });
+        leader.reads.waiting.extend(admitted);
+    }
+
+    /// Begins a round when a read waits for one that has not begun.
+    pub(super) fn start_round_if_due(&mut self) {
+        let State::Leader(leader) = &self.state else { return };
+        if leader.reads.waiting.front().is_some_and(|read| read.round > self.round) {
+            self.broadcast_heartbeat();
+            self.confirm_reads();
+        }
+    }
+
+    /// "The leader issues a new round of heartbeats and waits for their acknowledgments from a majority of the cluster"
+    /// (thesis §6.4). We answer our own at once.
+    pub(super) fn confirm_reads(&mut self) {
+        let State::Leader(leader) = &mut self.state else { return };
+        let acked = leader.followers.values().map(|follower| follower.acked_round);
+        let round = reached_by_majority(acked.chain([self.round]));
+        while let Some(read) = leader.reads.waiting.pop_front_if(|read| read.round <= round) {
+            self.confirmed_reads.0.push_back((read.index, read.token));
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Snapshots (§7): sent in parts by the leader, collected by the follower, and the log cut behind those that are durable.
+//!
+//! One part is under way at a time, the next leaves on its answer. A snapshot that is complete replaces the log at once in
+//! memory, goes to the disk with the next write, and only then to the machine above and, as installed, to the leader.
+
+use std::sync::Arc;
+
+use ordeal_client::wire::NodeId;
+
+use super::durability::Origin;
+use super::log::Log;
+use super::progress::{Mode, Progress, Transfer};
+use super::{Entry, Index, LogId, Message, Raft, Snapshot, State, Term};
+
+/// A snapshot from the network is refused above this: it is held in memory as a whole.
+pub(super) const SNAPSHOT_BYTES_MAX: u64 = 4 << 30;
+/// No log gets this far (a billion entries a second for a century): indexes from the network above it are damage, and
+/// below it one may count on.
+pub(super) const INDEX_MAX: Index = 1 << 62;
+
+/// A part as it came.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) last: LogId,
+    pub(super) total_bytes: u64,
+    pub(super) offset: u64,
+    pub(super) data: Arc<[u8]>,
+}
+
+/// What has come of a snapshot so far. Gone after a restart, with its term, and with its leader.
+#[derive(Debug)]
+pub(super) struct Partial {
+    from: NodeId,
+    last: LogId,
+    total_bytes: u64,
+    data: Vec<u8>,
+}
+
+/// The log as the disk remembered it, behind the snapshot, and whether nothing of it was good: then a crash came between
+/// the snapshot and the rest of its write, which is to be done again. When the log begins in the middle, the first entry is
+/// only good for being the base, as nothing else knows the term before it.
+pub(super) fn recovered_log(snapshot: Option<&Snapshot>, entries: Vec<Entry>) -> (Log, bool) {
+    let covered = snapshot.map_or(LogId::ZERO, |snapshot| snapshot.last);
+    let held = entries.iter().any(|entry| entry.id == covered);
+    let follows = entries.first().is_none_or(|entry| entry.id.index == covered.index + 1);
+    if !held && !follows {
+        let first = entries.first().map_or(0, |entry| entry.id.index);
+        assert!(first <= covered.index, "the disk lacks entries between {covered} and {first}");
+        return (Log::new(covered), true);
+    }
+    let mut entries = entries.into_iter().peekable();
+    let base = match entries.peek() {
+        Some(entry) if entry.id.index == 1 => LogId::ZERO,
+        Some(entry) if entry.id.index <= covered.index => entry.id,
+        Some(_) | None => covered,
+    };
+    let mut log = Log::new(base);
+    entries.filter(|entry| entry.id.index > base.index).for_each(|entry| log.append(entry));
+    (log, false)
+}
+
+impl Transfer {
+    /// The part under way.
+    pub(super) fn part(&self, term: Term, chunk_bytes: usize) -> Message {
+        let data = &self.snapshot.data;
+        let from = usize::try_from(self.offset).map_or(data.len(), |offset| offset.min(data.len()));
+        let upto = from.saturating_add(chunk_bytes).min(data.len());
+        Message::InstallSnapshot {
+            term,
+            last: self.snapshot.last,
+            total_bytes: data.len() as u64,
+            offset: from as u64,
+            data: Arc::from(&data[from..upto]),
+        }
+    }
+}
+
+impl Progress {
+    /// The follower needs entries that are only in `snapshot`: gives the first part.
+    pub(super) fn begin_transfer(&mut self, snapshot: Snapshot, term: Term, chunk_bytes: usize) -> Message {
+        let transfer = Transfer { snapshot, offset: 0 };
+        let part = transfer.part(term, chunk_bytes);
+        self.stalled_ticks = 0;
+        self.mode = Mode::Snapshot(transfer);
+        part
+    }
+}
+
+impl Raft {
+    /// InstallSnapshot RPC, receiver (Figure 13).
+    pub(super) fn on_install_snapshot(&mut self, from: NodeId, term: Term, part: Part) {
+        let Part { last, total_bytes, offset, ref data } = part;
+        let end = offset.checked_add(data.len() as u64);
+        let possible = (1..=INDEX_MAX).contains(&last.index)
+            && (1..=term).contains(&last.term)
+            && total_bytes <= SNAPSHOT_BYTES_MAX
+            && end.is_some_and(|end| end <= total_bytes);
+        if !possible {
+            return;
+        }
+        if term < self.hard_state.term {
+            return self.answer_part(from, last, 0);
+        }
+        if !self.hear_leader(from, term) {
+            return;
+        }
+        if self.log.holds(last) && last.index > self.commit {
+            self.commit_upto(last.index); // nothing is missing here, the snapshot only says what is committed
+        }
+        if last.index <= self.commit {
+            let term = self.hard_state.term;
+            let reply = Message::InstallSnapshotReply { term, last, received: total_bytes, installed: true };
+            return self.output.send_after_persist(from, reply);
+        }
+        self.collect(from, part);
+    }
+
+    fn collect(&mut self, from: NodeId, part: Part) {
+        let Part { last, total_bytes, offset, data } = part;
+        let current = self.partial.as_ref().filter(|partial| partial.from == from);
+        if current.is_some_and(|partial| partial.last.index > last.index) {
+            return; // overtaken by a newer snapshot of this leader
+        }
+        if current.is_none_or(|partial| partial.last != last || partial.total_bytes != total_bytes) {
+            self.partial = None;
+            if offset > 0 {
+                return self.answer_part(from, last, 0);
+            }
+        }
+        let new = || Partial { from, last, total_bytes, data: Vec::new() };
+        let partial = self.partial.get_or_insert_with(new);
+        if partial.data.len() as u64 == offset {
+            partial.data.extend_from_slice(&data);
+        }
+        let received = partial.data.len() as u64;
+        if received < total_bytes {
+            return self.answer_part(from, last, received);
+        }
+        let Some(Partial { data, .. }) = self.partial.take() else { return };
+        self.replace_log(Snapshot { last, data: data.into() });
+        let term = self.hard_state.term;
+        let reply = Message::InstallSnapshotReply { term, last, received, installed: true };
+        self.output.send_after_persist(from, reply);
+    }
+
+    fn answer_part(&mut self, to: NodeId, last: LogId, received: u64) {
+        let term = self.hard_state.term;
+        let reply = Message::InstallSnapshotReply { term, last, received, installed: false };
+        self.output.send_now(to, reply);
+    }
+
+    /// "Discard the entire log" (Figure 13, step 7). That the log does not hold the snapshot's last entry is known.
+    fn replace_log(&mut self, snapshot: Snapshot) {
+        assert!(snapshot.last.index > self.commit, "{snapshot:?} is not ahead of commit {}", self.commit);
+        self.log.reset(snapshot.last);
+        self.commit = snapshot.last.index;
+        self.durability.replaced_by(snapshot);
+    }
+
+    /// A snapshot is on the disk: now, not before, the log may be cut, and the machine above restored.
+    pub(super) fn on_snapshot_durable(&mut self, snapshot: Snapshot, origin: Origin) {
+        match origin {
+            Origin::Taken => {
+                let upto = snapshot.last.index.saturating_sub(self.config.trailing_entries);
+                if upto > self.log.base().index {
+                    self.log.cut_upto(upto);
+                }
+            }
+            Origin::Received => self.install = Some(snapshot.clone()),
+        }
+        self.snapshot = Some(snapshot);
+    }
+
+    /// Index of the newest durable snapshot, or 0.
+    pub(super) fn snapshot_index(&self) -> Index {
+        self.snapshot.as_ref().map_or(0, |snapshot| snapshot.last.index)
+    }
+
+    /// A follower answers a part: the next leaves, or it goes on with the log.
+    pub(super) fn on_install_snapshot_reply(
+        &mut self,
+        from: NodeId,
+        term: Term,
+        last: LogId,
+        received: u64,
+        installed: bool,
+    ) {
+        if !self.hear_follower(from, term) {
+            return;
+        }
+        let State::Leader(leader) = &mut self.state else { return };
+        let Some(follower) = leader.followers.get_mut(&from) else { return };
+        let Mode::Snapshot(transfer) = &mut follower.mode else { return };
+        if transfer.snapshot.last != last || received > transfer.snapshot.data.len() as u64 {
+            return;
+        }
+        if installed {
+            follower.match_index = follower.match_index.max(last.index);
+            follower.replicate();
+            return self.commit_by_counting();
+        }
+        // The answer to a part sent twice says nothing new, and must not send another one twice.
+        if received != transfer.offset {
+            transfer.offset = received;
+            follower.stalled_ticks = 0;
+            let part = transfer.part(self.hard_state.term, self.config.chunk_bytes);
+            self.output.send_now(from, part);
+        }
+    }
+}
