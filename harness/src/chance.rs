@@ -1,0 +1,49 @@
+//! Where chance comes from: one seed, and a stream of its own for every use, so that one more draw here changes nothing
+//! there.
+
+use rand::SeedableRng;
+use rand_pcg::Pcg64Mcg;
+
+/// A use of chance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Which faults, when, on whom.
+    Faults,
+    /// Operations of the client thread with this number.
+    Lane(u32),
+    /// The id of the cluster.
+    Cluster,
+    /// Jitter in the retries of the client with this number.
+    Retries(u32),
+}
+
+/// A generator for one use.
+#[must_use]
+pub fn generator(seed: u64, stream: Stream) -> Pcg64Mcg {
+    Pcg64Mcg::seed_from_u64(derive(seed, stream))
+}
+
+/// A seed for one use, for whoever makes a generator of its own.
+#[must_use]
+pub fn derive(seed: u64, stream: Stream) -> u64 {
+    let number = match stream {
+        Stream::Faults => 1,
+        Stream::Cluster => 2,
+        Stream::Lane(lane) => (1 << 32) | u64::from(lane),
+        Stream::Retries(client) => (2 << 32) | u64::from(client),
+    };
+    // The finaliser of SplitMix64: neighbouring seeds and streams end far apart.
+    let mut z = seed.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// A seed for those who name none, from the randomness that the standard library seeds its hash maps with.
+#[must_use]
+pub fn fresh_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    let hash = std::collections::hash_map::RandomState::new().build_hasher().finish();
+    // Six digits can be read out, and are more than anybody runs.
+    hash % 1_000_000
+}

@@ -1,0 +1,132 @@
+//! What a run will do, drawn from its seed before anything is started: printable, storable, the same on every machine.
+//!
+//! The plan fixes every decision: which faults, when, for how long, on whom. What it cannot fix is time, so a victim
+//! "the leader" is looked up when its moment has come, and a victim that is down already gives way to the next node
+//! (see `run::schedule`).
+
+mod cut;
+mod draw;
+mod settings;
+mod text;
+
+use ordeal_client::wire::NodeId;
+use serde::{Deserialize, Serialize};
+
+use crate::lab::Shape;
+
+pub use cut::Cut;
+pub use draw::draw;
+pub use settings::{
+    CLIENTS_MAX, CLIENTS_PER_KEY_MAX, FaultKind, FaultSet, KEYS_MAX, NODES_MAX, RATE_MAX, ReadLevel,
+    Settings, SettingsError, TIME_MS_MAX, TIME_MS_MIN, WorkloadKind,
+};
+pub use text::seconds;
+
+/// The version of `plan.json`.
+pub const PLAN_VERSION: u32 = 1;
+
+/// A plan.
+///
+/// * Faults ascend by the time at which they begin, and each is undone before the time of the run is over.
+/// * Two faults of one kind never overlap; faults of different kinds may, by intention.
+/// * At every moment the killed and the paused nodes together are fewer than all nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// [`PLAN_VERSION`].
+    pub version: u32,
+    /// What it was drawn for.
+    pub settings: Settings,
+    /// The faults.
+    pub faults: Vec<PlannedFault>,
+}
+
+/// A fault with its time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedFault {
+    /// When it begins, in milliseconds since the clients began.
+    pub at_ms: u64,
+    /// How long it lasts.
+    pub for_ms: u64,
+    /// What it is.
+    pub fault: Fault,
+}
+
+/// What is done to the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Fault {
+    /// SIGKILL; undone by a start.
+    Kill {
+        /// Whom.
+        victims: Victims,
+    },
+    /// SIGSTOP; undone by SIGCONT.
+    Pause {
+        /// Whom.
+        victims: Victims,
+    },
+    /// Links are cut; undone by healing all.
+    Partition {
+        /// Which links, as soon as it is known who is who.
+        shape: Shape,
+        /// Whether the leader takes the first place.
+        leader_first: bool,
+        /// The nodes in a drawn order, which says who stands where in the shape.
+        order: Vec<NodeId>,
+    },
+}
+
+/// Whom a fault concerns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Victims {
+    /// Whoever leads most groups when the moment has come; the node named here when nobody leads.
+    Leader {
+        /// Stands in.
+        otherwise: NodeId,
+    },
+    /// These nodes.
+    Nodes(Vec<NodeId>),
+}
+
+impl PlannedFault {
+    /// When it is undone.
+    #[must_use]
+    pub fn until_ms(&self) -> u64 {
+        self.at_ms + self.for_ms
+    }
+}
+
+impl Fault {
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> FaultKind {
+        match self {
+            Fault::Kill { .. } => FaultKind::Kill,
+            Fault::Pause { .. } => FaultKind::Pause,
+            Fault::Partition { .. } => FaultKind::Partition,
+        }
+    }
+}
+
+impl Victims {
+    /// How many nodes they are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        match self {
+            Victims::Leader { .. } => 1,
+            Victims::Nodes(nodes) => nodes.len(),
+        }
+    }
+}
+
+impl Plan {
+    /// How many faults of a kind there are.
+    #[must_use]
+    pub fn count(&self, kind: FaultKind) -> usize {
+        self.faults.iter().filter(|planned| planned.fault.kind() == kind).count()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,246 @@
+//! What a run is asked to be, and which of it makes sense.
+
+use std::fmt;
+use std::str::FromStr;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+/// A laboratory on one machine: more processes than this measure the scheduler, not the cluster.
+pub const NODES_MAX: u32 = 15;
+/// One thread each.
+pub const CLIENTS_MAX: u32 = 256;
+/// Operations a second in total: what a recorder with one write(2) an event keeps up with.
+pub const RATE_MAX: u32 = 100_000;
+/// Keys live at once.
+pub const KEYS_MAX: u32 = 100_000;
+/// A key has at most this many clients at a time, so that the checker's search decides.
+pub const CLIENTS_PER_KEY_MAX: u32 = 4;
+/// The shortest run: room for one short fault of each kind.
+pub const TIME_MS_MIN: u64 = 1_000;
+/// The longest run: a day.
+pub const TIME_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
+/// As many groups and shards as a test cluster has a use for.
+const GROUPS_MAX: u32 = 64;
+const SHARDS_MAX: u32 = 4_096;
+
+/// What a run is asked to be. Together with the build under test it decides everything but time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Where all chance comes from.
+    pub seed: u64,
+    /// How many nodes.
+    pub nodes: u32,
+    /// How many clients, one thread each.
+    pub clients: u32,
+    /// How long clients and faults go on, in milliseconds.
+    pub time_ms: u64,
+    /// What clients ask.
+    pub workload: WorkloadKind,
+    /// Kinds of faults, ascending, none twice.
+    pub faults: Vec<FaultKind>,
+    /// Operations a second, all clients together.
+    pub rate: u32,
+    /// Keys live at once.
+    pub keys: u32,
+    /// How fresh reads must be.
+    pub read_level: ReadLevel,
+    /// Data groups.
+    pub groups: u32,
+    /// Shards.
+    pub shards: u32,
+    /// How long one operation may take before its outcome counts as unknown, in milliseconds.
+    pub op_timeout_ms: u64,
+}
+
+/// What clients ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkloadKind {
+    /// Puts and gets.
+    Register,
+    /// Appends and gets.
+    Append,
+    /// Puts, gets, and compare-and-sets that mostly expect a value seen lately.
+    Cas,
+}
+
+/// How fresh reads must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadLevel {
+    /// Must see every write acknowledged before.
+    Linearizable,
+    /// From the local state of whichever node is asked: a negative control, which a good judge refuses.
+    Stale,
+}
+
+/// A kind of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// kill -9 and restart.
+    Kill,
+    /// SIGSTOP and SIGCONT.
+    Pause,
+    /// Links between nodes are cut.
+    Partition,
+}
+
+/// Which kinds of faults were asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FaultSet {
+    /// Every kind that build, topology and machine support.
+    All,
+    /// Exactly these; each is required. Ascending, none twice.
+    Named(Vec<FaultKind>),
+}
+
+/// A setting that makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}\nhint: {hint}")]
+pub struct SettingsError {
+    what: String,
+    hint: String,
+}
+
+impl FaultKind {
+    /// All kinds.
+    pub const ALL: [FaultKind; 3] = [FaultKind::Kill, FaultKind::Pause, FaultKind::Partition];
+
+    /// Why this kind cannot be had in a cluster of so many nodes, if it cannot.
+    #[must_use]
+    pub fn unsupported(self, nodes: u32) -> Option<&'static str> {
+        match self {
+            FaultKind::Kill | FaultKind::Pause => None,
+            FaultKind::Partition if nodes < 2 => Some("one node has no links"),
+            FaultKind::Partition => None,
+        }
+    }
+}
+
+impl FaultSet {
+    /// The kinds, and those of `all` that are left out with the reason.
+    ///
+    /// # Errors
+    /// When a kind that was asked for by name cannot be had.
+    pub fn resolve(
+        &self,
+        nodes: u32,
+    ) -> Result<(Vec<FaultKind>, Vec<(FaultKind, &'static str)>), SettingsError> {
+        let asked = match self {
+            FaultSet::All => FaultKind::ALL.to_vec(),
+            FaultSet::Named(kinds) => kinds.clone(),
+        };
+        let left_out: Vec<(FaultKind, &'static str)> =
+            asked.iter().filter_map(|&kind| Some((kind, kind.unsupported(nodes)?))).collect();
+        if let (FaultSet::Named(_), Some((kind, reason))) = (self, left_out.first()) {
+            return wrong(
+                format!("fault `{kind}` cannot be had with {nodes} nodes: {reason}"),
+                format!("--nodes 5, or leave `{kind}` out of --faults"),
+            );
+        }
+        let kinds = asked.into_iter().filter(|kind| kind.unsupported(nodes).is_none()).collect();
+        Ok((kinds, left_out))
+    }
+}
+
+impl Settings {
+    /// Checks that the numbers make sense.
+    ///
+    /// # Errors
+    /// [`SettingsError`] that names the first that does not, and its limits.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        within("--nodes", u64::from(self.nodes), 1, u64::from(NODES_MAX))?;
+        within("--clients", u64::from(self.clients), 1, u64::from(CLIENTS_MAX))?;
+        within("--rate", u64::from(self.rate), 1, u64::from(RATE_MAX))?;
+        within("--groups", u64::from(self.groups), 1, u64::from(GROUPS_MAX))?;
+        within("--shards", u64::from(self.shards), u64::from(self.groups), u64::from(SHARDS_MAX))?;
+        if !(TIME_MS_MIN..=TIME_MS_MAX).contains(&self.time_ms) {
+            return wrong(
+                format!("--time {} ms is out of range", self.time_ms),
+                "from 1s to 24h, e.g. --time 30s",
+            );
+        }
+        if !(1..=60_000).contains(&self.op_timeout_ms) {
+            return wrong(
+                format!("--op-timeout {} ms is out of range", self.op_timeout_ms),
+                "from 1ms to 60s, e.g. --op-timeout 2s",
+            );
+        }
+        let keys_min = self.clients.div_ceil(CLIENTS_PER_KEY_MAX);
+        within("--keys", u64::from(self.keys), u64::from(keys_min), u64::from(KEYS_MAX))
+    }
+
+    /// Ids of all nodes.
+    #[must_use]
+    pub fn node_ids(&self) -> Vec<ordeal_client::wire::NodeId> {
+        (1..=self.nodes).map(ordeal_client::wire::NodeId).collect()
+    }
+}
+
+fn within(flag: &str, value: u64, low: u64, high: u64) -> Result<(), SettingsError> {
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    wrong(format!("{flag} {value} is out of range"), format!("from {low} to {high}"))
+}
+
+fn wrong<T>(what: impl Into<String>, hint: impl Into<String>) -> Result<T, SettingsError> {
+    Err(SettingsError { what: what.into(), hint: hint.into() })
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            FaultKind::Kill => "kill",
+            FaultKind::Pause => "pause",
+            FaultKind::Partition => "partition",
+        })
+    }
+}
+
+impl fmt::Display for WorkloadKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            WorkloadKind::Register => "register",
+            WorkloadKind::Append => "append",
+            WorkloadKind::Cas => "cas",
+        })
+    }
+}
+
+impl fmt::Display for ReadLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ReadLevel::Linearizable => "linearizable",
+            ReadLevel::Stale => "stale",
+        })
+    }
+}
+
+impl FromStr for FaultSet {
+    type Err = SettingsError;
+
+    /// Reads `all`, `none`, or kinds with commas between them.
+    fn from_str(text: &str) -> Result<Self, SettingsError> {
+        match text {
+            "all" => return Ok(FaultSet::All),
+            "none" => return Ok(FaultSet::Named(Vec::new())),
+            _ => {}
+        }
+        let mut kinds = Vec::new();
+        for name in text.split(',') {
+            let Some(kind) = FaultKind::ALL.into_iter().find(|kind| kind.to_string() == name.trim()) else {
+                return wrong(
+                    format!("no fault is named `{}`", name.trim()),
+                    "all, none, or some of kill,pause,partition",
+                );
+            };
+            kinds.push(kind);
+        }
+        kinds.sort_unstable();
+        kinds.dedup();
+        Ok(FaultSet::Named(kinds))
+    }
+}

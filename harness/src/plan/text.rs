@@ -1,0 +1,78 @@
+//! Plans in words, for `--dry-run` and reports.
+
+use std::fmt;
+
+use super::{Fault, FaultKind, Plan, PlannedFault, Victims};
+
+/// Milliseconds as seconds with three digits: `12.401 s`.
+#[must_use]
+pub fn seconds(ms: u64) -> String {
+    format!("{}.{:03} s", ms / 1_000, ms % 1_000)
+}
+
+impl fmt::Display for Victims {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Victims::Leader { otherwise } => write!(f, "the leader (or {otherwise})"),
+            Victims::Nodes(nodes) => {
+                for (at, node) in nodes.iter().enumerate() {
+                    write!(f, "{}{node}", if at == 0 { "" } else { " " })?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Kill { victims } => write!(f, "kill {victims}"),
+            Fault::Pause { victims } => write!(f, "pause {victims}"),
+            Fault::Partition { shape, leader_first, order } => {
+                write!(f, "partition: {shape} of{}", if *leader_first { " the leader," } else { "" })?;
+                order.iter().try_for_each(|node| write!(f, " {node}"))
+            }
+        }
+    }
+}
+
+impl fmt::Display for PlannedFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:>10}  {:>9}  {}", seconds(self.at_ms), seconds(self.for_ms), self.fault)
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let settings = &self.settings;
+        writeln!(
+            f,
+            "seed {}: {} nodes, {} clients, {}, workload {} at {} operations/s on {} keys at a time, {} reads",
+            settings.seed,
+            settings.nodes,
+            settings.clients,
+            seconds(settings.time_ms),
+            settings.workload,
+            settings.rate,
+            settings.keys,
+            settings.read_level,
+        )?;
+        if !self.faults.is_empty() {
+            writeln!(f, "{:>10}  {:>9}  fault", "at", "for")?;
+        }
+        for planned in &self.faults {
+            writeln!(f, "{planned}")?;
+        }
+        let counts = FaultKind::ALL.map(|kind| match self.count(kind) {
+            1 => format!("1 {kind}"),
+            count => format!("{count} {kind}s"),
+        });
+        let last_ms = self.faults.iter().map(PlannedFault::until_ms).max().unwrap_or(0);
+        write!(f, "{} faults: {}", self.faults.len(), counts.join(", "))?;
+        match self.faults.len() {
+            0 => Ok(()),
+            _ => write!(f, "; all undone by {}", seconds(last_ms)),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The judge's report, with the faults that were in force.
+
+use ordeal_history::{Anomaly, Call, History, Operation, Report, Verdict};
+
+use crate::plan::seconds;
+use crate::store::{AnomalyRecord, FaultSpan, Summary, Word};
+
+/// The word for a verdict.
+#[must_use]
+pub fn word(verdict: Verdict) -> Word {
+    match verdict {
+        Verdict::Valid => Word::Valid,
+        Verdict::Invalid => Word::NotLinearizable,
+        Verdict::Unknown => Word::Unknown,
+    }
+}
+
+/// The broken promises, each with what was in force then; at most [`Summary::ANOMALIES_MAX`].
+#[must_use]
+pub fn anomalies(report: &Report, history: &History, spans: &[FaultSpan]) -> Vec<AnomalyRecord> {
+    let records = report.anomalies.iter().take(Summary::ANOMALIES_MAX).map(|anomaly| AnomalyRecord {
+        kind: anomaly.kind.words().to_owned(),
+        key: anomaly.key.to_string(),
+        sentence: format!("{} {}", full_stop(&anomaly.sentence), in_force(anomaly, history, spans)),
+        operations: anomaly.operations.iter().map(|op| op.0).collect(),
+        at_ns: anomaly.at_ns,
+    });
+    records.collect()
+}
+
+/// Begins with a capital and ends with a full stop.
+#[must_use]
+pub fn full_stop(text: &str) -> String {
+    let mut chars = text.chars();
+    let first = chars.next().map(|first| first.to_uppercase().collect::<String>()).unwrap_or_default();
+    let end = if text.ends_with(['.', '!', '?']) { "" } else { "." };
+    format!("{first}{}{end}", chars.as_str())
+}
+
+/// Which faults were in force while the guilty operation ran, or which was the last one before it.
+fn in_force(anomaly: &Anomaly, history: &History, spans: &[FaultSpan]) -> String {
+    let guilty = anomaly.operations.first().and_then(|&op| history.operation(op));
+    let from_ns = guilty.map_or(anomaly.at_ns, |operation| operation.invoked_ns);
+    let what = guilty.map_or("time", noun);
+    let active: Vec<&FaultSpan> = spans.iter().filter(|span| span.in_force(from_ns, anomaly.at_ns)).collect();
+    if active.is_empty() {
+        return before(what, from_ns, spans);
+    }
+    let mut sentence = format!("During that {what} ");
+    for (index, span) in active.iter().enumerate() {
+        // `the partition isolate n2 (…) was in force since 12.100 s, and the kill n3 since 12.550 s`
+        let (joint, verb) = if index == 0 { ("", " was in force") } else { (", and ", "") };
+        sentence += &format!("{joint}{}{verb} since {}", title(span), at(span.applied_ns()));
+    }
+    sentence + "."
+}
+
+fn before(what: &str, from_ns: u64, spans: &[FaultSpan]) -> String {
+    let ended = spans.iter().filter_map(|span| Some((span.undone_ns()?, span)));
+    match ended.filter(|(undone_ns, _)| *undone_ns <= from_ns).max_by_key(|(undone_ns, _)| *undone_ns) {
+        None => format!("No fault had been in force before that {what}."),
+        Some((undone_ns, span)) => format!(
+            "No fault was in force during that {what}; the last one, {}, had ended at {}.",
+            title(span),
+            at(undone_ns)
+        ),
+    }
+}
+
+fn title(span: &FaultSpan) -> String {
+    let kind = span.kind.to_string();
+    // `kill n3` says what it is; `isolate n2 (…)` does not.
+    if span.name.starts_with(&kind) {
+        format!("the {}", span.name)
+    } else {
+        format!("the {kind} {}", span.name)
+    }
+}
+
+fn noun(operation: &Operation) -> &'static str {
+    match operation.call {
+        Call::Read => "read",
+        Call::Write(_) => "write",
+        Call::Append(_) => "append",
+        Call::Cas { .. } => "compare-and-set",
+        Call::Delete => "delete",
+    }
+}
+
+fn at(ns: u64) -> String {
+    seconds(ns / 1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use ordeal_history::{AnomalyKind, ClientId, OpId};
+
+    use super::*;
+    use crate::cluster::Evidence;
+    use crate::plan::FaultKind;
+
+    fn span(kind: FaultKind, name: &str, from_ms: u64, until_ms: u64) -> FaultSpan {
+        let evidence = |ms: u64| {
+            let ns = ms * 1_000_000;
+            vec![Evidence { asked_ns: ns, applied_ns: ns, verified_ns: ns, proof: "seen".to_owned() }]
+        };
+        FaultSpan {
+            fault: 0,
+            kind,
+            name: name.to_owned(),
+            began: evidence(from_ms),
+            undone: evidence(until_ms),
+        }
+    }
+
+    fn check(spans: &[FaultSpan], expected: &str) {
+        let read = Operation {
+            id: OpId(1),
+            client: ClientId(1),
+            key: "k".into(),
+            call: Call::Read,
+            invoked_ns: 12_500_000_000,
+            returned: None,
+            node: None,
+        };
+        let anomaly = Anomaly {
+            key: "k".into(),
+            kind: AnomalyKind::StaleRead,
+            sentence: "the read is stale".to_owned(),
+            operations: vec![OpId(1)],
+            at_ns: 12_600_000_000,
+        };
+        assert_eq!(in_force(&anomaly, &History { operations: vec![read] }, spans), expected);
+    }
+
+    #[test]
+    fn the_sentence_names_what_was_in_force() {
+        let cut = span(FaultKind::Partition, "isolate n2 (n2 | n1 n3)", 12_100, 13_000);
+        let kill = span(FaultKind::Kill, "kill n3", 12_550, 14_000);
+        let early = span(FaultKind::Pause, "pause n1", 3_000, 4_000);
+        let late = span(FaultKind::Pause, "pause n1", 20_000, 21_000);
+        check(
+            std::slice::from_ref(&cut),
+            "During that read the partition isolate n2 (n2 | n1 n3) was in force since 12.100 s.",
+        );
+        check(
+            &[early.clone(), cut, kill, late.clone()],
+            "During that read the partition isolate n2 (n2 | n1 n3) was in force since 12.100 s, \
+             and the kill n3 since 12.550 s.",
+        );
+        check(
+            &[early, late.clone()],
+            "No fault was in force during that read; the last one, the pause n1, had ended at 4.000 s.",
+        );
+        check(&[late], "No fault had been in force before that read.");
+    }
+
+    #[test]
+    fn sentences_are_sentences() {
+        assert_eq!(full_stop("a b"), "A b.");
+        assert_eq!(full_stop("A b."), "A b.");
+        assert_eq!(full_stop(""), ".");
+    }
+}
