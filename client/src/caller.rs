@@ -20,6 +20,9 @@ const PAUSE_FIRST: Duration = Duration::from_millis(5);
 const PAUSE_MAX: Duration = Duration::from_millis(200);
 /// Hints followed in a row without a pause: a chain of true ones is shorter, a circle of stale ones is not.
 const HOPS_MAX: u32 = 3;
+/// A retry gets at least this share (one fourth) of an attempt's time, or is not begun: with a millisecond left it would
+/// hardly be answered, and only turn a write that is surely not done into an unknown one.
+const ATTEMPT_SHARE_MIN: u32 = 4;
 /// Open connections, one a node: more than any sensible cluster has nodes, far fewer than a process may have files.
 const LINKS_MAX: usize = 32;
 
@@ -184,6 +187,12 @@ impl Caller {
         }
         let group = self.group(aim);
         let timeout = course.left().ok_or(Stop::OutOfTime)?.min(self.attempt_timeout);
+        if course.last.is_some()
+            && !course.may_be_received
+            && timeout < self.attempt_timeout / ATTEMPT_SHARE_MIN
+        {
+            return Err(Stop::OutOfTime);
+        }
         request.id = self.next_id;
         self.next_id += 1;
         let link = self.links.get_mut(&node).expect("linked just now");
@@ -238,6 +247,10 @@ impl Caller {
     fn refused(&mut self, aim: Aim, node: NodeId, reason: RefusalReason) -> Result<Next, Stop> {
         match reason {
             RefusalReason::NotLeader { group, leader } => {
+                if group != self.group(aim) {
+                    // It knows of another owner of the shard: hear the whole map at the next handshake.
+                    self.links.remove(&node);
+                }
                 let follow = self.router.hinted(node, group, leader.as_ref(), Instant::now());
                 Ok(if follow { Next::Follow } else { Next::Pause })
             }

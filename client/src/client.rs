@@ -11,7 +11,7 @@
 //! reported; once it is applied, the cluster refuses the older number for good.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::caller::{Aim, Caller, Course, Stop};
 use crate::config::{ClientConfig, check_address};
@@ -216,9 +216,10 @@ impl Client {
 pub fn status(address: &str, timeout: Duration) -> Result<NodeStatus, ClientError> {
     check_address(address)?;
     let failed = |reason| ClientError::Node { address: address.to_owned(), reason };
+    let started = Instant::now();
     let (mut link, _) = Link::dial(address, Expect::default(), timeout).map_err(failed)?;
     let request = Request { id: 1, body: RequestBody::Status };
-    match link.call(&request, GroupId(0), timeout) {
+    match link.call(&request, GroupId(0), timeout.saturating_sub(started.elapsed())) {
         Ok(answer) => match answer.reply {
             Reply::Status(status) => Ok(*status),
             reply => Err(failed(LinkError::Protocol(format!("{reply:?} where a status was expected")))),

@@ -16,7 +16,8 @@ pub const ATTEMPT_TIMEOUT_DEFAULT: Duration = Duration::from_millis(500);
 /// What a client is told. [`ClientConfig::new`] fills in all but the endpoints.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientConfig {
-    /// Where nodes answer, as `host:port`; at least one. The others are learnt from whoever answers first.
+    /// Where nodes answer, as `host:port`; at least one. The others are learnt from whoever answers first. Names are
+    /// resolved by the system, which no deadline can hurry: where time matters, give addresses.
     pub endpoints: Vec<String>,
     /// Addresses that take the place of advertised ones: proxies, forwarded ports. (Hints name node ids.)
     pub dial: BTreeMap<NodeId, String>,

@@ -24,7 +24,7 @@ pub(crate) struct Link {
     pub(crate) node: NodeId,
     stream: TcpStream,
     reader: FrameReader,
-    /// Messages of frames that were read, in order, not looked at yet.
+    /// Messages of frames that were read, in order, not looked at yet: those of what one read brought, at most.
     inbox: VecDeque<Message>,
 }
 

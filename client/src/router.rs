@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 use crate::config::{ClientConfig, Prefer};
 use crate::wire::{GroupId, NodeId, ShardId, Welcome, shard_of};
 
+/// Members that are remembered: far beyond any cluster, so that a node that invents some costs no memory.
+const MEMBERS_MAX: usize = 1_024;
+
 /// A place to dial, and who is expected there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -136,7 +139,7 @@ impl Router {
     /// Somebody answered there with a welcome.
     pub(crate) fn welcomed(&mut self, address: &str, welcome: &Welcome) {
         self.resting.remove(address);
-        self.members = welcome.members.iter().cloned().collect();
+        self.members = welcome.members.iter().take(MEMBERS_MAX).cloned().collect();
         self.owners.clone_from(&welcome.owners);
         let advertised = self.members.get(&welcome.node);
         if advertised.is_some_and(|advertised| advertised != address)
@@ -185,7 +188,9 @@ impl Router {
             self.leaders.remove(&group);
         }
         let Some((leader, address)) = hint.filter(|(leader, _)| *leader != from) else { return false };
-        self.members.insert(*leader, address.clone());
+        if self.members.len() < MEMBERS_MAX || self.members.contains_key(leader) {
+            self.members.insert(*leader, address.clone());
+        }
         self.leaders.insert(group, *leader);
         // A place that is unknown yet is among the endpoints that have not introduced themselves: search on at once.
         self.place_of(*leader).is_none_or(|place| !self.is_resting(&place.address, now))

@@ -165,7 +165,12 @@ pub fn run(args: KvArgs) -> ExitCode {
 /// Runs a command on the given streams. Whoever closes `out` early has seen enough: the exit code stays.
 pub fn execute(args: KvArgs, input: &mut dyn Read, out: &mut dyn Write, err: &mut dyn Write) -> Exit {
     let mut printer = Printer::new(args.json, out, err);
-    let endpoints: Vec<String> = args.endpoints.into_iter().filter(|endpoint| !endpoint.is_empty()).collect();
+    let endpoints: Vec<String> = args
+        .endpoints
+        .iter()
+        .map(|endpoint| endpoint.trim().to_owned())
+        .filter(|endpoint| !endpoint.is_empty())
+        .collect();
     if endpoints.is_empty() {
         return printer.usage(
             "no endpoints: where are the nodes?",

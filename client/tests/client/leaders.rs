@@ -29,6 +29,21 @@ fn a_hint_is_followed_at_once_and_remembered() {
 }
 
 #[test]
+fn a_leader_that_nobody_named_is_remembered_too() {
+    let all: [_; 3] = seats();
+    let members = members(&all);
+    let [first, second, third] = all;
+    let first = first.start(&members, |_| hint(None));
+    let second = second.start(&members, |_| hint(None));
+    let third = third.start(&members, |_| Act::Behave);
+    let mut client = client(&[first.address(), second.address(), third.address()], LONG_MS);
+    for _ in 0..3 {
+        assert_eq!(client.put(b"k", b"v").expect("answered").node, third.node());
+    }
+    assert_eq!((first.seen().len(), second.seen().len()), (1, 1), "each is asked once, by the first write");
+}
+
+#[test]
 fn a_hint_leads_to_a_node_that_is_no_endpoint() {
     let all: [_; 2] = seats();
     let members = members(&all);

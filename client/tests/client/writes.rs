@@ -1,9 +1,11 @@
 //! Writes: exactly once where an answer came, and three outcomes that are never confused.
 
-use ordeal_client::wire::{KEY_BYTES_MAX, RefusalReason, Reply, RequestBody, VALUE_BYTES_MAX};
-use ordeal_client::{CasAnswer, ClientError};
+use std::time::Duration;
 
-use crate::fake::{Act, Fake, alone, client, hint, on_write, refuse, version, written};
+use ordeal_client::wire::{KEY_BYTES_MAX, RefusalReason, Reply, RequestBody, VALUE_BYTES_MAX};
+use ordeal_client::{CasAnswer, Client, ClientConfig, ClientError};
+
+use crate::fake::{Act, Fake, alone, client, config, hint, on_write, refuse, version, written};
 
 /// Long enough that it never ends a test that ends otherwise.
 const LONG_MS: u64 = 20_000;
@@ -108,7 +110,7 @@ fn after_an_unknown_outcome_the_sequence_number_is_never_used_again() {
     let mut client = client(&[node.address()], 300);
     let error = client.put(b"k", b"first").expect_err("the only attempt is not answered");
     assert!(error.may_have_happened(), "{error}");
-    client.set_deadline(std::time::Duration::from_secs(20));
+    client.set_deadline(Duration::from_secs(20));
     client.put(b"k", b"second").expect("answered");
     client.put(b"k", b"third").expect("answered");
     assert_eq!(node.writes(), [(101, 1), (101, 2), (101, 3)]);
@@ -171,6 +173,17 @@ fn a_lost_opening_of_a_session_does_not_taint_the_write() {
         _ => Act::Behave,
     });
     assert_eq!(put(&node, SHORT_MS).0, Outcome::NotDone);
+}
+
+#[test]
+fn no_retry_is_begun_that_has_no_time_to_be_answered() {
+    let node =
+        alone(on_write(|count, _| if count == 1 { refuse(RefusalReason::Busy) } else { Act::Silence }));
+    let (deadline, attempt_timeout) = (Duration::from_millis(2_000), Duration::from_secs(60));
+    let config = ClientConfig { deadline, attempt_timeout, ..config(&[node.address()]) };
+    let error = Client::new(config).expect("good").put(b"k", b"v").expect_err("refused");
+    assert!(!error.may_have_happened(), "{error}");
+    assert_eq!(node.writes().len(), 1);
 }
 
 #[test]
