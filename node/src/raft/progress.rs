@@ -99,6 +99,7 @@ impl Progress {
     pub(super) fn matched(&mut self, upto: Index, first: Index) -> bool {
         let news = upto > self.match_index;
         self.match_index = self.match_index.max(upto);
+        self.next_index = self.next_index.max(self.match_index + 1);
         match &mut self.mode {
             Mode::Probe { .. } if upto >= self.match_index => self.replicate(),
             Mode::Snapshot(_) if self.match_index + 1 >= first => self.replicate(),
@@ -111,7 +112,6 @@ impl Progress {
                 if inflight.len() < before {
                     self.stalled_ticks = 0;
                 }
-                self.next_index = self.next_index.max(self.match_index + 1);
             }
         }
         news
