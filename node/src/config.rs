@@ -1,0 +1,218 @@
+//! What a node is told once, checked before anything is touched.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ordeal_client::wire::{ClusterId, GroupId, NodeId};
+use ordeal_wal::SyncMode;
+
+use crate::engine::EngineConfig;
+use crate::storage::{self, Identity};
+
+/// One tick of the clock: a fifth of a heartbeat by default, so that timeouts are fine enough to differ by chance.
+pub const TICK: Duration = Duration::from_millis(10);
+
+/// Data groups of a cluster: each costs every node a heartbeat and a file.
+pub const GROUPS_MAX: u32 = 64;
+
+/// Shards of a cluster: each greeting lists the owner of all of them, in some 2 bytes each.
+pub const SHARDS_MAX: u32 = 4_096;
+
+/// Members of a cluster: a majority of more than 9 is slow, and makes nothing safer.
+pub const MEMBERS_MAX: usize = 15;
+
+/// Settings of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeConfig {
+    /// This node.
+    pub node: NodeId,
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// Its data directory.
+    pub dir: PathBuf,
+    /// Where it listens; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// All members with their advertised addresses, this one among them.
+    pub members: BTreeMap<NodeId, SocketAddr>,
+    /// Where this node dials some of the others instead: a proxy, a forwarded port.
+    pub dial: BTreeMap<NodeId, SocketAddr>,
+    /// Number of data groups, g1 and so on.
+    pub groups: u32,
+    /// Number of shards of the cluster.
+    pub shards: u32,
+    /// A leader's heartbeat goes out so often.
+    pub heartbeat: Duration,
+    /// A follower campaigns when it heard no leader for so long, and up to twice as long by chance.
+    pub election_timeout: Duration,
+    /// A group takes a snapshot after so many entries.
+    pub snapshot_entries: u64,
+    /// Whether a sync reaches the disk.
+    pub sync: SyncMode,
+    /// Seed of the random timeouts; nodes draw differently from the same one.
+    pub seed: u64,
+}
+
+/// Settings that make no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The node is not among the members.
+    #[error("{node} is not among the members")]
+    NoMember {
+        /// The node.
+        node: NodeId,
+    },
+    /// An address for somebody who is no member, or for the node itself.
+    #[error("--dial names {node}, which is no other member")]
+    Dial {
+        /// Who is named.
+        node: NodeId,
+    },
+    /// A number is out of its range.
+    #[error("{what} is {found}, expected {expected}")]
+    Range {
+        /// Which number.
+        what: &'static str,
+        /// What it is.
+        found: String,
+        /// What it may be.
+        expected: String,
+    },
+}
+
+impl NodeConfig {
+    /// The defaults: one data group, 64 shards, a heartbeat of 50 ms, every sync to the disk.
+    #[must_use]
+    pub fn new(
+        node: NodeId,
+        cluster: ClusterId,
+        dir: PathBuf,
+        members: BTreeMap<NodeId, SocketAddr>,
+    ) -> Self {
+        NodeConfig {
+            node,
+            cluster,
+            dir,
+            listen: members.get(&node).copied().unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))),
+            members,
+            dial: BTreeMap::new(),
+            groups: 1,
+            shards: 64,
+            heartbeat: Duration::from_millis(50),
+            election_timeout: Duration::from_millis(250),
+            snapshot_entries: 10_000,
+            sync: SyncMode::Always,
+            seed: 1,
+        }
+    }
+
+    /// Whether the settings make sense together.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for the first that does not.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if !self.members.contains_key(&self.node) {
+            return Err(ConfigError::NoMember { node: self.node });
+        }
+        let is_other = |node: &&NodeId| **node != self.node && self.members.contains_key(node);
+        if let Some(&node) = self.dial.keys().find(|node| !is_other(node)) {
+            return Err(ConfigError::Dial { node });
+        }
+        range(
+            "the lowest node id",
+            u64::from(self.members.keys().next().map_or(0, |node| node.0)),
+            1,
+            u64::MAX,
+        )?;
+        range("the number of members", self.members.len() as u64, 1, MEMBERS_MAX as u64)?;
+        range("--groups", u64::from(self.groups), 1, u64::from(GROUPS_MAX))?;
+        range("--shards", u64::from(self.shards), 1, u64::from(SHARDS_MAX))?;
+        range("--snapshot-entries", self.snapshot_entries, 1, u64::MAX)?;
+        let (heartbeat, election) = (ticks(self.heartbeat), ticks(self.election_timeout));
+        range("--heartbeat in ticks of 10 ms", u64::from(heartbeat), 1, 1_000)?;
+        // 3 × heartbeat, so that one lost beat is no election.
+        range("--election-timeout in ticks of 10 ms", u64::from(election), 3 * u64::from(heartbeat), 10_000)
+    }
+
+    /// Whose data directory it is.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        Identity { cluster: self.cluster, node: self.node }
+    }
+
+    /// What the engine is told.
+    #[must_use]
+    pub fn engine(&self) -> EngineConfig {
+        let members = self.members.iter().map(|(&node, address)| (node, address.to_string())).collect();
+        EngineConfig {
+            groups: (1..=self.groups).map(GroupId).collect(),
+            heartbeat_ticks: ticks(self.heartbeat),
+            election_ticks: ticks(self.election_timeout),
+            snapshot_entries: self.snapshot_entries,
+            ..EngineConfig::new(self.node, self.cluster, members, self.shards, self.seed)
+        }
+    }
+
+    /// What the storage is told.
+    #[must_use]
+    pub fn storage(&self) -> storage::Options {
+        storage::Options { sync: self.sync, ..storage::Options::default() }
+    }
+
+    /// Where each member is dialled.
+    #[must_use]
+    pub fn dial_addresses(&self) -> BTreeMap<NodeId, SocketAddr> {
+        let mut addresses = self.members.clone();
+        addresses.extend(self.dial.iter().map(|(&node, &address)| (node, address)));
+        addresses
+    }
+}
+
+fn ticks(time: Duration) -> u32 {
+    u32::try_from(time.as_millis() / TICK.as_millis()).unwrap_or(u32::MAX)
+}
+
+fn range(what: &'static str, found: u64, least: u64, most: u64) -> Result<(), ConfigError> {
+    if (least..=most).contains(&found) {
+        return Ok(());
+    }
+    let expected = if most == u64::MAX { format!("at least {least}") } else { format!("{least} to {most}") };
+    Err(ConfigError::Range { what, found: found.to_string(), expected })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(change: impl FnOnce(&mut NodeConfig)) -> Result<(), String> {
+        let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let members = (1..=3).map(|id| (NodeId(id), address(7_000))).collect();
+        let mut config = NodeConfig::new(NodeId(1), ClusterId(1), PathBuf::from("data/1"), members);
+        change(&mut config);
+        config.check().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn settings_that_make_no_sense_are_named() {
+        let elsewhere = SocketAddr::from(([127, 0, 0, 1], 9));
+        assert_eq!(config(|_| {}), Ok(()));
+        assert_eq!(config(|c| c.node = NodeId(4)), Err("n4 is not among the members".to_owned()));
+        let err = config(|c| drop(c.dial.insert(NodeId(1), elsewhere)));
+        assert_eq!(err, Err("--dial names n1, which is no other member".to_owned()));
+        assert_eq!(config(|c| c.shards = 0), Err("--shards is 0, expected 1 to 4096".to_owned()));
+        let err = config(|c| c.election_timeout = Duration::from_millis(140));
+        assert_eq!(err, Err("--election-timeout in ticks of 10 ms is 14, expected 15 to 10000".to_owned()));
+        assert!(config(|c| drop(c.members.insert(NodeId(0), elsewhere))).is_err());
+    }
+
+    #[test]
+    fn a_dial_address_overrides_the_advertised_one() {
+        let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let members = (1..=2).map(|id| (NodeId(id), address(7_000))).collect();
+        let mut config = NodeConfig::new(NodeId(1), ClusterId(1), PathBuf::from("data/1"), members);
+        config.dial.insert(NodeId(2), address(9));
+        assert_eq!(config.dial_addresses()[&NodeId(2)], address(9));
+        assert_eq!(config.engine().members[&NodeId(2)], "127.0.0.1:7000");
+    }
+}

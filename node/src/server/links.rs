@@ -1,0 +1,279 @@
+//! The connections that this node dials: one to each other member, for what it has to say to it.
+//!
+//! ```text
+//!                dial                connected             welcome
+//!   Resting ───────────▶ Connecting ───────────▶ Greeting ───────────▶ Up ── ping, pong, messages
+//!      ▲                     │                       │                 │
+//!      └── 50 to 200 ms ◀────┴─── error or 500 ms ───┴── error, no pong ┘
+//! ```
+//!
+//! A link that is not up drops what it is given: Raft sends again, and what is old by then is worth nothing.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+use mio::{Registry, Token};
+use ordeal_client::wire::{GroupId, HandshakeRefusal, Hello, Kind, Message, NodeId, Role, Welcome, decode};
+use rand::RngExt;
+use rand_pcg::Pcg64;
+use tracing::{debug, info, warn};
+
+use super::connection::{Connection, End};
+use super::limits::{DIAL_TIMEOUT, PEER_OUT_BYTES_MAX, PING_AFTER, PONG_TIMEOUT, READ_BYTES, REDIAL_MS};
+use crate::raft;
+use crate::storage::Identity;
+
+/// All links of a node.
+#[derive(Debug)]
+pub(super) struct Links {
+    us: Identity,
+    links: Vec<Link>,
+    by_node: BTreeMap<NodeId, usize>,
+    first_token: usize,
+    chance: Pcg64,
+}
+
+#[derive(Debug)]
+struct Link {
+    to: NodeId,
+    address: SocketAddr,
+    phase: Phase,
+    /// Messages dropped since the link was last up or full, for the log.
+    dropped: u64,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Resting { until: Instant },
+    Connecting { connection: Connection, since: Instant },
+    Greeting { connection: Connection, since: Instant },
+    Up { connection: Connection, heard: Instant, pinged: Option<Instant> },
+}
+
+impl Links {
+    /// A link to each of `addresses`; their tokens are counted from `first_token` on.
+    pub(super) fn new(
+        us: Identity,
+        addresses: &BTreeMap<NodeId, SocketAddr>,
+        first_token: usize,
+        chance: Pcg64,
+        now: Instant,
+    ) -> Self {
+        let rest = |(&to, &address): (&NodeId, &SocketAddr)| Link {
+            to,
+            address,
+            phase: Phase::Resting { until: now },
+            dropped: 0,
+        };
+        let links: Vec<Link> = addresses.iter().filter(|&(&to, _)| to != us.node).map(rest).collect();
+        let by_node = links.iter().enumerate().map(|(place, link)| (link.to, place)).collect();
+        Links { us, links, by_node, first_token, chance }
+    }
+
+    /// How many tokens are taken.
+    pub(super) fn len(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Whether this is another member.
+    pub(super) fn knows(&self, node: NodeId) -> bool {
+        self.by_node.contains_key(&node)
+    }
+
+    /// An event came for a link.
+    pub(super) fn note(&mut self, token: Token, readable: bool) {
+        let place = token.0.checked_sub(self.first_token);
+        if let Some(link) = place.and_then(|place| self.links.get_mut(place))
+            && let Some(connection) = link.connection()
+            && readable
+        {
+            connection.note_readable();
+        }
+    }
+
+    /// Queues a message, or drops it where the link is down or full.
+    pub(super) fn send(&mut self, to: NodeId, group: GroupId, message: &raft::Message) {
+        let Some(link) = self.by_node.get(&to).and_then(|&place| self.links.get_mut(place)) else {
+            warn!(%to, "message to somebody who is no member");
+            return;
+        };
+        let Phase::Up { connection, .. } = &mut link.phase else {
+            link.dropped += 1;
+            return;
+        };
+        if !connection.send(message.kind(), group, message, PEER_OUT_BYTES_MAX) {
+            if link.dropped == 0 {
+                warn!(peer = %to, bytes = connection.waiting_bytes(), "link is full, messages are dropped");
+            }
+            link.dropped += 1;
+        }
+    }
+
+    /// Reads what came back, moves handshakes on, dials, pings and gives up, as the time is.
+    pub(super) fn turn(&mut self, registry: &Registry, scratch: &mut [u8; READ_BYTES], now: Instant) {
+        for place in 0..self.links.len() {
+            let link = &mut self.links[place];
+            if let Err(end) = link.turn(&self.us, scratch, now) {
+                self.end(place, &end, registry, now);
+            } else if let Phase::Resting { until } = link.phase
+                && until <= now
+                && let Err(end) = link.dial(registry, Token(self.first_token + place), now)
+            {
+                self.end(place, &end, registry, now);
+            }
+        }
+    }
+
+    /// Gives the kernel what it takes.
+    pub(super) fn flush(&mut self, registry: &Registry, now: Instant) {
+        for place in 0..self.links.len() {
+            let flushed = match &mut self.links[place].phase {
+                Phase::Up { connection, .. } | Phase::Greeting { connection, .. } => connection.flush(),
+                Phase::Resting { .. } | Phase::Connecting { .. } => Ok(()),
+            };
+            if let Err(end) = flushed {
+                self.end(place, &end, registry, now);
+            }
+        }
+    }
+
+    /// Whether there is more to read than a turn allows.
+    pub(super) fn has_work(&self) -> bool {
+        self.links.iter().any(|link| match &link.phase {
+            Phase::Up { connection, .. } | Phase::Greeting { connection, .. } => connection.has_work(),
+            Phase::Resting { .. } | Phase::Connecting { .. } => false,
+        })
+    }
+
+    fn end(&mut self, place: usize, end: &End, registry: &Registry, now: Instant) {
+        let rest = Duration::from_millis(self.chance.random_range(REDIAL_MS));
+        let link = &mut self.links[place];
+        let phase = std::mem::replace(&mut link.phase, Phase::Resting { until: now + rest });
+        match phase {
+            Phase::Up { connection, .. } => {
+                warn!(peer = %link.to, address = %link.address, reason = %end, "link down");
+                connection.close(registry);
+            }
+            Phase::Connecting { connection, .. } => {
+                debug!(peer = %link.to, address = %link.address, reason = %end, "dial failed");
+                connection.close(registry);
+            }
+            Phase::Greeting { connection, .. } => {
+                if matches!(end, End::Closed | End::Silent | End::Io(_)) {
+                    debug!(peer = %link.to, address = %link.address, reason = %end, "dial failed");
+                } else {
+                    warn!(peer = %link.to, address = %link.address, reason = %end, "dial refused");
+                }
+                connection.close(registry);
+            }
+            Phase::Resting { .. } => {
+                debug!(peer = %link.to, address = %link.address, reason = %end, "dial failed");
+            }
+        }
+    }
+}
+
+impl Link {
+    fn connection(&mut self) -> Option<&mut Connection> {
+        match &mut self.phase {
+            Phase::Resting { .. } => None,
+            Phase::Connecting { connection, .. }
+            | Phase::Greeting { connection, .. }
+            | Phase::Up { connection, .. } => Some(connection),
+        }
+    }
+
+    fn dial(&mut self, registry: &Registry, token: Token, now: Instant) -> Result<(), End> {
+        let stream = TcpStream::connect(self.address)?;
+        let connection = Connection::new(stream, self.address, registry, token)?;
+        self.phase = Phase::Connecting { connection, since: now };
+        Ok(())
+    }
+
+    fn turn(&mut self, us: &Identity, scratch: &mut [u8; READ_BYTES], now: Instant) -> Result<(), End> {
+        match &mut self.phase {
+            Phase::Resting { .. } => Ok(()),
+            Phase::Connecting { connection, since } => {
+                if connection.connected()? {
+                    self.greet(us, now);
+                    return Ok(());
+                }
+                in_time(*since, DIAL_TIMEOUT, now)
+            }
+            Phase::Greeting { connection, since } => {
+                connection.read_turn(scratch)?;
+                let Some(message) = connection.next_message() else {
+                    return in_time(*since, DIAL_TIMEOUT, now);
+                };
+                check_welcome(us, self.to, &message)?;
+                self.up(now);
+                Ok(())
+            }
+            Phase::Up { connection, heard, pinged } => {
+                connection.read_turn(scratch)?;
+                while let Some(message) = connection.next_message() {
+                    if message.kind != Kind::Pong {
+                        return Err(End::Kind(message.kind));
+                    }
+                    *heard = now;
+                    *pinged = None;
+                }
+                match *pinged {
+                    Some(pinged) => in_time(pinged, PONG_TIMEOUT, now),
+                    None if now.saturating_duration_since(*heard) >= PING_AFTER => {
+                        *pinged = Some(now);
+                        // A full outbox has no room for it, and is a sign of life in question all the same.
+                        let _full = connection.send(Kind::Ping, GroupId(0), &(), PEER_OUT_BYTES_MAX);
+                        Ok(())
+                    }
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    fn greet(&mut self, us: &Identity, now: Instant) {
+        let phase = std::mem::replace(&mut self.phase, Phase::Resting { until: now });
+        let Phase::Connecting { mut connection, since } = phase else {
+            unreachable!("only a connecting link greets")
+        };
+        let hello = Hello::new(Some(us.cluster), Role::Peer { from: us.node, to: self.to });
+        let queued = connection.send(Kind::Hello, GroupId(0), &hello, PEER_OUT_BYTES_MAX);
+        assert!(queued, "an empty outbox takes a hello");
+        self.phase = Phase::Greeting { connection, since };
+    }
+
+    fn up(&mut self, now: Instant) {
+        let phase = std::mem::replace(&mut self.phase, Phase::Resting { until: now });
+        let Phase::Greeting { connection, .. } = phase else { unreachable!("only a greeting link goes up") };
+        info!(peer = %self.to, address = %self.address, dropped = self.dropped, "link up");
+        self.dropped = 0;
+        self.phase = Phase::Up { connection, heard: now, pinged: None };
+    }
+}
+
+fn in_time(since: Instant, limit: Duration, now: Instant) -> Result<(), End> {
+    if now.saturating_duration_since(since) > limit { Err(End::Silent) } else { Ok(()) }
+}
+
+/// Whoever answers must be the node that was meant: a forwarded port may lead anywhere.
+fn check_welcome(us: &Identity, to: NodeId, message: &Message) -> Result<(), End> {
+    match message.kind {
+        Kind::Welcome => {
+            let welcome: Welcome =
+                decode(&message.body).map_err(|error| End::Body { kind: message.kind, error })?;
+            if welcome.cluster == us.cluster && welcome.node == to {
+                return Ok(());
+            }
+            Err(End::Handshake(format!("{} of cluster {} answers", welcome.node, welcome.cluster)))
+        }
+        Kind::Refused => {
+            let refusal: HandshakeRefusal =
+                decode(&message.body).map_err(|error| End::Body { kind: message.kind, error })?;
+            Err(End::Handshake(refusal.to_string()))
+        }
+        kind => Err(End::Kind(kind)),
+    }
+}

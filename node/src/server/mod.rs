@@ -1,0 +1,307 @@
+//! The hands of a node: one thread, one event loop, that moves bytes and events between sockets, clock, disk and engine. It
+//! decides nothing.
+//!
+//! ```text
+//!   one turn:   wait ──▶ accept ──▶ read links, peers, clients ──▶ ticks ──▶ drive the engine ──▶ write
+//!                                                                               │
+//!               drive:  poll ─┬─ Send ────▶ the link's frame of this turn       │
+//!                             ├─ Persist ─▶ write the frames, storage.persist, then Input::Persisted
+//!                             └─ Reply ───▶ the client's frame of this turn
+//! ```
+//!
+//! A read from a socket comes before the ticks of the same turn, so that a process that was stopped for a while hears what
+//! happened meanwhile before it feels the time. Every limit is named in `limits.rs`. What is wrong with a connection ends
+//! that connection; what is wrong with the disk, or with a promise of ours, ends the process.
+
+mod clock;
+mod connection;
+mod error;
+mod incoming;
+mod limits;
+mod links;
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Token, Waker};
+use ordeal_client::wire::{Answer, NodeId, Reply, RequestBody};
+use rand::SeedableRng;
+use rand_pcg::Pcg64;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook_mio::v1_0::Signals;
+use tracing::{info, warn};
+
+pub use error::ServerError;
+
+use crate::config::{NodeConfig, TICK};
+use crate::engine::{Engine, Input, Output};
+use crate::storage::Storage;
+use clock::Clock;
+use error::loop_error;
+use incoming::{Event, House, Incoming};
+use limits::{ACCEPT_REST, ACCEPTS_PER_TURN, READ_BYTES};
+use links::Links;
+
+const LISTENER: Token = Token(0);
+const SIGNALS: Token = Token(1);
+const WAKER: Token = Token(2);
+const FIRST_LINK: usize = 3;
+
+/// Events taken from the kernel at once; the rest come in the next turn.
+const EVENTS_PER_TURN: usize = 1_024;
+
+/// A node at work.
+pub struct Server {
+    poll: Poll,
+    listener: TcpListener,
+    signals: Option<Signals>,
+    stop: StopHandle,
+    links: Links,
+    incoming: Incoming,
+    engine: Engine,
+    storage: Storage,
+    clock: Clock,
+    started: Instant,
+    /// Whether somebody may be waiting to be accepted.
+    accepting: bool,
+    accept_from: Instant,
+    scratch: Box<[u8; READ_BYTES]>,
+    /// What came in during this turn.
+    came: Vec<Event>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("links", &self.links).finish_non_exhaustive()
+    }
+}
+
+/// Stops a server from another thread.
+#[derive(Debug, Clone)]
+pub struct StopHandle {
+    stop: Arc<AtomicBool>,
+    waker: Arc<Waker>,
+}
+
+impl StopHandle {
+    /// Lets the server end its turn and return from [`Server::run`].
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        if let Err(error) = self.waker.wake() {
+            // The next tick, 10 ms later, wakes it as well.
+            warn!(reason = %error, "stop without a wake-up");
+        }
+    }
+}
+
+impl Server {
+    /// Listens on the configured address, opens the data directory, and is ready to run.
+    ///
+    /// # Errors
+    /// [`ServerError`], also for everything that is wrong with the data directory.
+    pub fn bind(config: &NodeConfig) -> Result<Server, ServerError> {
+        let listen = |source| ServerError::Listen { address: config.listen, source };
+        // First the address: whoever started the same node twice is told so before anything is touched.
+        Server::open(config, StdListener::bind(config.listen).map_err(listen)?)
+    }
+
+    /// As [`Server::bind`], on a listener that there is already.
+    ///
+    /// # Errors
+    /// [`ServerError`], also for everything that is wrong with the data directory.
+    pub fn open(config: &NodeConfig, listener: StdListener) -> Result<Server, ServerError> {
+        let now = Instant::now();
+        let us = config.identity();
+        let (storage, recovered) = Storage::open(&config.dir, &us, config.storage())?;
+        let engine = Engine::new(config.engine(), recovered)?;
+
+        let poll = Poll::new().map_err(loop_error("poll"))?;
+        listener.set_nonblocking(true).map_err(loop_error("listener"))?;
+        let mut listener = TcpListener::from_std(listener);
+        let registry = poll.registry();
+        registry.register(&mut listener, LISTENER, Interest::READABLE).map_err(loop_error("listener"))?;
+        let waker = Waker::new(registry, WAKER).map_err(loop_error("waker"))?;
+
+        // Two nodes of a cluster with one seed must not dial in step.
+        let chance = Pcg64::seed_from_u64(config.seed ^ (u64::from(us.node.0) << 32));
+        let links = Links::new(us, &config.dial_addresses(), FIRST_LINK, chance, now);
+        let peers: Vec<NodeId> = config.members.keys().copied().filter(|&node| links.knows(node)).collect();
+        let incoming =
+            Incoming::new(House { us, peers, welcome: engine.welcome() }, FIRST_LINK + links.len());
+        Ok(Server {
+            poll,
+            listener,
+            signals: None,
+            stop: StopHandle { stop: Arc::new(AtomicBool::new(false)), waker: Arc::new(waker) },
+            links,
+            incoming,
+            engine,
+            storage,
+            clock: Clock::new(TICK, now),
+            started: now,
+            accepting: true,
+            accept_from: now,
+            scratch: Box::new([0; READ_BYTES]),
+            came: Vec::new(),
+        })
+    }
+
+    /// Where this node listens: the actual port, where 0 was asked for.
+    ///
+    /// # Errors
+    /// [`ServerError::Loop`] when the operating system does not say.
+    pub fn address(&self) -> Result<SocketAddr, ServerError> {
+        self.listener.local_addr().map_err(loop_error("listener"))
+    }
+
+    /// Something to stop this server with.
+    #[must_use]
+    pub fn stop_handle(&self) -> StopHandle {
+        self.stop.clone()
+    }
+
+    /// Takes SIGTERM and SIGINT of the process as a wish to stop.
+    ///
+    /// # Errors
+    /// [`ServerError::Loop`] when the signals cannot be had.
+    pub fn stop_on_signals(&mut self) -> Result<(), ServerError> {
+        let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(loop_error("signals"))?;
+        self.poll
+            .registry()
+            .register(&mut signals, SIGNALS, Interest::READABLE)
+            .map_err(loop_error("signals"))?;
+        self.signals = Some(signals);
+        Ok(())
+    }
+
+    /// Works until it is told to stop.
+    ///
+    /// # Errors
+    /// [`ServerError`] when the disk or the event loop fails: the node must not go on then, and nothing was tried twice.
+    pub fn run(&mut self) -> Result<(), ServerError> {
+        let mut events = Events::with_capacity(EVENTS_PER_TURN);
+        while !self.stop.stop.load(Ordering::Acquire) {
+            self.turn(&mut events)?;
+        }
+        info!("stopped as asked");
+        Ok(())
+    }
+
+    fn turn(&mut self, events: &mut Events) -> Result<(), ServerError> {
+        self.wait(events)?;
+        let now = Instant::now();
+        self.accept(now);
+        self.links.turn(self.poll.registry(), &mut self.scratch, now);
+        self.incoming.turn(self.poll.registry(), &mut self.scratch, now, &mut self.came);
+        self.take_in();
+        for _ in 0..self.clock.due(now) {
+            self.engine.handle(Input::Tick);
+        }
+        self.drive(now)?;
+        self.links.flush(self.poll.registry(), now);
+        self.incoming.flush(self.poll.registry(), &mut self.came);
+        Ok(())
+    }
+
+    fn wait(&mut self, events: &mut Events) -> Result<(), ServerError> {
+        let now = Instant::now();
+        let left_over = self.links.has_work()
+            || self.incoming.has_work()
+            || !self.came.is_empty()
+            || (self.accepting && self.accept_from <= now);
+        let timeout = if left_over { Duration::ZERO } else { self.clock.wait(now) };
+        match self.poll.poll(events, Some(timeout)) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                return Err(loop_error("poll")(error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        for event in events.iter() {
+            match event.token() {
+                LISTENER => self.accepting = true,
+                SIGNALS => self.note_signals(),
+                WAKER => {}
+                token => {
+                    let readable = event.is_readable() || event.is_read_closed() || event.is_error();
+                    self.links.note(token, readable);
+                    self.incoming.note(token, readable);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn note_signals(&mut self) {
+        for signal in self.signals.iter_mut().flat_map(Signals::pending) {
+            info!(signal, "asked to stop");
+            self.stop.stop.store(true, Ordering::Release);
+        }
+    }
+
+    fn accept(&mut self, now: Instant) {
+        if !self.accepting || now < self.accept_from {
+            return;
+        }
+        for _ in 0..ACCEPTS_PER_TURN {
+            match self.listener.accept() {
+                Ok((stream, remote)) => self.incoming.accept(stream, remote, self.poll.registry(), now),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.accepting = false;
+                    return;
+                }
+                // Gone before it was accepted: the next one may be fine.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    warn!(reason = %error, "no connection can be accepted for now");
+                    self.accept_from = now + ACCEPT_REST;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Hands the engine what came in during this turn.
+    fn take_in(&mut self) {
+        for event in std::mem::take(&mut self.came) {
+            match event {
+                Event::Peer { from, group, message } => {
+                    self.engine.handle(Input::Peer { from, group, message });
+                }
+                Event::Request { from, request } if request.body == RequestBody::Status => {
+                    let uptime_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+                    let status = self.engine.status(uptime_ms, self.storage.log_disk_bytes());
+                    let reply = Reply::Status(Box::new(status));
+                    let answer = Answer { id: request.id, node: self.engine.welcome().node, reply };
+                    self.incoming.reply(from, &answer, self.poll.registry(), &mut self.came);
+                }
+                Event::Request { from, request } => self.engine.handle(Input::Request { from, request }),
+                Event::ClientGone(client) => self.engine.handle(Input::ClientGone(client)),
+            }
+        }
+    }
+
+    /// Does what the engine wants, until it wants nothing more.
+    fn drive(&mut self, now: Instant) -> Result<(), ServerError> {
+        while let Some(output) = self.engine.poll() {
+            match output {
+                Output::Send { to, group, message } => self.links.send(to, group, &message),
+                Output::Reply { to, answer } => {
+                    self.incoming.reply(to, &answer, self.poll.registry(), &mut self.came);
+                }
+                Output::Persist(batch) => {
+                    // The followers' disks work while ours does (thesis §10.2.1).
+                    self.links.flush(self.poll.registry(), now);
+                    self.storage.persist(&batch)?;
+                    self.engine.handle(Input::Persisted(batch.ticket));
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,78 @@
+//! Nodes with real sockets and real files, three in one process: they elect, serve, and remember.
+
+mod server_support;
+
+use std::net::{SocketAddr, TcpListener};
+
+use ordeal_client::wire::{Reply, RequestBody};
+use server_support::{Running, cluster, leader_for};
+
+#[test]
+fn three_nodes_elect_a_leader_serve_and_remember() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = cluster(dir.path(), 3);
+    let configs: Vec<_> = plan.iter().map(|(config, _)| config.clone()).collect();
+    let mut nodes: Vec<Running> =
+        plan.into_iter().map(|(config, listener)| Running::start(&config, listener)).collect();
+    let addresses: Vec<SocketAddr> = nodes.iter().map(|node| node.address).collect();
+
+    let (mut leader, session) = leader_for(&addresses, "{a}x");
+    let mut versions = Vec::new();
+    for sequence in 1..=200 {
+        let Reply::Written { made, replaced } =
+            leader.put(session, sequence, "{a}x", &sequence.to_le_bytes())
+        else {
+            panic!("write {sequence} was not taken")
+        };
+        assert_eq!(replaced, versions.last().copied(), "write {sequence}");
+        versions.push(made);
+    }
+    assert_eq!(leader.read("{a}x"), Some((200_u64.to_le_bytes().to_vec(), versions[199])));
+    let Reply::Status(status) = leader.request(RequestBody::Status) else { panic!("no status") };
+    assert!(status.groups[0].snapshot > 0, "a snapshot was taken: {status:?}");
+    assert!(status.log_disk_bytes > 0, "the log has a size: {status:?}");
+
+    for node in &mut nodes {
+        node.stop();
+    }
+    drop(nodes);
+    let nodes: Vec<Running> = configs
+        .iter()
+        .zip(&addresses)
+        .map(|(config, address)| {
+            Running::start(config, TcpListener::bind(address).expect("the port is free again"))
+        })
+        .collect();
+    let (mut leader, _) = leader_for(&addresses, "{a}x");
+    assert_eq!(leader.read("{a}x"), Some((200_u64.to_le_bytes().to_vec(), versions[199])));
+    drop(nodes);
+}
+
+#[test]
+fn two_of_three_go_on_and_the_third_catches_up_with_a_snapshot() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut plan = cluster(dir.path(), 3);
+    let (late, late_listener) = plan.pop().unwrap();
+    let nodes: Vec<Running> =
+        plan.into_iter().map(|(config, listener)| Running::start(&config, listener)).collect();
+    let addresses: Vec<SocketAddr> = nodes.iter().map(|node| node.address).collect();
+    let (mut leader, session) = leader_for(&addresses, "k");
+    // More than the 1,000 entries that are kept behind a snapshot, so that only a snapshot helps.
+    for sequence in 1..=1_200 {
+        assert!(matches!(leader.put(session, sequence, "k", &[7; 100]), Reply::Written { .. }));
+    }
+    let third = Running::start(&late, late_listener);
+    let started = std::time::Instant::now();
+    let (applied, digest) = loop {
+        let Reply::Status(status) = leader.request(RequestBody::Status) else { panic!("no status") };
+        let mut wire = server_support::Wire::client(third.address);
+        let Reply::Status(own) = wire.request(RequestBody::Status) else { panic!("no status") };
+        if own.groups[0].applied == status.groups[0].applied {
+            assert_eq!(own.groups[0].digest, status.groups[0].digest, "the same state at the same index");
+            break (own.groups[0].applied, own.groups[0].digest);
+        }
+        assert!(started.elapsed() < server_support::PATIENCE, "n3 never caught up: {own:?}");
+    };
+    assert!(applied > 1_200 && digest != 0);
+    drop(nodes);
+}
