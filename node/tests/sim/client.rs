@@ -1,0 +1,348 @@
+//! A client as the library is one, without its threads: the same choice of a node, the same sequence number on every
+//! retry, pauses, one deadline, and three outcomes kept apart.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ordeal_client::wire::{
+    GroupId, NodeId, ReadLevel, RefusalReason, Reply, Request, RequestBody, SessionId, ShardId, Version,
+    WriteOp, shard_of,
+};
+use ordeal_history::{Answer, Call, Claim, ClientId, Event, OpId, Outcome, Value};
+use ordeal_node::engine::ClientKey;
+use rand::RngExt;
+use rand_pcg::Pcg32;
+
+use crate::plan::{Plan, SECOND_US};
+
+/// Time for one operation, and for one attempt at one node, as in the library.
+const DEADLINE_US: u64 = 5 * SECOND_US;
+const ATTEMPT_US: u64 = SECOND_US / 2;
+const PAUSE_FIRST_US: u64 = 5_000;
+const PAUSE_MAX_US: u64 = 200_000;
+const HOPS_MAX: u32 = 3;
+/// A client thinks so long between operations, at most.
+const THINK_US_MAX: u64 = 60_000;
+
+/// What a client wants done.
+#[derive(Debug)]
+pub enum Action {
+    /// Send this to that node.
+    Send { node: NodeId, connection: ClientKey, request: Request },
+    /// End this connection.
+    Hangup { node: NodeId, connection: ClientKey },
+    /// Wake me then, with this number.
+    Wake { at_us: u64, number: u64 },
+}
+
+/// What a client may use while it acts.
+#[derive(Debug)]
+pub struct Hands<'a> {
+    pub now_us: u64,
+    pub plan: &'a Plan,
+    pub rng: &'a mut Pcg32,
+    pub actions: Vec<Action>,
+    pub history: &'a mut Vec<Event>,
+    pub operations: &'a mut u64,
+    pub connections: &'a mut u64,
+}
+
+/// A client.
+#[derive(Debug)]
+pub struct Client {
+    id: ClientId,
+    sessions: BTreeMap<ShardId, (SessionId, u64)>,
+    leaders: BTreeMap<GroupId, NodeId>,
+    connections: BTreeMap<NodeId, ClientKey>,
+    /// The next node to ask when nobody knows better.
+    turn: usize,
+    open: Option<Open>,
+    /// Number of the attempt or pause under way: what belongs to another is out of date.
+    number: u64,
+    /// Values seen last, for compare-and-sets that have a chance.
+    seen: BTreeMap<Arc<str>, Option<Value>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    op: OpId,
+    key: Arc<str>,
+    shard: ShardId,
+    call: Call,
+    deadline_us: u64,
+    /// Session and sequence of a write, once they are there: the same on every retry.
+    turn: Option<(SessionId, u64)>,
+    asked: Option<NodeId>,
+    may_be_received: bool,
+    hops: u32,
+    pauses: u32,
+}
+
+impl Client {
+    pub fn new(id: u32) -> Self {
+        Client {
+            id: ClientId(id),
+            sessions: BTreeMap::new(),
+            leaders: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            turn: id as usize,
+            open: None,
+            number: 0,
+            seen: BTreeMap::new(),
+        }
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.open.is_none()
+    }
+
+    /// Whether a wake-up of this number is of now.
+    pub fn expects(&self, number: u64) -> bool {
+        self.number == number
+    }
+
+    /// Begins an operation.
+    pub fn begin(&mut self, hands: &mut Hands<'_>, key: &str, call: Call) {
+        assert!(self.open.is_none(), "one operation at a time");
+        *hands.operations += 1;
+        let op = OpId(*hands.operations);
+        let key: Arc<str> = key.into();
+        let shard = shard_of(key.as_bytes(), hands.plan.shards);
+        let (client, time_ns) = (self.id, hands.now_us * 1_000);
+        hands.history.push(Event::Invoke { op, client, key: key.clone(), call: call.clone(), time_ns });
+        self.open = Some(Open {
+            op,
+            key,
+            shard,
+            call,
+            deadline_us: hands.now_us + DEADLINE_US,
+            turn: None,
+            asked: None,
+            may_be_received: false,
+            hops: 0,
+            pauses: 0,
+        });
+        self.attempt(hands);
+    }
+
+    /// The call that a client of this workload makes next on a key.
+    pub fn draw(&self, rng: &mut Pcg32, key: &str, number: u64) -> Call {
+        let value = Value::from(format!("{}.{number};", self.id.0));
+        match rng.random_range(0..100) {
+            0..40 => Call::Read,
+            40..60 => Call::Write(value),
+            60..80 => Call::Append(value),
+            80..95 => Call::Cas { expected: self.seen.get(key).cloned().flatten(), new: value },
+            _ => Call::Delete,
+        }
+    }
+
+    /// The time that was set is over: of an attempt, or of a pause.
+    pub fn wake(&mut self, hands: &mut Hands<'_>) {
+        let Some(open) = &mut self.open else { return };
+        match open.asked.take() {
+            Some(node) => {
+                self.lost(hands, node);
+                self.pause(hands);
+            }
+            None => self.attempt(hands),
+        }
+    }
+
+    /// The connection to a node broke.
+    pub fn broken(&mut self, hands: &mut Hands<'_>, node: NodeId, connection: ClientKey) {
+        if self.connections.get(&node) != Some(&connection) {
+            return;
+        }
+        self.connections.remove(&node);
+        if let Some(open) = &mut self.open
+            && open.asked == Some(node)
+        {
+            open.asked = None;
+            self.lost(hands, node);
+            self.pause(hands);
+        }
+    }
+
+    /// A node answered.
+    pub fn answered(
+        &mut self,
+        hands: &mut Hands<'_>,
+        node: NodeId,
+        connection: ClientKey,
+        id: u64,
+        reply: Reply,
+    ) {
+        let current = id == self.number && self.connections.get(&node) == Some(&connection);
+        let Some(open) = self.open.as_mut().filter(|open| current && open.asked == Some(node)) else {
+            return;
+        };
+        open.asked = None;
+        let opening = open.turn.is_none() && open.call != Call::Read;
+        match reply {
+            Reply::SessionOpened(session) => {
+                assert!(opening, "a session is opened by who asked for one");
+                open.turn = Some((session, 1));
+                self.sessions.insert(open.shard, (session, 2));
+                self.attempt(hands);
+            }
+            Reply::Refused(reason) => self.refused(hands, node, reason),
+            Reply::Unknown => {
+                open.may_be_received |= !opening;
+                self.pause(hands);
+            }
+            Reply::Value(found) => {
+                let seen = found.as_ref().map(|&(_, version)| history_version(version));
+                let value = found.map(|(value, _)| text(value));
+                self.seen.insert(open.key.clone(), value.clone());
+                self.finish(
+                    hands,
+                    Some(node),
+                    Outcome::Ok(Answer::Value(value), Claim { seen, ..Claim::default() }),
+                );
+            }
+            Reply::Written { made, replaced } => {
+                let done = if matches!(open.call, Call::Cas { .. }) { Answer::CasDone } else { Answer::Done };
+                let (made, replaced) = (Some(history_version(made)), replaced.map(history_version));
+                self.finish(hands, Some(node), Outcome::Ok(done, Claim { made, replaced, seen: None }));
+            }
+            Reply::CasFailed { found } => {
+                let seen = found.as_ref().map(|&(_, version)| history_version(version));
+                let value = found.map(|(value, _)| text(value));
+                self.seen.insert(open.key.clone(), value.clone());
+                let answer = value.map_or(Answer::CasFailedAbsent, |value| Answer::CasFailed(Some(value)));
+                self.finish(hands, Some(node), Outcome::Ok(answer, Claim { seen, ..Claim::default() }));
+            }
+            Reply::Status(_) => panic!("nobody asked for a status"),
+        }
+    }
+
+    fn refused(&mut self, hands: &mut Hands<'_>, node: NodeId, reason: RefusalReason) {
+        let open = self.open.as_mut().expect("an operation is open");
+        match reason {
+            RefusalReason::NotLeader { group, leader } => {
+                let hint = leader.map(|(leader, _)| leader).filter(|&leader| leader != node);
+                match hint {
+                    Some(leader) => self.leaders.insert(group, leader),
+                    None => self.leaders.remove(&group),
+                };
+                if hint.is_some() && open.hops < HOPS_MAX {
+                    open.hops += 1;
+                    self.attempt(hands);
+                } else {
+                    self.pause(hands);
+                }
+            }
+            RefusalReason::Busy => self.pause(hands),
+            RefusalReason::SessionUnknown | RefusalReason::SequencePast => {
+                self.sessions.remove(&open.shard);
+                if open.may_be_received {
+                    self.finish(hands, None, Outcome::Unknown(reason.to_string()));
+                } else {
+                    open.turn = None;
+                    self.pause(hands);
+                }
+            }
+            RefusalReason::WrongGroup { .. }
+            | RefusalReason::TooLong { .. }
+            | RefusalReason::DiskFull
+            | RefusalReason::Stopping => panic!("nothing in this workload deserves `{reason}`"),
+        }
+    }
+
+    fn attempt(&mut self, hands: &mut Hands<'_>) {
+        let open = self.open.as_mut().expect("an operation is open");
+        if open.turn.is_none()
+            && let Some((session, next)) =
+                self.sessions.get_mut(&open.shard).filter(|_| open.call != Call::Read)
+        {
+            open.turn = Some((*session, *next));
+            *next += 1;
+        }
+        let key = open.key.as_bytes().to_vec();
+        let body = match (&open.call, open.turn) {
+            (Call::Read, _) => RequestBody::Read { key, level: hands.plan.read_level },
+            (_, None) => RequestBody::OpenSession { shard: open.shard },
+            (call, Some((session, sequence))) => {
+                RequestBody::Write { session, sequence, key, op: op_of(call) }
+            }
+        };
+        let group = hands.plan.groups[open.shard.0 as usize % hands.plan.groups.len()];
+        let anyone = matches!(body, RequestBody::Read { level: ReadLevel::Stale, .. });
+        let node = self.leaders.get(&group).copied().filter(|_| !anyone).unwrap_or_else(|| {
+            self.turn += 1;
+            hands.plan.nodes[self.turn % hands.plan.nodes.len()]
+        });
+        open.asked = Some(node);
+        let connection = *self.connections.entry(node).or_insert_with(|| {
+            *hands.connections += 1;
+            ClientKey(*hands.connections)
+        });
+        let at_us = (hands.now_us + ATTEMPT_US).min(open.deadline_us.max(hands.now_us + 1));
+        self.number += 1;
+        let request = Request { id: self.number, body };
+        hands.actions.push(Action::Send { node, connection, request });
+        hands.actions.push(Action::Wake { at_us, number: self.number });
+    }
+
+    /// No answer came to an attempt, and none will: the connection is given up.
+    fn lost(&mut self, hands: &mut Hands<'_>, node: NodeId) {
+        let open = self.open.as_mut().expect("an operation is open");
+        open.may_be_received |= open.turn.is_some();
+        self.leaders.retain(|_, leader| *leader != node);
+        if let Some(connection) = self.connections.remove(&node) {
+            hands.actions.push(Action::Hangup { node, connection });
+        }
+    }
+
+    fn pause(&mut self, hands: &mut Hands<'_>) {
+        let open = self.open.as_mut().expect("an operation is open");
+        let full = (PAUSE_FIRST_US << open.pauses.min(10)).min(PAUSE_MAX_US);
+        let at_us = hands.now_us + hands.rng.random_range(full / 2..=full);
+        open.pauses += 1;
+        open.hops = 0;
+        if at_us < open.deadline_us {
+            self.number += 1;
+            hands.actions.push(Action::Wake { at_us, number: self.number });
+        } else if open.may_be_received {
+            self.finish(hands, None, Outcome::Unknown("no answer in time".to_owned()));
+        } else {
+            self.finish(hands, None, Outcome::Failed("no node took it in time".to_owned()));
+        }
+    }
+
+    fn finish(&mut self, hands: &mut Hands<'_>, node: Option<NodeId>, outcome: Outcome) {
+        let open = self.open.take().expect("an operation is open");
+        let (time_ns, node) = (hands.now_us * 1_000, node.map(|node| node.to_string()));
+        if let (Outcome::Ok(..), Some(group)) = (&outcome, node.as_deref().and_then(|name| name.parse().ok()))
+        {
+            let owner = hands.plan.groups[open.shard.0 as usize % hands.plan.groups.len()];
+            self.leaders.insert(owner, group);
+        }
+        hands.history.push(Event::Return { op: open.op, time_ns, outcome, node });
+        self.number += 1;
+        let at_us = hands.now_us + hands.rng.random_range(0..=THINK_US_MAX);
+        hands.actions.push(Action::Wake { at_us, number: self.number });
+    }
+}
+
+fn op_of(call: &Call) -> WriteOp {
+    let bytes = |value: &Value| value.as_str().as_bytes().to_vec();
+    match call {
+        Call::Read => panic!("a read is no write"),
+        Call::Write(value) => WriteOp::Put(bytes(value)),
+        Call::Append(value) => WriteOp::Append(bytes(value)),
+        Call::Delete => WriteOp::Delete,
+        Call::Cas { expected, new } => {
+            WriteOp::Cas { expected: expected.as_ref().map(bytes), new: bytes(new) }
+        }
+    }
+}
+
+fn text(value: Vec<u8>) -> Value {
+    Value::from(String::from_utf8(value).expect("this workload writes text"))
+}
+
+fn history_version(version: Version) -> ordeal_history::Version {
+    ordeal_history::Version { epoch: version.epoch, index: version.index }
+}
