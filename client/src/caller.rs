@@ -341,7 +341,11 @@ impl Caller {
             course.strangers.insert(place.address.clone());
         }
         tracing::debug!(place = %place.address, %error, attempt = course.attempts, "attempt failed");
-        course.last = Some(text);
+        // An attempt that the deadline cut short says less than the one before it.
+        let short = self.attempt_timeout / ATTEMPT_SHARE_MIN;
+        if course.last.is_none() || !matches!(error, LinkError::Timeout(time) if *time < short) {
+            course.last = Some(text);
+        }
         self.router.failed(place, Instant::now());
         if let LinkError::WrongNode { .. } = error {
             self.router.mistaken(&place.address);
