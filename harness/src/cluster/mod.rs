@@ -1,4 +1,17 @@
 //! A cluster of real processes in a lab: starts, kills, pauses, cuts, heals, and proves each.
+//!
+//! * [`running`]: the cluster, and what can be asked of it.
+//! * `act`: carries out an [`Action`] and proves it.
+//! * `process`: one node's process: its state, its end, who invited it.
+//! * `spawner`: the one thread that starts processes, because they die with the thread that started them.
+//! * `log`: what a node says, kept in a file of bounded size. `proof`: what /proc says of a process.
+
+mod act;
+mod log;
+mod process;
+mod proof;
+pub mod running;
+mod spawner;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,6 +22,8 @@ use ordeal_client::wire::NodeId;
 use serde::{Deserialize, Serialize};
 
 use crate::lab::Link;
+
+pub use running::{Clock, Cluster};
 
 /// What can be done to a cluster. Each is verified before it counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,263 @@
+//! The hidden subcommand `lab-exec`: everything that must happen in a process of its own, single-threaded, before
+//! another program runs in it. It takes the place of a fork with code in between, which would need unsafe.
+//!
+//! ```text
+//!   lab-exec enter [--no-pids] --parent PID -- ARGS…   new namespaces, then `init`; see enter.rs
+//!   lab-exec init --parent PID -- ARGS…                pid 1 of the new pid namespace
+//!   lab-exec trial                                     builds a small kernel lab and says what worked, as JSON
+//!   lab-exec [--netns PATH] [--die-with-parent PID] -- CMD ARGS…   becomes CMD
+//! ```
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context, bail};
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::prctl;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::unistd::{Pid, getegid, geteuid, getppid};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::trial::Trial;
+
+/// This very program, even when its file was moved, replaced or removed since it started.
+pub const SELF: &str = "/proc/self/exe";
+
+/// Exit code of a failed set-up.
+const SETUP_FAILED: u8 = 13;
+
+/// Runs `lab-exec` with the arguments that stand behind it; returns the exit code. Call it before any thread starts.
+#[must_use]
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    match Options::parse(arguments).and_then(Options::run) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("ordeal lab-exec: {error:#}");
+            SETUP_FAILED
+        }
+    }
+}
+
+/// A command that runs this program again.
+pub(crate) fn this_program() -> Command {
+    let mut command = Command::new(SELF);
+    // `ps` shows the name under which we were called, not /proc/self/exe.
+    if let Some(name) = std::env::args_os().next() {
+        command.arg0(name);
+    }
+    command
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Options {
+    mode: Mode,
+    no_pids: bool,
+    parent: Option<i32>,
+    netns: Option<OsString>,
+    rest: Vec<OsString>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Mode {
+    Enter,
+    Init,
+    Trial,
+    #[default]
+    Become,
+}
+
+impl Options {
+    fn parse(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<Options> {
+        let mut arguments: VecDeque<OsString> = arguments.into_iter().collect();
+        let mode = match arguments.front().and_then(|word| word.to_str()) {
+            Some("enter") => Mode::Enter,
+            Some("init") => Mode::Init,
+            Some("trial") => Mode::Trial,
+            _ => Mode::Become,
+        };
+        let mut options = Options { mode, ..Options::default() };
+        if options.mode != Mode::Become {
+            arguments.pop_front();
+        }
+        while let Some(flag) = arguments.pop_front() {
+            let mut value =
+                || arguments.pop_front().with_context(|| format!("{} needs a value", flag.display()));
+            match flag.to_str() {
+                Some("--") => options.rest = arguments.drain(..).collect(),
+                Some("--no-pids") => options.no_pids = true,
+                Some("--netns") => options.netns = Some(value()?),
+                Some("--parent" | "--die-with-parent") => {
+                    let text = value()?;
+                    let pid = text.to_str().and_then(|text| text.parse().ok());
+                    options.parent = Some(pid.with_context(|| format!("`{}` is no pid", text.display()))?);
+                }
+                _ => bail!("unknown argument `{}`", flag.display()),
+            }
+        }
+        if options.mode != Mode::Trial && options.rest.is_empty() {
+            bail!("nothing to run: expected `-- COMMAND …`");
+        }
+        Ok(options)
+    }
+
+    fn run(self) -> anyhow::Result<u8> {
+        match self.mode {
+            Mode::Enter => self.enter(),
+            Mode::Init => self.init(),
+            Mode::Trial => Trial::print(),
+            Mode::Become => self.become_it(),
+        }
+    }
+
+    /// Unshares while single-threaded; the pid namespace begins with the next child.
+    fn enter(self) -> anyhow::Result<u8> {
+        let parent = self.parent.context("--parent is missing")?;
+        die_with(parent, parent_here)?;
+        new_namespaces(!self.no_pids)?;
+        // Gaining capabilities cleared it.
+        die_with(parent, parent_here)?;
+        let mut command = this_program();
+        command.arg("lab-exec");
+        if self.no_pids {
+            command.arg("--die-with-parent").arg(std::process::id().to_string());
+            command.args(["--", SELF]);
+        } else {
+            command.args(["init", "--parent"]).arg(std::process::id().to_string()).arg("--");
+        }
+        command.args(self.rest);
+        wait_forwarding(&command.spawn().with_context(|| format!("start {SELF} lab-exec init"))?, Reap::Child)
+    }
+
+    fn init(self) -> anyhow::Result<u8> {
+        let parent = self.parent.context("--parent is missing")?;
+        // Still the /proc of outside: the only place where pid 1 can see who its parent is.
+        die_with(parent, outer_parent)?;
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        mount(Some("proc"), "/proc", Some("proc"), flags, None::<&str>)
+            .context("mount a fresh /proc for the pid namespace")?;
+        let mut command = this_program();
+        command.args(self.rest);
+        wait_forwarding(&command.spawn().with_context(|| format!("start {SELF}"))?, Reap::All)
+    }
+
+    fn become_it(self) -> anyhow::Result<u8> {
+        if let Some(path) = &self.netns {
+            let namespace =
+                File::open(path).with_context(|| format!("open network namespace {}", path.display()))?;
+            setns(&namespace, CloneFlags::CLONE_NEWNET)
+                .with_context(|| format!("enter network namespace {}", path.display()))?;
+        }
+        if let Some(parent) = self.parent {
+            die_with(parent, parent_here)?;
+        }
+        let [program, arguments @ ..] = self.rest.as_slice() else { bail!("nothing to run") };
+        let error = Command::new(program).args(arguments).exec();
+        Err(error).with_context(|| format!("start {}", program.display()))
+    }
+}
+
+/// Makes the kernel kill this process when its parent ends. A parent that ended before that is noticed by looking
+/// afterwards who the parent is.
+fn die_with(parent: i32, seen: impl FnOnce() -> anyhow::Result<i32>) -> anyhow::Result<()> {
+    prctl::set_pdeathsig(Signal::SIGKILL).context("set the parent death signal")?;
+    let seen = seen()?;
+    anyhow::ensure!(seen == parent, "the harness (pid {parent}) has ended, now the parent is {seen}");
+    Ok(())
+}
+
+fn parent_here() -> anyhow::Result<i32> {
+    Ok(getppid().as_raw())
+}
+
+/// The parent of this process as the mounted /proc sees it.
+fn outer_parent() -> anyhow::Result<i32> {
+    let status = std::fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
+    let parent =
+        status.lines().find_map(|line| line.strip_prefix("PPid:")).and_then(|pid| pid.trim().parse().ok());
+    parent.context("/proc/self/status names no parent")
+}
+
+fn new_namespaces(pids: bool) -> anyhow::Result<()> {
+    let (user, group) = (geteuid(), getegid());
+    let mut flags = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS;
+    if pids {
+        flags |= CloneFlags::CLONE_NEWPID;
+    }
+    // Root needs no user namespace, but in a container even root may be refused without one.
+    if !user.is_root() || unshare(flags).is_err() {
+        unshare(flags | CloneFlags::CLONE_NEWUSER).map_err(|error| refused(error, pids))?;
+        std::fs::write("/proc/self/setgroups", "deny").context("write /proc/self/setgroups")?;
+        std::fs::write("/proc/self/uid_map", format!("0 {user} 1")).context("write /proc/self/uid_map")?;
+        std::fs::write("/proc/self/gid_map", format!("0 {group} 1")).context("write /proc/self/gid_map")?;
+    }
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+        .context("make mounts private")
+}
+
+fn refused(error: Errno, pids: bool) -> anyhow::Error {
+    let which = if pids { "user, network, mount and pid" } else { "user, network and mount" };
+    anyhow::anyhow!("the kernel refuses new {which} namespaces: {error}")
+}
+
+/// Waits for `child` and sends it the signals that this process gets. The exit code is the child's, or 128 + the
+/// signal that ended it.
+pub(crate) fn wait_forwarding(child: &Child, reap: Reap) -> anyhow::Result<u8> {
+    let pid = Pid::from_raw(i32::try_from(child.id()).context("pid of the child")?);
+    // Cleared under the lock before the child is reaped, so that no signal goes to a stranger with the same pid.
+    let alive = Arc::new(Mutex::new(Some(pid)));
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT]).context("install signal handlers")?;
+    let target = Arc::clone(&alive);
+    std::thread::Builder::new().name("forward".to_owned()).spawn(move || {
+        for number in signals.forever() {
+            let target = target.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if let (Some(pid), Ok(signal)) = (*target, Signal::try_from(number)) {
+                // It may have ended a moment ago; then there is nobody left to tell.
+                let _ = kill(pid, signal);
+            }
+        }
+    })?;
+    loop {
+        let whom = match reap {
+            Reap::Child => Id::Pid(pid),
+            Reap::All => Id::All,
+        };
+        let ended = match waitid(whom, WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {
+            Ok(status) => status.pid(),
+            Err(Errno::EINTR) => continue,
+            Err(error) => return Err(error).context("wait for the child"),
+        };
+        if ended == Some(pid) {
+            *alive.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+        }
+        let Some(ended) = ended else { continue };
+        let status = waitpid(ended, None).with_context(|| format!("reap {ended}"))?;
+        if ended == pid {
+            return Ok(code_of(status));
+        }
+    }
+}
+
+/// Whose end is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reap {
+    /// Only the child's.
+    Child,
+    /// Everybody's, as pid 1 must.
+    All,
+}
+
+fn code_of(status: WaitStatus) -> u8 {
+    match status {
+        WaitStatus::Exited(_, code) => u8::try_from(code).unwrap_or(SETUP_FAILED),
+        WaitStatus::Signaled(_, signal, _) => 128u8.saturating_add(u8::try_from(signal as i32).unwrap_or(0)),
+        _ => SETUP_FAILED,
+    }
+}
