@@ -1,0 +1,11 @@
+//! The judge against hand-written stories, against stateright's tester and brute force, and against its own budget; files
+//! against every kind of damage.
+
+mod agreement;
+mod budgets;
+mod claims;
+mod files;
+mod generator;
+mod second_opinions;
+mod stories;
+mod story;
