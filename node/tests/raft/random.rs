@@ -1,0 +1,262 @@
+//! Random schedules from seeds: messages are dropped, doubled and reordered, writes are slow, members crash, lose what was
+//! not durable, and start again. After every step the oracle looks; at the end all is healed and must go on.
+
+use ordeal_client::wire::NodeId;
+use ordeal_node::raft::{Config, Role};
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg32;
+
+use crate::member::{Member, command, n};
+use crate::net::{Net, Packet};
+use crate::oracle::Oracle;
+
+/// More on the wires are dropped: a schedule that only sends goes nowhere.
+const WIRES_MAX: usize = 60;
+
+#[derive(Debug)]
+struct World {
+    net: Net,
+    oracle: Oracle,
+    rng: Pcg32,
+    tokens: u64,
+    seen: Seen,
+}
+
+/// What the schedules reached, over all seeds: a test that never gets to a snapshot tests none.
+#[derive(Debug, Default)]
+struct Seen {
+    committed: usize,
+    terms: usize,
+    reads: usize,
+    crashes: usize,
+    installs: usize,
+}
+
+fn narrow(config: &mut Config, seed: u64) {
+    config.seed = seed;
+    config.append_bytes_max = 100; // three entries
+    config.inflight_max = 3;
+    config.uncommitted_bytes_max = 600;
+    config.chunk_bytes = 16;
+    config.apply_bytes_max = 100;
+    config.trailing_entries = seed % 4;
+    config.reads_max = 5;
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        let voters = [3, 5, 3, 5, 3, 3, 2, 1][usize::try_from(seed % 8).expect("below 8")];
+        World {
+            net: Net::with(voters, |config| narrow(config, seed)),
+            oracle: Oracle::default(),
+            rng: Pcg32::seed_from_u64(seed),
+            tokens: 0,
+            seen: Seen::default(),
+        }
+    }
+
+    fn anybody(&mut self) -> NodeId {
+        let voters = u32::try_from(self.net.members.len()).expect("a handful");
+        n(self.rng.random_range(1..=voters))
+    }
+
+    fn leader(&mut self) -> Option<NodeId> {
+        let leaders = self.net.leaders();
+        if leaders.is_empty() {
+            return None;
+        }
+        Some(leaders[self.rng.random_range(0..leaders.len())].0)
+    }
+
+    fn chance(&mut self, percent: u32) -> bool {
+        self.rng.random_range(0..100) < percent
+    }
+
+    fn step(&mut self) {
+        let dice = self.rng.random_range(0..1000);
+        let who = match dice {
+            0..600 => self.deliver(),
+            600..760 => self.persist(),
+            760..860 => self.on(|member, _| member.tick()),
+            860..920 => self.propose(),
+            920..950 => self.read(),
+            950..970 => self.on(|member, _| member.compact()),
+            970..976 => self.crash(),
+            976..984 => {
+                let cut = self.anybody();
+                self.net.isolate(cut.0);
+                None
+            }
+            _ => {
+                self.net.heal();
+                None
+            }
+        };
+        let Some(who) = who else { return };
+        self.seen.installs += usize::from(self.oracle_look(who));
+        self.net.collect_from(who);
+        while self.net.wires.len() > WIRES_MAX {
+            self.net.wires.pop_front();
+        }
+    }
+
+    /// True when the member took over a snapshot.
+    fn oracle_look(&mut self, who: NodeId) -> bool {
+        let events = &self.net.members[&who].events;
+        let installed = events.iter().any(|event| matches!(event, ordeal_node::raft::Event::Install(_)));
+        self.oracle.look(&mut self.net, who);
+        installed
+    }
+
+    fn on(&mut self, act: impl Fn(&mut Member, u64)) -> Option<NodeId> {
+        let who = self.anybody();
+        self.tokens += 1;
+        act(self.net.members.get_mut(&who)?, self.tokens);
+        Some(who)
+    }
+
+    fn deliver(&mut self) -> Option<NodeId> {
+        if self.net.wires.is_empty() {
+            return None;
+        }
+        // Mostly in order, as TCP would, now and then from anywhere.
+        let far = if self.chance(20) { self.net.wires.len() } else { 4.min(self.net.wires.len()) };
+        let at = self.rng.random_range(0..far);
+        if self.chance(5) {
+            self.net.wires.remove(at);
+            return None;
+        }
+        let packet = if self.chance(5) { self.net.wires.get(at).cloned() } else { self.net.wires.remove(at) };
+        let Packet { from, to, message } = packet?;
+        self.net.members.get_mut(&to)?.step(from, message);
+        Some(to)
+    }
+
+    fn persist(&mut self) -> Option<NodeId> {
+        let who = self.anybody();
+        if self.chance(70) {
+            self.net.members.get_mut(&who)?.persist_all();
+        } else {
+            self.net.members.get_mut(&who)?.persist();
+        }
+        Some(who)
+    }
+
+    fn propose(&mut self) -> Option<NodeId> {
+        let who = self.leader()?;
+        for _ in 0..self.rng.random_range(1..4) {
+            self.tokens += 1;
+            let text = format!("command {}", self.tokens);
+            let _busy_is_fine = self.net.members.get_mut(&who)?.raft.propose(command(&text));
+        }
+        self.net.members.get_mut(&who)?.turn();
+        Some(who)
+    }
+
+    fn read(&mut self) -> Option<NodeId> {
+        let who = self.leader()?;
+        self.tokens += 1;
+        let member = self.net.members.get_mut(&who)?;
+        if member.raft.read(self.tokens).is_ok() {
+            self.oracle.read_begins(self.tokens, who);
+            self.seen.reads += 1;
+        }
+        self.net.members.get_mut(&who)?.turn();
+        Some(who)
+    }
+
+    fn crash(&mut self) -> Option<NodeId> {
+        let who = self.anybody();
+        let survive = self.rng.random_range(0..3);
+        let torn = self.chance(50).then(|| self.rng.random_range(0..3));
+        let member = self.net.members.get_mut(&who)?;
+        member.crash(survive, torn);
+        member.turn();
+        self.oracle.restarted(who);
+        self.seen.crashes += 1;
+        Some(who)
+    }
+
+    /// Everything is whole again: within some election timeouts somebody leads, commits, and all are at the same place.
+    fn heal_and_go_on(&mut self) {
+        self.net.heal();
+        let goal = "the end";
+        let mut proposed = false;
+        for _ in 0..300 {
+            self.settle();
+            let leader = self.leader().filter(|who| self.net.members[who].status().role == Role::Leader);
+            if let (Some(who), 1) = (leader, self.net.leaders().len()) {
+                let member = self.net.members.get_mut(&who).expect("a member");
+                proposed = proposed || member.raft.propose(command(goal)).is_ok();
+                let machines: Vec<_> = self.net.members.values().map(|member| member.machine).collect();
+                let last = self.net.members[&who].status().last;
+                if proposed && machines.iter().all(|machine| machine.last == last) {
+                    assert!(machines.iter().all(|machine| *machine == machines[0]), "one state for all");
+                    assert_eq!(self.oracle.reads_under_way(), 0, "every read is answered");
+                    return;
+                }
+            }
+            let everybody: Vec<NodeId> = self.net.members.keys().copied().collect();
+            for who in everybody {
+                self.net.members.get_mut(&who).expect("a member").tick();
+                self.after(who);
+            }
+        }
+        let all: Vec<_> = self.net.members.values().map(Member::status).collect();
+        panic!("healed, but not the same everywhere: {all:#?}");
+    }
+
+    fn after(&mut self, who: NodeId) {
+        self.net.members.get_mut(&who).expect("a member").turn();
+        self.oracle.look(&mut self.net, who);
+        self.net.collect_from(who);
+    }
+
+    fn settle(&mut self) {
+        let everybody: Vec<NodeId> = self.net.members.keys().copied().collect();
+        for _ in 0..10_000 {
+            for &who in &everybody {
+                self.net.members.get_mut(&who).expect("a member").persist_all();
+                self.after(who);
+            }
+            let Some(packet) = self.net.wires.pop_front() else { return };
+            let Packet { from, to, message } = packet;
+            self.net.members.get_mut(&to).expect("a member").step(from, message);
+            self.after(to);
+        }
+        panic!("the members never stop talking");
+    }
+}
+
+fn run(seed: u64, steps: u32, seen: &mut Seen) {
+    let mut world = World::new(seed);
+    for _ in 0..steps {
+        world.step();
+    }
+    world.heal_and_go_on();
+    seen.committed += world.oracle.committed();
+    seen.terms += world.oracle.terms_with_a_leader();
+    seen.reads += world.seen.reads;
+    seen.crashes += world.seen.crashes;
+    seen.installs += world.seen.installs;
+}
+
+/// Seeds from `ORDEAL_RAFT_SEEDS` (as `from..upto`), else `0..count`; the seed is named when one fails.
+#[test]
+fn no_schedule_breaks_the_rules_of_figure_3() {
+    let range = std::env::var("ORDEAL_RAFT_SEEDS").ok();
+    let (from, upto) = match range.as_deref().and_then(|range| range.split_once("..")) {
+        Some((from, upto)) => (from.parse().expect("a number"), upto.parse().expect("a number")),
+        None => (0, 400),
+    };
+    let mut seen = Seen::default();
+    for seed in from..upto {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(seed, 1_500, &mut seen)));
+        assert!(outcome.is_ok(), "seed {seed}: run again with ORDEAL_RAFT_SEEDS={seed}..{}", seed + 1);
+    }
+    println!("{} seeds: {seen:?}", upto - from);
+    if upto - from >= 400 {
+        let dull = seen.committed < 10_000 || seen.terms < 1_000 || seen.reads < 1_000;
+        assert!(!dull && seen.crashes > 1_000 && seen.installs > 100, "the schedules became dull: {seen:?}");
+    }
+}
