@@ -14,7 +14,6 @@ use crate::plan::Plan;
 #[derive(Debug)]
 pub struct Checks {
     quorum: usize,
-    /// Entries on a disk, at most: what lies behind the snapshot, what may gather before the next, what is under way.
     leaders: BTreeMap<(GroupId, Term), NodeId>,
     /// The entry at each index that any node called committed, and the checksum of its payload.
     committed: BTreeMap<GroupId, BTreeMap<Index, (LogId, u32)>>,

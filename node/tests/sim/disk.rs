@@ -102,11 +102,6 @@ impl Disk {
     pub fn entry(&self, group: GroupId, index: Index) -> Option<&Entry> {
         self.written.get(&group)?.entries.get(&index)
     }
-
-    /// Entries on the disk, for the bound on its size.
-    pub fn entries(&self, group: GroupId) -> usize {
-        self.synced.get(&group).map_or(0, |log| log.entries.len())
-    }
 }
 
 fn apply(logs: &mut BTreeMap<GroupId, Log>, record: &Record) {

@@ -144,10 +144,13 @@ impl World {
     /// The end of a node's turn: what its engine wants done is done, in order.
     pub fn turn(&mut self, id: NodeId, life: u64) {
         let node = self.nodes.get_mut(&id).expect("a node of the plan");
-        if node.life != life || !node.is_awake() {
+        if node.life != life {
             return;
         }
         node.turn_due = false;
+        if !node.is_awake() {
+            return;
+        }
         let engine = node.engine.as_mut().expect("it is awake");
         let outputs: Vec<Output> = std::iter::from_fn(|| engine.poll()).collect();
         for output in outputs {
