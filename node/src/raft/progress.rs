@@ -132,7 +132,7 @@ impl Progress {
     /// Whether a conflict at `previous` is about what we would send now, and not about something overtaken.
     pub(super) fn concerns(&self, previous: Index) -> bool {
         match &self.mode {
-            Mode::Probe { .. } => previous + 1 == self.next_index,
+            Mode::Probe { .. } => previous == self.next_index - 1,
             Mode::Replicate { .. } => previous > self.match_index && previous < self.next_index,
             Mode::Snapshot(_) => false,
         }
