@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
-        ["lab-exec", ..] => ExitCode::from(lab::exec::run(std::env::args_os().skip(2))),
+        ["lab-exec", ..] => ExitCode::from(lab::exec::execute(std::env::args_os().skip(2))),
         ["node", ..] => lab_node::main(&words[1..]),
         ["case", name] => ExitCode::from(case(name)),
         ["victim", kind, dir] => ExitCode::from(lab_cases::death::victim(kind, dir)),

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitCode};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, bail};
@@ -34,10 +34,25 @@ pub const SELF: &str = "/proc/self/exe";
 /// Exit code of a failed set-up.
 const SETUP_FAILED: u8 = 13;
 
-/// Runs `lab-exec` with the arguments that stand behind it; returns the exit code. Call it before any thread starts.
+/// The words behind `lab-exec`, as they came.
+#[derive(Debug, clap::Args)]
+#[command(disable_help_flag = true, disable_version_flag = true)]
+pub struct LabExecArgs {
+    /// See the source: only the harness itself calls this.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    words: Vec<OsString>,
+}
+
+/// Runs `lab-exec`. Call it before any thread starts.
 #[must_use]
-pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
-    match Options::parse(arguments).and_then(Options::run) {
+pub fn run(args: LabExecArgs) -> ExitCode {
+    ExitCode::from(execute(args.words))
+}
+
+/// Runs `lab-exec` with the words that stand behind it; returns the exit code. Call it before any thread starts.
+#[must_use]
+pub fn execute(words: impl IntoIterator<Item = OsString>) -> u8 {
+    match Options::parse(words).and_then(Options::run) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("ordeal lab-exec: {error:#}");
@@ -259,5 +274,51 @@ fn code_of(status: WaitStatus) -> u8 {
         WaitStatus::Exited(_, code) => u8::try_from(code).unwrap_or(SETUP_FAILED),
         WaitStatus::Signaled(_, signal, _) => 128u8.saturating_add(u8::try_from(signal as i32).unwrap_or(0)),
         _ => SETUP_FAILED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        args: LabExecArgs,
+    }
+
+    fn parsed(text: &str) -> anyhow::Result<Options> {
+        // Through clap, as the program does: it must leave every word alone, `--` and flags of the command too.
+        let words =
+            Program::try_parse_from(std::iter::once("lab-exec").chain(text.split_whitespace()))?.args.words;
+        Options::parse(words)
+    }
+
+    #[test]
+    fn words_come_through_clap_unchanged() {
+        let options =
+            parsed("--netns /proc/7/fd/3 --die-with-parent 7 -- node start --help -- --netns x").unwrap();
+        assert_eq!(options.mode, Mode::Become);
+        assert_eq!(options.netns.as_deref(), Some("/proc/7/fd/3".as_ref()));
+        assert_eq!(options.parent, Some(7));
+        assert_eq!(options.rest, ["node", "start", "--help", "--", "--netns", "x"].map(OsString::from));
+        let options = parsed("enter --no-pids --parent 12 -- run --seed 7").unwrap();
+        assert_eq!((options.mode, options.no_pids, options.parent), (Mode::Enter, true, Some(12)));
+        assert_eq!(parsed("-- true").unwrap().rest, ["true"].map(OsString::from));
+    }
+
+    #[test]
+    fn bad_words_are_named() {
+        let check = |text: &str, expected: &str| {
+            let error = parsed(text).expect_err("bad words").to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        };
+        check("", "nothing to run");
+        check("--netns", "--netns needs a value");
+        check("--parent seven -- true", "`seven` is no pid");
+        check("--wings -- true", "unknown argument `--wings`");
+        check("enter --parent 1", "nothing to run");
     }
 }

@@ -4,6 +4,7 @@ pub mod death;
 mod faults;
 mod network;
 mod sham;
+mod tools;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -54,6 +55,9 @@ pub fn all() -> Vec<Case> {
         outside("kernel_killing_the_inner_harness_leaves_nothing", death::inner),
         outside("kernel_a_signal_reaches_the_inner_harness", death::forwarded),
         proxy("proxy_killing_the_harness_leaves_nothing", || death::outer(LabKind::Proxy)),
+        kernel("kernel_a_missing_program_is_named_with_the_command_that_installs_it", tools::missing),
+        kernel("kernel_a_firewall_without_effect_is_no_lab", tools::without_effect),
+        proxy("doctor_is_true", tools::doctor_is_true),
         outside("outside_no_kernel_lab_is_built", death::refuses_the_host),
     ]
 }
