@@ -186,7 +186,8 @@ impl Caller {
             return Ok(Err(Next::Follow));
         }
         let group = self.group(aim);
-        let timeout = course.left().ok_or(Stop::OutOfTime)?.min(self.attempt_timeout);
+        let patience = self.attempt_timeout + transfer_time(&request.body);
+        let timeout = course.left().ok_or(Stop::OutOfTime)?.min(patience);
         if course.last.is_some()
             && !course.may_be_received
             && timeout < self.attempt_timeout / ATTEMPT_SHARE_MIN
@@ -371,6 +372,19 @@ impl Course {
         tracing::debug!(%node, what, attempt = self.attempts, "no answer yet");
         self.last = Some(format!("{node}: {what}"));
     }
+}
+
+/// What is granted to long values on top of an attempt's time: 1 µs a byte, as of a network of 1 MB/s.
+fn transfer_time(body: &RequestBody) -> Duration {
+    let bytes = match body {
+        RequestBody::Status | RequestBody::OpenSession { .. } | RequestBody::Read { .. } => 0,
+        RequestBody::Write { op, .. } => match op {
+            WriteOp::Put(value) | WriteOp::Append(value) => value.len(),
+            WriteOp::Delete => 0,
+            WriteOp::Cas { expected, new } => expected.as_ref().map_or(0, Vec::len) + new.len(),
+        },
+    };
+    Duration::from_micros(u64::try_from(bytes).unwrap_or(u64::MAX))
 }
 
 fn answers(reply: &Reply, asked: &RequestBody) -> bool {

@@ -25,7 +25,7 @@ pub struct ClientConfig {
     pub cluster: Option<ClusterId>,
     /// Time for one operation, all its attempts together.
     pub deadline: Duration,
-    /// Time for one attempt at one node, connecting included.
+    /// Time for one attempt at one node: to connect, and again to be answered (long values get 1 s a megabyte more).
     pub attempt_timeout: Duration,
     /// Seed of the jitter in pauses, and of the endpoint to begin with (`seed` modulo their number).
     pub seed: u64,

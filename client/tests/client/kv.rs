@@ -74,17 +74,17 @@ fn results_go_to_stdout_and_outcomes_to_the_exit_code() {
         "absent",
     );
 
-    let brief = ["put", "k", "v", "--timeout", "300ms"];
+    let brief = ["put", "k", "v", "--timeout", "1s"];
     check(|| Act::HangUp, &brief, Exit::Unknown, "", "it may have happened");
     check(|| refuse(RefusalReason::Busy), &brief, Exit::NotDone, "", "busy");
-    check(|| Act::HangUp, &["get", "k", "--timeout", "300ms"], Exit::NotDone, "", "connection closed");
+    check(|| Act::HangUp, &["get", "k", "--timeout", "1s"], Exit::NotDone, "", "connection closed");
 }
 
 #[test]
 fn json_is_one_versioned_line() {
     let json = |script: fn() -> Act, words: &[&str]| -> (Exit, serde_json::Value) {
         let node = alone(on_write(move |_, _| script()));
-        let ran = run(&node, &[words, &["--json", "--timeout", "300ms"]].concat());
+        let ran = run(&node, &[words, &["--json"]].concat());
         assert_eq!(ran.out.lines().count(), 1, "{}", ran.out);
         (ran.exit, serde_json::from_str(&ran.out).expect("json"))
     };
@@ -96,7 +96,7 @@ fn json_is_one_versioned_line() {
         "v": 1, "command": "get", "outcome": "done", "key": "k", "value": "value", "version": "1.7", "node": "n1",
     });
     assert_eq!(json(|| Act::Behave, &["get", "k"]), (Exit::Done, got));
-    let (exit, unknown) = json(|| Act::HangUp, &["append", "k", "v"]);
+    let (exit, unknown) = json(|| Act::HangUp, &["append", "k", "v", "--timeout", "1s"]);
     assert_eq!((exit, &unknown["outcome"]), (Exit::Unknown, &serde_json::json!("unknown")));
     let binary = || Act::Say(Reply::CasFailed { found: Some((vec![0xff, 0], version(3))) });
     let (exit, differs) = json(binary, &["cas", "k", "v", "--absent"]);

@@ -111,7 +111,7 @@ fn a_fresh_read_goes_to_the_leader() {
 fn a_damaged_frame_is_an_error_and_no_panic() {
     for bytes in [vec![0xff; 64], vec![0; 64], b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()] {
         let node = alone(move |_| Act::Bytes(bytes.clone()));
-        let error = client(&[node.address()], 300).get(b"k", ReadLevel::Stale).expect_err("nonsense");
+        let error = client(&[node.address()], 1_000).get(b"k", ReadLevel::Stale).expect_err("nonsense");
         assert!(matches!(&error, ClientError::Unavailable(_)), "{error}");
         assert!(error.to_string().contains("frame"), "{error}");
         let error = status(node.address(), Duration::from_secs(20)).expect_err("nonsense");
