@@ -197,6 +197,9 @@ impl Group {
 
     fn install(&mut self, snapshot: &Snapshot) {
         let last = snapshot.last;
+        if last == self.applied {
+            return; // The one that this node started from.
+        }
         self.machine = Machine::restore(&snapshot.data)
             .unwrap_or_else(|error| panic!("snapshot {last} of {} came from its leader: {error}", self.id));
         assert!(self.machine.applied() == last.index, "a snapshot is of the entry that it names");

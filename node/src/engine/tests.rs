@@ -1,1 +1,0 @@
-//! The engine's promises to clients and to its driver.

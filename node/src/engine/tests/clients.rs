@@ -1,0 +1,222 @@
+//! Who is answered what, and when.
+
+use ordeal_client::wire::{
+    GroupId, KEY_BYTES_MAX, NodeId, ReadLevel, RefusalReason, Reply, RequestBody, SessionId, ShardId,
+    VALUE_BYTES_MAX, Version, WriteOp,
+};
+
+use super::rig::{CLIENT, Rig, SHARDS, append, read, shard};
+use crate::engine::waiters::{Awaited, Waiter, Waiters};
+use crate::engine::{CLIENT_WAITING_MAX, ClientKey, Input, WAITING_MAX};
+use crate::raft::LogId;
+
+const BUSY: Reply = Reply::Refused(RefusalReason::Busy);
+
+fn value(text: &str, index: u64) -> Reply {
+    Reply::Value(Some((text.into(), Version { epoch: 1, index })))
+}
+
+#[test]
+fn a_write_is_answered_with_its_effect_and_a_retry_with_the_same() {
+    let mut rig = Rig::new(3, 1);
+    let leader = rig.elect();
+    let session = rig.session(leader, "a");
+    let first = rig.call(leader, append(session, 1, "a", "x"));
+    let made = Version { epoch: 1, index: session.0 + 1 };
+    assert_eq!(first, [Reply::Written { made, replaced: None }]);
+    assert_eq!(rig.call(leader, append(session, 1, "a", "x")), first);
+    assert_eq!(rig.call(leader, read("a", ReadLevel::Linearizable)), [value("x", made.index)]);
+}
+
+#[test]
+fn whoever_does_not_lead_says_who_does_and_where() {
+    let mut rig = Rig::new(3, 1);
+    let nobody = Reply::Refused(RefusalReason::NotLeader { group: GroupId(1), leader: None });
+    assert_eq!(rig.call(NodeId(1), RequestBody::OpenSession { shard: ShardId(0) }), [nobody.clone()]);
+    assert_eq!(rig.call(NodeId(2), read("a", ReadLevel::Linearizable)), [nobody]);
+    let leader = rig.elect();
+    rig.tick();
+    let hint = Some((leader, format!("{leader}.test:4000")));
+    let refusal = Reply::Refused(RefusalReason::NotLeader { group: GroupId(1), leader: hint });
+    let other = NodeId(leader.0 % 3 + 1);
+    assert_eq!(rig.call(other, append(SessionId(2), 1, "a", "x")), [refusal.clone()]);
+    assert_eq!(rig.call(other, read("a", ReadLevel::Linearizable)), [refusal]);
+}
+
+#[test]
+fn a_stale_read_is_answered_by_anybody_from_what_it_has() {
+    let mut rig = Rig::new(3, 1);
+    let leader = rig.elect();
+    let session = rig.session(leader, "a");
+    let behind = NodeId(leader.0 % 3 + 1);
+    rig.isolated.insert(behind);
+    rig.call(leader, append(session, 1, "a", "x"));
+    assert_eq!(rig.call(leader, read("a", ReadLevel::Stale)), [value("x", session.0 + 1)]);
+    assert_eq!(rig.call(behind, read("a", ReadLevel::Stale)), [Reply::Value(None)]);
+}
+
+/// Lesson 32: whoever asked a leader that is cut off is told, before and without any healing.
+#[test]
+fn a_leader_cut_off_tells_its_clients_that_it_cannot_know() {
+    let mut rig = Rig::new(3, 1);
+    let leader = rig.elect();
+    let session = rig.session(leader, "a");
+    rig.isolated.insert(leader);
+    let write = rig.ask(leader, CLIENT, append(session, 1, "a", "x"));
+    let read = rig.ask(leader, CLIENT, read("a", ReadLevel::Linearizable));
+    rig.settle();
+    assert_eq!(rig.replies_to(write), []);
+    for _ in 0..100 {
+        rig.engines.get_mut(&leader).expect("a node").handle(Input::Tick);
+        rig.settle();
+    }
+    assert_eq!(rig.replies_to(write), [Reply::Unknown]);
+    // A read has no effect, so that nothing came of it is certain.
+    let refused = rig.replies_to(read);
+    assert!(matches!(refused[..], [Reply::Refused(RefusalReason::NotLeader { .. })]), "{refused:?}");
+}
+
+/// Lesson 33: another entry takes the index of one that was proposed by a leader cut off.
+#[test]
+fn the_result_of_another_entry_is_nobodys_answer() {
+    let mut rig = Rig::new(3, 1);
+    let old = rig.elect();
+    let session = rig.session(old, "a");
+    rig.isolated.insert(old);
+    let lost = rig.ask(old, CLIENT, append(session, 1, "a", "lost"));
+    let engine = rig.engines.remove(&old).expect("a node");
+    rig.isolated.insert(old);
+    let new = rig.elect();
+    let other = rig.session(new, "a");
+    assert!(matches!(rig.call(new, append(other, 1, "a", "kept"))[..], [Reply::Written { .. }]));
+    rig.engines.insert(old, engine);
+    rig.isolated.clear();
+    for _ in 0..100 {
+        rig.tick();
+    }
+    assert_eq!(rig.replies_to(lost), [Reply::Unknown], "once, and not the result of what stands there now");
+    let stale = rig.call(old, read("a", ReadLevel::Stale));
+    assert!(matches!(&stale[..], [Reply::Value(Some((value, _)))] if value == b"kept"), "{stale:?}");
+}
+
+/// Lesson 33, the pure rule: index and term name an entry; "still the leader" answers nothing.
+#[test]
+fn waiters_are_told_apart_by_index_and_term() {
+    let (g1, g2) = (GroupId(1), GroupId(2));
+    let entry = |group, index, term| Awaited::Entry { group, id: LogId::new(index, term) };
+    let all = [entry(g1, 5, 3), entry(g1, 5, 4), entry(g1, 6, 4), entry(g2, 5, 3)];
+    let filled = || {
+        let mut waiters = Waiters::default();
+        for (request, awaited) in (0..).zip(all.clone()) {
+            waiters.add(Waiter { client: CLIENT, request, awaited });
+        }
+        waiters
+    };
+    let requests = |taken: Vec<Waiter>| taken.into_iter().map(|waiter| waiter.request).collect::<Vec<_>>();
+    assert_eq!(requests(filled().take_upto(g1, 5)), [0, 1]);
+    assert_eq!(requests(filled().take_upto(g1, 4)), [0; 0]);
+    assert_eq!(
+        requests(filled().take_outdated(g1, 4, true)),
+        [0],
+        "leads again, but its old entries may be gone"
+    );
+    assert_eq!(requests(filled().take_outdated(g1, 4, false)), [0, 1, 2]);
+    assert_eq!(
+        requests(filled().take_outdated(g1, 3, false)),
+        [0],
+        "an older event says nothing of later entries"
+    );
+    let mut waiters = filled();
+    waiters.client_gone(CLIENT);
+    assert_eq!(requests(waiters.take_upto(g1, u64::MAX)), [0; 0]);
+}
+
+#[test]
+fn waiting_requests_are_bounded_by_client_and_in_all() {
+    let mut rig = Rig::new(3, 1);
+    let leader = rig.elect();
+    rig.isolated.insert(leader);
+    let open = || RequestBody::OpenSession { shard: ShardId(0) };
+    let clients = WAITING_MAX / CLIENT_WAITING_MAX;
+    for client in 0..clients as u64 {
+        for _ in 0..CLIENT_WAITING_MAX {
+            rig.ask(leader, ClientKey(client), open());
+        }
+        let one_more = rig.ask(leader, ClientKey(client), read("a", ReadLevel::Linearizable));
+        rig.settle();
+        assert_eq!(rig.replies_to(one_more), [BUSY], "client {client}");
+    }
+    let stranger = ClientKey(clients as u64);
+    let refused = rig.ask(leader, stranger, open());
+    rig.engines.get_mut(&leader).expect("a node").handle(Input::ClientGone(ClientKey(0)));
+    let taken = rig.ask(leader, stranger, open());
+    rig.settle();
+    assert_eq!(rig.replies_to(refused), [BUSY]);
+    assert_eq!(rig.replies_to(taken), [], "who is gone waits no more, so there is room");
+}
+
+#[test]
+fn nobody_answers_a_client_that_is_gone() {
+    let mut rig = Rig::new(3, 1);
+    let leader = rig.elect();
+    let session = rig.session(leader, "a");
+    let write = rig.ask(leader, CLIENT, append(session, 1, "a", "x"));
+    let read = rig.ask(leader, CLIENT, read("a", ReadLevel::Linearizable));
+    rig.engines.get_mut(&leader).expect("a node").handle(Input::ClientGone(CLIENT));
+    rig.settle();
+    assert_eq!((rig.replies_to(write), rig.replies_to(read)), (vec![], vec![]));
+    assert_eq!(rig.engines[&leader].status(0, 0).groups[0].keys, 1, "its write happened all the same");
+}
+
+#[test]
+fn what_is_too_long_or_nowhere_is_refused_at_the_edge() {
+    let mut rig = Rig::single(1);
+    let node = NodeId(1);
+    let last = rig.engines[&node].status(0, 0).groups[0].last;
+    let (long_key, long_value) = (vec![b'k'; KEY_BYTES_MAX + 1], vec![b'v'; VALUE_BYTES_MAX + 1]);
+    let too_long = |what: &str, limit: usize| {
+        let (what, bytes, limit) = (what.to_owned(), limit as u64 + 1, limit as u64);
+        Reply::Refused(RefusalReason::TooLong { what, bytes, limit })
+    };
+    let write =
+        |key: &[u8], op| RequestBody::Write { session: SessionId(1), sequence: 1, key: key.into(), op };
+    let cas = |expected: &[u8], new: &[u8]| WriteOp::Cas { expected: Some(expected.into()), new: new.into() };
+    let cases = [
+        (write(&long_key, WriteOp::Delete), too_long("key", KEY_BYTES_MAX)),
+        (write(b"k", WriteOp::Put(long_value.clone())), too_long("value", VALUE_BYTES_MAX)),
+        (write(b"k", WriteOp::Append(long_value.clone())), too_long("value", VALUE_BYTES_MAX)),
+        (write(b"k", cas(&long_value, b"")), too_long("value", VALUE_BYTES_MAX)),
+        (write(b"k", cas(b"", &long_value)), too_long("value", VALUE_BYTES_MAX)),
+        (
+            RequestBody::Read { key: long_key.clone(), level: ReadLevel::Stale },
+            too_long("key", KEY_BYTES_MAX),
+        ),
+        (
+            RequestBody::OpenSession { shard: ShardId(SHARDS) },
+            Reply::Refused(RefusalReason::WrongGroup { shard: ShardId(SHARDS) }),
+        ),
+    ];
+    for (request, expected) in cases {
+        assert_eq!(rig.call(node, request), [expected]);
+    }
+    assert_eq!(rig.engines[&node].status(0, 0).groups[0].last, last, "nothing of it reached the log");
+    // The longest that is allowed passes.
+    let session = rig.session(node, "k");
+    let longest = RequestBody::Write {
+        session,
+        sequence: 1,
+        key: b"k".to_vec(),
+        op: WriteOp::Put(vec![b'v'; VALUE_BYTES_MAX]),
+    };
+    assert!(matches!(rig.call(node, longest)[..], [Reply::Written { .. }]));
+}
+
+#[test]
+fn the_welcome_names_members_and_owners() {
+    let rig = Rig::new(3, 2);
+    let welcome = rig.engines[&NodeId(2)].welcome();
+    assert_eq!((welcome.node, welcome.members.len()), (NodeId(2), 3));
+    assert_eq!(welcome.members[0], (NodeId(1), "n1.test:4000".to_owned()));
+    assert_eq!(welcome.owners, [1, 2, 1, 2].map(GroupId));
+    assert_eq!(welcome.owners[shard("a").0 as usize], GroupId(shard("a").0 % 2 + 1));
+}

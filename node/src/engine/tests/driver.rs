@@ -1,0 +1,160 @@
+//! Batches, tickets, restarts: what a driver may rely on.
+
+use std::collections::BTreeMap;
+
+use ordeal_client::wire::{GroupId, NodeId, ReadLevel, Reply};
+
+use super::rig::{CLIENT, Rig, append, config, keys_of_two_groups, read, started};
+use crate::engine::{BatchTicket, EngineError, Input, Output};
+use crate::raft::{LogId, Message, Recovered, Snapshot};
+use crate::shard::SnapshotError;
+
+const N1: NodeId = NodeId(1);
+
+fn batch_of(outputs: &[Output]) -> (BatchTicket, Vec<GroupId>) {
+    let batches: Vec<_> = outputs
+        .iter()
+        .filter_map(|output| match output {
+            Output::Persist(batch) => Some(batch),
+            Output::Send { .. } | Output::Reply { .. } => None,
+        })
+        .collect();
+    let [batch] = batches[..] else { panic!("one batch a turn, not {}", batches.len()) };
+    (batch.ticket, batch.groups.iter().map(|&(group, _)| group).collect())
+}
+
+#[test]
+fn one_turn_is_one_batch_for_all_groups() {
+    let mut rig = Rig::single(2);
+    let keys = keys_of_two_groups();
+    let sessions = [0, 1].map(|group| rig.session(N1, &keys[group]));
+    let requests = [0, 1].map(|group| rig.ask(N1, CLIENT, append(sessions[group], 1, &keys[group], "x")));
+    rig.slow_disks = true;
+    let outputs = rig.turn(N1);
+    let (ticket, groups) = batch_of(&outputs);
+    assert_eq!(groups, [GroupId(1), GroupId(2)]);
+    assert_eq!(outputs.len(), 1, "nobody is answered before the disk has it: {outputs:?}");
+    rig.engines.get_mut(&N1).expect("a node").handle(Input::Persisted(ticket));
+    rig.settle();
+    for request in requests {
+        assert!(matches!(rig.replies_to(request)[..], [Reply::Written { .. }]));
+    }
+}
+
+#[test]
+fn several_batches_may_be_under_way_and_a_later_one_covers_the_earlier() {
+    let mut rig = Rig::single(1);
+    let session = rig.session(N1, "a");
+    rig.slow_disks = true;
+    let mut requests = Vec::new();
+    for sequence in 1..=3 {
+        requests.push(rig.ask(N1, CLIENT, append(session, sequence, "a", "x")));
+        rig.settle();
+    }
+    let tickets: Vec<_> = rig.batches.iter().rev().take(3).map(|(_, batch)| batch.ticket).collect();
+    assert_eq!([tickets[2].0 + 1, tickets[1].0 + 1], [tickets[1].0, tickets[0].0]);
+    let mut persisted = |ticket| {
+        rig.engines.get_mut(&N1).expect("a node").handle(Input::Persisted(ticket));
+        rig.settle();
+        requests.iter().map(|&request| rig.replies_to(request).len()).collect::<Vec<_>>()
+    };
+    assert_eq!(persisted(tickets[1]), [1, 1, 0]);
+    assert_eq!(persisted(tickets[2]), [0, 0, 0], "it is durable already");
+    assert_eq!(persisted(tickets[0]), [0, 0, 1]);
+}
+
+#[test]
+#[should_panic(expected = "batch 99 was never given out")]
+fn only_what_was_given_out_becomes_durable() {
+    Rig::single(1).engines.get_mut(&N1).expect("a node").handle(Input::Persisted(BatchTicket(99)));
+}
+
+/// "No message that promises something about this node's disk leaves before the disk has it."
+#[test]
+fn a_vote_waits_for_the_disk() {
+    let mut rig = Rig::new(3, 1);
+    let ask = |pre| Message::RequestVote { term: 1, last: LogId::ZERO, pre };
+    let input = |message| Input::Peer { from: NodeId(2), group: GroupId(1), message };
+    rig.engines.get_mut(&N1).expect("a node").handle(input(ask(false)));
+    let outputs = rig.turn(N1);
+    let (ticket, _) = batch_of(&outputs);
+    assert_eq!(outputs.len(), 1, "{outputs:?}");
+    rig.engines.get_mut(&N1).expect("a node").handle(Input::Persisted(ticket));
+    let outputs = rig.turn(N1);
+    let granted = |output: &Output| {
+        matches!(output, Output::Send { message: Message::RequestVoteReply { granted: true, .. }, .. })
+    };
+    assert!(outputs.iter().any(granted), "{outputs:?}");
+}
+
+#[test]
+fn strangers_and_unknown_groups_are_not_heard() {
+    let mut rig = Rig::new(3, 1);
+    for (from, group) in [(9, 1), (1, 1), (2, 7), (2, 0)] {
+        let message = Message::RequestVote { term: 1, last: LogId::ZERO, pre: false };
+        let input = Input::Peer { from: NodeId(from), group: GroupId(group), message };
+        rig.engines.get_mut(&N1).expect("a node").handle(input);
+        assert_eq!(rig.turn(N1), [], "n{from} in g{group}");
+    }
+}
+
+#[test]
+fn a_node_starts_again_from_snapshot_and_log_with_all_that_was_remembered() {
+    let mut settings = config(1, 1, 1);
+    (settings.snapshot_entries, settings.trailing_entries) = (10, 2);
+    let mut rig = Rig::new(1, 1);
+    rig.engines.insert(N1, started(settings.clone(), BTreeMap::new()));
+    rig.elect();
+    let session = rig.session(N1, "a");
+    let mut last = Vec::new();
+    for sequence in 1..=35 {
+        last = rig.call(N1, append(session, sequence, "a", "x"));
+    }
+    let before = rig.engines[&N1].status(0, 0).groups.remove(0);
+    assert!(before.snapshot > 30, "three snapshots by now: {before:?}");
+    assert!(before.first > 20, "and the log behind them is gone: {before:?}");
+
+    rig.engines.insert(N1, started(settings, rig.recovered(N1)));
+    rig.elect();
+    let after = rig.engines[&N1].status(0, 0).groups.remove(0);
+    assert_eq!((after.digest, after.keys, after.sessions), (before.digest, 1, 1));
+    assert_eq!(
+        rig.call(N1, append(session, 35, "a", "x")),
+        last,
+        "a retry gets the answer of before the restart"
+    );
+    let value = rig.call(N1, read("a", ReadLevel::Linearizable));
+    assert!(matches!(&value[..], [Reply::Value(Some((value, _)))] if value.len() == 35), "{value:?}");
+}
+
+#[test]
+fn bytes_count_too_when_a_snapshot_is_due() {
+    let mut settings = config(1, 1, 1);
+    settings.snapshot_bytes = 10_000;
+    let mut rig = Rig::new(1, 1);
+    rig.engines.insert(N1, started(settings, BTreeMap::new()));
+    rig.elect();
+    let session = rig.session(N1, "a");
+    for sequence in 1..=3 {
+        rig.call(N1, append(session, sequence, "a", &"x".repeat(4_000)));
+    }
+    assert!(rig.engines[&N1].status(0, 0).groups[0].snapshot > 0);
+}
+
+#[test]
+fn a_disk_of_something_else_is_an_error() {
+    let foreign = BTreeMap::from([(GroupId(5), Recovered::default())]);
+    let error = started_error(foreign);
+    assert_eq!(error, EngineError::UnknownGroup { group: GroupId(5) });
+    assert_eq!(error.to_string(), "the data directory holds g5, which this cluster has not");
+
+    let last = LogId::new(7, 2);
+    let snapshot = Some(Snapshot { last, data: 9u32.to_le_bytes().as_slice().into() });
+    let newer = BTreeMap::from([(GroupId(1), Recovered { snapshot, ..Recovered::default() })]);
+    let error = SnapshotError::Version { found: 9 };
+    assert_eq!(started_error(newer), EngineError::Snapshot { group: GroupId(1), last, error });
+}
+
+fn started_error(recovered: BTreeMap<GroupId, Recovered>) -> EngineError {
+    crate::engine::Engine::new(config(1, 1, 1), recovered).expect_err("it does not fit")
+}
