@@ -39,11 +39,21 @@ pub fn derive(seed: u64, stream: Stream) -> u64 {
     z ^ (z >> 31)
 }
 
-/// A seed for those who name none, from the randomness that the standard library seeds its hash maps with.
+/// A seed for those who name none.
 #[must_use]
 pub fn fresh_seed() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    let hash = std::collections::hash_map::RandomState::new().build_hasher().finish();
     // Six digits can be read out, and are more than anybody runs.
-    hash % 1_000_000
+    fresh() % 1_000_000
+}
+
+/// The id of a new cluster.
+#[must_use]
+pub fn fresh_cluster_id() -> u64 {
+    fresh()
+}
+
+/// The randomness that the standard library seeds its hash maps with: the system's.
+fn fresh() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
 }

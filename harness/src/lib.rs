@@ -11,6 +11,17 @@
 //!
 //! It never links `node` or `wal`: it knows processes, sockets and files, as a stranger with a network cable would.
 
+pub mod byhand;
+pub mod chance;
+pub mod cli;
 pub mod cluster;
+pub mod doctor;
+pub mod exit;
 pub mod lab;
+pub mod latch;
+pub mod plan;
+pub mod report;
+pub mod run;
+pub mod store;
 pub mod system;
+pub mod workload;

@@ -17,7 +17,7 @@ use crate::lab::Shape;
 pub use cut::Cut;
 pub use draw::draw;
 pub use settings::{
-    CLIENTS_MAX, CLIENTS_PER_KEY_MAX, FaultKind, FaultSet, KEYS_MAX, NODES_MAX, RATE_MAX, ReadLevel,
+    CLIENTS_MAX, CLIENTS_PER_KEY_MAX, FaultKind, FaultSet, KEYS_MAX, LeftOut, NODES_MAX, RATE_MAX, ReadLevel,
     Settings, SettingsError, TIME_MS_MAX, TIME_MS_MIN, WorkloadKind,
 };
 pub use text::seconds;

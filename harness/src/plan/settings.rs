@@ -96,6 +96,9 @@ pub enum FaultSet {
     Named(Vec<FaultKind>),
 }
 
+/// A kind of fault that cannot be had, and why.
+pub type LeftOut = (FaultKind, &'static str);
+
 /// A setting that makes no sense.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}\nhint: {hint}")]
@@ -124,15 +127,12 @@ impl FaultSet {
     ///
     /// # Errors
     /// When a kind that was asked for by name cannot be had.
-    pub fn resolve(
-        &self,
-        nodes: u32,
-    ) -> Result<(Vec<FaultKind>, Vec<(FaultKind, &'static str)>), SettingsError> {
+    pub fn resolve(&self, nodes: u32) -> Result<(Vec<FaultKind>, Vec<LeftOut>), SettingsError> {
         let asked = match self {
             FaultSet::All => FaultKind::ALL.to_vec(),
             FaultSet::Named(kinds) => kinds.clone(),
         };
-        let left_out: Vec<(FaultKind, &'static str)> =
+        let left_out: Vec<LeftOut> =
             asked.iter().filter_map(|&kind| Some((kind, kind.unsupported(nodes)?))).collect();
         if let (FaultSet::Named(_), Some((kind, reason))) = (self, left_out.first()) {
             return wrong(

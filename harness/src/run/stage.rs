@@ -1,10 +1,12 @@
 //! What a run needs of a cluster. Behind a trait so that the schedule can be tested without processes.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use ordeal_client::wire::NodeId;
 
-use crate::cluster::{Action, Evidence, NodeState, NotVerified};
+use crate::cluster::{Action, Cluster, Evidence, NodeState, NotVerified};
+use crate::system::NodeView;
 
 /// A cluster, as the schedule of faults sees it.
 pub trait Stage: Send + Sync {
@@ -19,4 +21,63 @@ pub trait Stage: Send + Sync {
 
     /// Who leads most groups, if anybody says that it leads.
     fn leader(&self) -> Option<NodeId>;
+}
+
+impl Stage for Cluster {
+    fn act(&self, action: &Action) -> Result<Evidence, NotVerified> {
+        Cluster::act(self, action)
+    }
+
+    fn states(&self) -> BTreeMap<NodeId, NodeState> {
+        Cluster::states(self)
+    }
+
+    fn leader(&self) -> Option<NodeId> {
+        leader_of_most(&leaders(&self.views()))
+    }
+}
+
+/// Who leads each group, and in which term, as the nodes see it: of several the one with the highest term.
+#[must_use]
+pub fn leaders(views: &BTreeMap<NodeId, NodeView>) -> BTreeMap<u32, (u64, NodeId)> {
+    let mut leaders: BTreeMap<u32, (u64, NodeId)> = BTreeMap::new();
+    for view in views.values() {
+        for group in view.groups.iter().filter(|group| group.leads) {
+            let newest = leaders.entry(group.group).or_insert((group.term, view.node));
+            *newest = (*newest).max((group.term, view.node));
+        }
+    }
+    leaders
+}
+
+/// The node that leads most groups; of several the one with the lowest number.
+fn leader_of_most(leaders: &BTreeMap<u32, (u64, NodeId)>) -> Option<NodeId> {
+    let mut counts: BTreeMap<NodeId, usize> = BTreeMap::new();
+    for (_, node) in leaders.values() {
+        *counts.entry(*node).or_default() += 1;
+    }
+    counts.into_iter().max_by_key(|&(node, count)| (count, Reverse(node))).map(|(node, _)| node)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::GroupView;
+
+    #[test]
+    fn the_newest_term_leads_and_the_leader_of_most_groups_is_the_leader() {
+        let view = |node: u32, groups: &[(u32, u64, bool)]| {
+            let group = |&(group, term, leads)| GroupView { group, term, leads, applied: 0, digest: 0 };
+            (NodeId(node), NodeView { node: NodeId(node), groups: groups.iter().map(group).collect() })
+        };
+        let views = BTreeMap::from([
+            view(1, &[(0, 3, true), (1, 7, false), (2, 1, true)]),
+            view(2, &[(0, 4, true), (1, 7, true), (2, 1, false)]),
+            view(3, &[]),
+        ]);
+        let leaders = leaders(&views);
+        assert_eq!(leaders, BTreeMap::from([(0, (4, NodeId(2))), (1, (7, NodeId(2))), (2, (1, NodeId(1)))]));
+        assert_eq!(leader_of_most(&leaders), Some(NodeId(2)));
+        assert_eq!(leader_of_most(&BTreeMap::new()), None);
+    }
 }

@@ -1,0 +1,127 @@
+//! `ordeal check`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use ordeal_history::{Budget, Counts};
+use serde::Serialize;
+
+use super::output::{print, print_json};
+use super::{Done, Failure, StoreArgs, time};
+use crate::exit::{Cause, code_of};
+use crate::run::conclude::{Judged, judge_file};
+use crate::run::judge::{anomalies, full_stop, word};
+use crate::run::screen::{Screen, say};
+use crate::store::{AnomalyRecord, FaultSpan, RunDir, Store, Word, spans};
+
+/// Broken promises that are printed.
+const PRINTED_MAX: usize = 10;
+
+/// Flags of `ordeal check`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    ordeal check latest\n      \
+        judge the history of the newest run again\n  \
+    ordeal check history.jsonl --timeout 10m --json\n      \
+        judge a file, perhaps written by hand, with ten minutes to search\n\n\
+    Exit codes: 0 valid, 10 not linearizable, 11 unknown, 3 the file is missing or damaged.")]
+pub struct CheckArgs {
+    /// A history file, or a run by its name or path
+    #[arg(value_name = "FILE|RUN")]
+    what: String,
+    /// How long judging may take
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = time::parse)]
+    timeout: Duration,
+    /// How much memory judging may take, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 2_048)]
+    memory: usize,
+    /// One line of JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+#[derive(Serialize)]
+struct Checked<'a> {
+    version: u32,
+    file: String,
+    verdict: Word,
+    exit: u8,
+    sentence: &'a str,
+    counts: Counts,
+    keys: usize,
+    anomalies: &'a [AnomalyRecord],
+    anomalies_count: usize,
+    warnings: &'a [String],
+    check_ms: u64,
+}
+
+pub(super) fn execute(args: &CheckArgs) -> Done {
+    let (file, spans) = input(args)?;
+    let budget = Budget { time: args.timeout, memory_bytes: args.memory.saturating_mul(1 << 20) };
+    let screen = Screen::new();
+    let judged = judge_file(&file, &budget, &|progress| {
+        screen.progress(|| format!("judging: {} of {} keys", progress.keys_done, progress.keys));
+    });
+    screen.clear();
+    let judged = judged.map_err(Failure::of(Cause::BadInput))?;
+    answer(args, &file, &judged, &spans)
+}
+
+fn answer(args: &CheckArgs, file: &Path, judged: &Judged, spans: &[FaultSpan]) -> Done {
+    let (report, verdict) = (&judged.report, word(judged.report.verdict));
+    let exit = match verdict {
+        Word::Valid => code_of(&[]),
+        Word::NotLinearizable => code_of(&[Cause::NotLinearizable]),
+        Word::Unknown | Word::NotJudged => code_of(&[Cause::Undecided]),
+    };
+    let anomalies = anomalies(report, &judged.history, spans);
+    if args.json {
+        let checked = Checked {
+            version: 1,
+            file: file.display().to_string(),
+            verdict,
+            exit,
+            sentence: &report.sentence(),
+            counts: report.counts,
+            keys: report.keys.len(),
+            anomalies: &anomalies,
+            anomalies_count: report.anomalies.len(),
+            warnings: &judged.warnings,
+            check_ms: report.elapsed_ms,
+        };
+        return print_json(&checked, exit);
+    }
+    judged.warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
+    let mut text: String = anomalies
+        .iter()
+        .take(PRINTED_MAX)
+        .map(|anomaly| format!("  {}: {}\n", anomaly.kind, anomaly.sentence))
+        .collect();
+    if report.anomalies.len() > PRINTED_MAX {
+        text += &format!("  … and {} more\n", report.anomalies.len() - PRINTED_MAX);
+    }
+    let sentence = report.sentence();
+    let rest = sentence.split_once(": ").map_or(sentence.as_str(), |(_, rest)| rest);
+    print(&format!("{text}{verdict}: {}\n", full_stop(rest)), exit)
+}
+
+/// The file to judge, and the faults of its run where it has one.
+fn input(args: &CheckArgs) -> Result<(PathBuf, Vec<FaultSpan>), Failure> {
+    let path = PathBuf::from(&args.what);
+    if path.is_file() {
+        return Ok((path, Vec::new()));
+    }
+    let run: RunDir = Store::at(&args.store.store).find(&args.what).map_err(|_| Failure {
+        cause: Cause::BadInput,
+        error: anyhow::anyhow!(
+            "no history file and no run `{}`\nhint: check the path; `ordeal list` shows the runs in {}",
+            args.what,
+            args.store.store.display()
+        ),
+    })?;
+    let spans = run.read_events().map(|events| spans(&events)).unwrap_or_default();
+    Ok((run.history(), spans))
+}

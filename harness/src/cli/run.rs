@@ -1,0 +1,146 @@
+//! `ordeal run`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use ordeal_history::Budget;
+
+use super::output::{print, print_json};
+use super::{Done, Failure, StoreArgs, time};
+use crate::chance::fresh_seed;
+use crate::exit::Cause;
+use crate::lab::NetChoice;
+use crate::plan::{FaultKind, FaultSet, ReadLevel, Settings, WorkloadKind, draw};
+use crate::report::text;
+use crate::run::{Ended, Order, execute as execute_run};
+
+/// Flags of `ordeal run`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    ordeal run --seed 42\n      \
+        five nodes, ten clients, thirty seconds of kills, pauses and partitions; the same plan every time\n  \
+    ordeal run --workload cas --faults partition --time 1m --dry-run\n      \
+        print what would happen, and start nothing\n\n\
+    Exit codes: 0 valid, 10 not linearizable, 11 unknown, 12 a node ended uninvited or the cluster did not recover,\n\
+    13 set-up or a fault failed, 14 a requirement was missed, 130 interrupted.")]
+pub struct RunArgs {
+    /// Nodes of the cluster
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    nodes: u32,
+    /// Clients, one thread each
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    clients: u32,
+    /// How long clients and faults go on
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time::parse)]
+    time: Duration,
+    /// Where all chance comes from; drawn and printed when it is not given
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+    /// What clients ask
+    #[arg(long, value_enum, default_value_t = WorkloadKind::Register)]
+    workload: WorkloadKind,
+    /// Faults: some of kill,pause,partition with commas, or all, or none
+    #[arg(long, value_name = "FAULTS", default_value = "all")]
+    faults: FaultSet,
+    /// Operations a second, all clients together
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    rate: u32,
+    /// Keys live at once [default: half the clients]
+    #[arg(long, value_name = "N")]
+    keys: Option<u32>,
+    /// How fresh reads must be; stale ones are a negative control that the judge must refuse
+    #[arg(long, value_enum, default_value_t = ReadLevel::Linearizable)]
+    read_level: ReadLevel,
+    /// Data groups of the cluster
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    groups: u32,
+    /// Shards of the cluster [default: 8 a group]
+    #[arg(long, value_name = "N")]
+    shards: Option<u32>,
+    /// How long one operation may take before its outcome counts as unknown
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = time::parse)]
+    op_timeout: Duration,
+    /// Network lab
+    #[arg(long, value_enum, default_value_t = NetChoice::Auto)]
+    net: NetChoice,
+    /// Executable of the nodes [default: this one]
+    #[arg(long, value_name = "PATH")]
+    node_bin: Option<PathBuf>,
+    /// An argument handed through to every node; can be repeated
+    #[arg(long = "node-arg", value_name = "ARG", allow_hyphen_values = true)]
+    node_args: Vec<String>,
+    /// How long judging may take
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = time::parse)]
+    check_time: Duration,
+    /// How much memory judging may take, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 2_048)]
+    check_memory: usize,
+    /// Fail with exit code 14 unless so many operations were completed
+    #[arg(long, value_name = "N")]
+    require_ops: Option<usize>,
+    /// Print the plan, and start nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// The result as one line of JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+pub(super) fn execute(args: &RunArgs) -> Done {
+    let order = args.order()?;
+    if args.dry_run {
+        let plan = draw(&order.settings);
+        return if args.json { print_json(&plan, 0) } else { print(&format!("{plan}\n"), 0) };
+    }
+    match execute_run(&order).map_err(Failure::of(Cause::SetUp))? {
+        Ended::Elsewhere(code) => Ok(ExitCode::from(code)),
+        Ended::Here(summary) if args.json => print_json(&summary, summary.exit),
+        Ended::Here(summary) => print(&text::result(&summary), summary.exit),
+    }
+}
+
+impl RunArgs {
+    pub(super) fn order(&self) -> Result<Order, Failure> {
+        let (faults, left_out): (Vec<FaultKind>, _) =
+            self.faults.resolve(self.nodes).map_err(Failure::of(Cause::Usage))?;
+        let settings = Settings {
+            seed: self.seed.unwrap_or_else(fresh_seed),
+            nodes: self.nodes,
+            clients: self.clients,
+            time_ms: time::ms(self.time),
+            workload: self.workload,
+            faults,
+            rate: self.rate,
+            keys: self.keys.unwrap_or_else(|| (self.clients / 2).max(1)),
+            read_level: self.read_level,
+            groups: self.groups,
+            shards: self.shards.unwrap_or_else(|| self.groups.saturating_mul(8)),
+            op_timeout_ms: time::ms(self.op_timeout),
+        };
+        settings.check().map_err(Failure::of(Cause::Usage))?;
+        let node_bin = match &self.node_bin {
+            Some(path) => path.canonicalize().map_err(|error| Failure {
+                cause: Cause::SetUp,
+                error: anyhow::anyhow!(
+                    "--node-bin {}: {error}\nhint: name an executable file",
+                    path.display()
+                ),
+            })?,
+            None => std::env::current_exe().map_err(Failure::of(Cause::SetUp))?,
+        };
+        Ok(Order {
+            settings,
+            left_out,
+            store: self.store.store.clone(),
+            net: self.net,
+            node_bin,
+            node_args: self.node_args.clone(),
+            budget: Budget { time: self.check_time, memory_bytes: self.check_memory.saturating_mul(1 << 20) },
+            require_ops: self.require_ops,
+        })
+    }
+}

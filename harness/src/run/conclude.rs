@@ -1,0 +1,205 @@
+//! The part of a run after its cluster: judging what was recorded, and writing down what came of it.
+
+use std::path::Path;
+
+use ordeal_history::{Budget, History, Progress, ReadError, Report, Verdict, check, read_file};
+
+use super::figures::{Figures, figures, window};
+use super::perform::Course;
+use super::{Run, judge};
+use crate::exit::{Cause, code_of};
+use crate::lab::LabKind;
+use crate::plan::{FaultKind, Plan};
+use crate::report;
+use crate::store::{Event, FaultCount, FaultSpan, Finding, RunDir, SUMMARY_VERSION, Summary, Word, spans};
+
+/// A recorded history with its judgement.
+pub struct Judged {
+    /// The history.
+    pub history: History,
+    /// The judgement.
+    pub report: Report,
+    /// What a reader should know beside it.
+    pub warnings: Vec<String>,
+}
+
+/// What is known of a run beside what it recorded.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// Why it is no success, so far.
+    pub causes: Vec<(Cause, String)>,
+    /// What was tested.
+    pub system: String,
+    /// Network lab.
+    pub lab: Option<LabKind>,
+    /// Why this one.
+    pub lab_reason: String,
+    /// Operations that must be answered.
+    pub require_ops: Option<usize>,
+    /// From the cluster's end.
+    pub course: Course,
+}
+
+/// Everything that a report shows.
+pub struct Concluded {
+    /// What came of it.
+    pub summary: Summary,
+    /// What was to be done.
+    pub plan: Plan,
+    /// What clients saw.
+    pub history: History,
+    /// What happened beside it.
+    pub events: Vec<Event>,
+    /// Numbers.
+    pub figures: Figures,
+}
+
+impl Run<'_> {
+    /// Judges and writes the verdict and the report.
+    pub(super) fn conclude(&self, course: Course) -> anyhow::Result<Summary> {
+        self.phase("check")?;
+        self.recorder.sync()?;
+        let known = Known {
+            causes: self.causes(),
+            system: self.system.name(),
+            lab: Some(self.choice.kind),
+            lab_reason: self.choice.why.clone(),
+            require_ops: self.order.require_ops,
+            course,
+        };
+        let concluded = conclude(&self.dir, known, &self.order.budget, &|progress| {
+            self.screen.progress(|| format!("judging: {} of {} keys", progress.keys_done, progress.keys));
+        })?;
+        self.dir.write_report(&report::html(&concluded))?;
+        self.dir.write_summary(&concluded.summary)?;
+        if concluded.summary.exit == 0 {
+            self.dir.drop_data();
+        }
+        Ok(concluded.summary)
+    }
+}
+
+/// Judges a history file.
+///
+/// # Errors
+/// When it is missing or damaged.
+pub fn judge_file(
+    path: &Path,
+    budget: &Budget,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Judged, ReadError> {
+    let loaded = read_file(path)?;
+    let report = check(&loaded.history, budget, progress);
+    Ok(Judged { history: loaded.history, report, warnings: loaded.warnings })
+}
+
+/// Judges what a run recorded, and puts everything together.
+///
+/// # Errors
+/// When a file of the run is missing or damaged.
+pub fn conclude(
+    dir: &RunDir,
+    known: Known,
+    budget: &Budget,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> anyhow::Result<Concluded> {
+    let (plan, events) = (dir.read_plan()?, dir.read_events()?);
+    let judged = judge_file(&dir.history(), budget, progress)?;
+    let figures = figures(&judged.history, window(&events, &judged.history));
+    let summary = summarize(dir, &plan, known, &judged, &events, &figures);
+    Ok(Concluded { summary, plan, history: judged.history, events, figures })
+}
+
+/// Puts together what a run recorded with the verdict that it was given, without judging again.
+///
+/// # Errors
+/// When a file of the run is missing or damaged.
+pub fn recall(dir: &RunDir, summary: Summary) -> anyhow::Result<Concluded> {
+    let (plan, events) = (dir.read_plan()?, dir.read_events()?);
+    let history = read_file(&dir.history())?.history;
+    let figures = figures(&history, window(&events, &history));
+    Ok(Concluded { summary, plan, history, events, figures })
+}
+
+fn summarize(
+    dir: &RunDir,
+    plan: &Plan,
+    known: Known,
+    judged: &Judged,
+    events: &[Event],
+    numbers: &Figures,
+) -> Summary {
+    let spans = spans(events);
+    let causes = causes(&known, judged, numbers);
+    let word = match judged.history.operations.is_empty() {
+        true => Word::NotJudged,
+        false => judge::word(judged.report.verdict),
+    };
+    let anomalies = judge::anomalies(&judged.report, &judged.history, &spans);
+    let sentence = match (word, anomalies.first(), causes.first()) {
+        (Word::NotLinearizable, Some(first), _) => first.sentence.clone(),
+        (Word::NotJudged, _, Some((_, what))) => judge::full_stop(what),
+        (Word::NotJudged, _, None) => "No operation was recorded.".to_owned(),
+        _ => judge::full_stop(&judged.report.sentence()),
+    };
+    let kinds: Vec<Cause> = causes.iter().map(|(cause, _)| *cause).collect();
+    Summary {
+        version: SUMMARY_VERSION,
+        run: dir.name(),
+        dir: dir.path().display().to_string(),
+        verdict: word,
+        sentence,
+        exit: code_of(&kinds),
+        findings: causes.into_iter().map(|(cause, what)| Finding { code: cause.code(), what }).collect(),
+        system: known.system,
+        lab: known.lab,
+        lab_reason: known.lab_reason,
+        settings: plan.settings.clone(),
+        clients_ms: (numbers.until_ns - numbers.from_ns) / 1_000_000,
+        operations: numbers.operations,
+        ok_per_s: numbers.ok_per_s,
+        latency_ms: numbers.latency,
+        gap_longest_ms: numbers.gap_longest_ms,
+        keys: judged.report.keys.len(),
+        keys_unread: known.course.keys_unread,
+        faults: fault_counts(plan, &spans),
+        recovery_ms: known.course.recovery_ms,
+        check_ms: judged.report.elapsed_ms,
+        anomalies_count: judged.report.anomalies.len(),
+        anomalies,
+        warnings: judged.warnings.clone(),
+    }
+}
+
+/// Why the run is no success, the most important reason first.
+fn causes(known: &Known, judged: &Judged, numbers: &Figures) -> Vec<(Cause, String)> {
+    let mut causes = known.causes.clone();
+    match judged.report.verdict {
+        Verdict::Valid => {}
+        Verdict::Invalid => causes.push((Cause::NotLinearizable, judged.report.sentence())),
+        Verdict::Unknown => causes.push((Cause::Undecided, judged.report.sentence())),
+    }
+    let completed = numbers.operations.completed;
+    if let Some(required) = known.require_ops
+        && completed < required
+    {
+        let what = format!("{completed} operations were completed, {required} are required");
+        causes.push((Cause::Requirement, what));
+    }
+    causes.sort_by_key(|(cause, _)| *cause);
+    causes
+}
+
+/// How many faults of each kind were planned, and how many proven.
+fn fault_counts(plan: &Plan, spans: &[FaultSpan]) -> Vec<FaultCount> {
+    let counts = FaultKind::ALL.into_iter().filter(|&kind| plan.count(kind) > 0).map(|kind| {
+        let of_kind = || spans.iter().filter(move |span| span.kind == kind);
+        FaultCount {
+            kind,
+            planned: plan.count(kind),
+            verified: of_kind().count(),
+            undone: of_kind().filter(|span| !span.undone.is_empty()).count(),
+        }
+    });
+    counts.collect()
+}
