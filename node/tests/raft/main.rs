@@ -6,8 +6,12 @@ mod messages;
 mod net;
 mod oracle;
 
+mod malice;
 mod paper_acceptance;
+mod paper_commit;
 mod paper_election;
+mod paper_reads;
 mod paper_replication;
+mod paper_snapshot;
 mod random;
 mod stable_leader;

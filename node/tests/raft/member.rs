@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use ordeal_client::wire::NodeId;
 use ordeal_node::raft::{
-    Config, Entry, Event, HardState, Index, LogId, Message, Payload, Persist, Raft, Recovered, Role,
-    Snapshot, Status, Term,
+    Config, Entry, Event, HardState, Index, LogId, Message, Payload, Persist, Raft, Role, Snapshot, Status,
+    Term,
 };
 
 use crate::disk::Disk;
@@ -146,6 +146,15 @@ impl Member {
         panic!("no campaign within twice the election timeout");
     }
 
+    /// Ticks until this member campaigns, if it can: in the last term of all nobody can.
+    pub fn campaign_if_follower(&mut self) {
+        (0..=2 * self.config.election_ticks).for_each(|_| {
+            if self.status().role == Role::Follower {
+                self.tick();
+            }
+        });
+    }
+
     /// Everybody says yes to all requests for votes.
     pub fn grant_votes(&mut self) {
         for _ in 0..2 {
@@ -199,7 +208,8 @@ impl Member {
                         self.machine.apply(entry);
                     }
                     Event::Install(snapshot) => {
-                        assert!(self.disk.holds(snapshot.last), "{snapshot:?} is not durable");
+                        let durable = self.disk.covered().index >= snapshot.last.index;
+                        assert!(durable, "{snapshot:?} is not durable");
                         self.machine = Machine::restore(snapshot);
                     }
                     Event::ReadReady { token } => self.answered.push((*token, self.machine.last.index)),
@@ -282,9 +292,5 @@ impl Member {
     pub fn compact(&mut self) {
         self.raft.compact(self.machine.snapshot());
         self.turn();
-    }
-
-    pub fn recovered(&self) -> Recovered {
-        self.disk.recovered()
     }
 }

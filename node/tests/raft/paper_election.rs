@@ -227,8 +227,8 @@ fn the_voter_denies_its_vote_to_an_older_log() {
             let answers: Vec<bool> = member
                 .flush()
                 .iter()
-                .filter_map(|(_, message)| match message {
-                    Message::RequestVoteReply { granted, .. } => Some(*granted),
+                .map(|(_, message)| match message {
+                    Message::RequestVoteReply { granted, .. } => *granted,
                     other => panic!("{other:?}"),
                 })
                 .collect();

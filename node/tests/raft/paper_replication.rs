@@ -72,7 +72,9 @@ fn probe_one_at_a_time_then_pipeline() {
         config.inflight_max = 3;
         config.append_bytes_max = 0; // one entry a request
     });
-    (0..5).for_each(|_| drop(leader.propose("x")));
+    for _ in 0..5 {
+        leader.propose("x");
+    }
     let to_two = |leader: &mut Member| -> Vec<Vec<Index>> {
         let sent = appends(&leader.fetch());
         sent.into_iter().filter(|(to, _, _)| *to == 2).map(|(_, _, entries)| entries).collect()
@@ -221,7 +223,9 @@ fn nothing_is_sent_again_to_the_silent() {
 #[test]
 fn answers_count_for_what_they_answer() {
     let mut leader = leader_of(&[], |_| {});
-    (0..3).for_each(|_| drop(leader.propose("x")));
+    for _ in 0..3 {
+        leader.propose("x");
+    }
     leader.persist_all();
     for (message, commit) in [
         (matched(1, 4), 1),
