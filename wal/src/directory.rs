@@ -11,7 +11,15 @@ use crate::error::{WalError, io_error};
 /// Held as long as it lives, and let go by the kernel when the process dies, however it dies.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a child that another thread is just starting holds it too until its exec. If
+        // this fails, closing still does what it can.
+        let _ = self.file.unlock();
+    }
 }
 
 /// What lies in the directory. Files with other names are not ours and are left alone.
@@ -59,7 +67,7 @@ pub(crate) fn lock(dir: &Path) -> Result<Lock, WalError> {
     let file =
         options.create(true).write(true).truncate(false).open(&path).map_err(io_error("open", &path))?;
     match file.try_lock() {
-        Ok(()) => Ok(Lock { _file: file }),
+        Ok(()) => Ok(Lock { file }),
         Err(TryLockError::WouldBlock) => Err(WalError::Locked { path }),
         Err(TryLockError::Error(error)) => Err(io_error("lock", &path)(error)),
     }

@@ -26,7 +26,8 @@
 //! * A frame's head has a checksum of its own: it can prove something although its records are damaged.
 //! * `oldest` is the first segment that counts. It is durable before older ones are unlinked, so a missing file is
 //!   told from a released one, and one that comes back after a loss of power is ignored.
-//! * `previous segment` is the link along which recovery walks back; it steps over segments that were dropped as empty.
+//! * `previous segment` is the link along which recovery walks back; it steps over segments that recovery dropped
+//!   as empty.
 //! * Every checksum starts with the segment's random salt, and position is in all of them: bytes of another file, of
 //!   another life of this file or of another place are never valid.
 //! * Magic, version and checksum of the header keep their places in all versions to come.

@@ -31,7 +31,6 @@ const SEGMENT_BYTES_RANGE: (u64, u64) = (4 * BLOCK as u64, 1 << 30);
 pub struct Wal {
     dir: PathBuf,
     options: Options,
-    _lock: Lock,
     /// The segments before the current one, ascending.
     kept: VecDeque<Kept>,
     current: SegmentHeader,
@@ -48,6 +47,8 @@ pub struct Wal {
     next_length: usize,
     spare: Option<Spare>,
     poisoned: Option<String>,
+    /// Last, so that it is let go after everything else.
+    _lock: Lock,
 }
 
 impl Wal {
@@ -270,35 +271,24 @@ impl Wal {
         prepare(&unfinished_path(&self.dir, self.current.segment + 1), length, self.options.sync)
     }
 
-    /// Turns to the next segment, which then vouches for all frames of this one. A segment that holds none, as the first
-    /// record was too long for it, is dropped: links never lead to an empty segment.
+    /// Turns to the next segment, which then vouches for all frames of this one.
     fn rotate(&mut self, prepared: Prepared) -> Result<(), WalError> {
         if self.frame_records > 0 {
             self.close_frame()?;
         }
-        let segment = self.current.segment + 1;
-        let empty = self.next_frame == self.current.first_frame;
-        if empty && self.oldest == self.current.segment {
-            self.oldest = segment;
-        }
         let header = SegmentHeader {
-            segment,
+            segment: self.current.segment + 1,
             salt: random_salt(),
             length: prepared.length as u64,
             first_frame: self.next_frame,
-            previous_segment: if empty { self.current.previous_segment } else { self.current.segment },
+            previous_segment: self.current.segment,
             oldest: self.oldest,
             previous_checksum: self.last_checksum,
             ..self.current
         };
         self.mapping = prepared.activate(&self.dir, &header, self.options.sync)?;
-        let full = std::mem::replace(&mut self.current, header);
-        if empty {
-            directory::unlink(&segment_path(&self.dir, full.segment))?;
-        } else {
-            let SegmentHeader { segment, salt, length, .. } = full;
-            self.kept.push_back(Kept { segment, salt, length, end: self.frame_at as u64 });
-        }
+        let SegmentHeader { segment, salt, length, .. } = std::mem::replace(&mut self.current, header);
+        self.kept.push_back(Kept { segment, salt, length, end: self.frame_at as u64 });
         self.next_length = twice(self.next_length, &self.options);
         self.begin_frame(FRAMES_START);
         Ok(())

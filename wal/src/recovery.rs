@@ -46,7 +46,7 @@ pub(crate) struct Survey {
     pub(crate) cut: Option<CutTail>,
     /// Ascending.
     pub(crate) kept: VecDeque<Kept>,
-    /// Segments that do not count any more, because they were released or hold no frame.
+    /// Segments that do not count any more: released ones, one at the end without a frame, ones no link leads to.
     pub(crate) leftovers: Vec<PathBuf>,
     /// Headers of which one copy is to be written anew.
     pub(crate) repairs: Vec<(SegmentHeader, u64)>,
@@ -85,7 +85,8 @@ pub(crate) fn survey(dir: &Path, listing: &Listing, options: Options) -> Result<
             }
         }
         oldest = oldest.max(scan.oldest);
-        // Only the newest can be empty, and then it is dropped: links lead past empty segments (`Wal::rotate`).
+        // An empty one at the end is dropped. One further back (its first record was too long for it) stays, as the link
+        // of the next one leads to it.
         let empty = seal.is_none() && scan.next_frame == header.first_frame;
         seal = Some((header.first_frame, header.previous_checksum));
         let previous = header.previous_segment;

@@ -122,7 +122,9 @@ fn a_segment_that_is_missing_or_in_the_place_of_another_is_named() {
     let frames_end = older.iter().rposition(|&byte| byte != 0).unwrap() / 4096 * 4096;
     older[frames_end..].fill(0);
     fs::write(segment(crashed.path(), 3), older).unwrap();
-    assert!(matches!(open_copy(crashed.path()), Err(WalError::Damaged { segment: 3, .. })));
+    let error = open_copy(crashed.path()).unwrap_err();
+    let expected = format!("segment 3 of {}: magic of frame at {frames_end}", crashed.path().display());
+    assert_eq!(error.to_string(), expected);
 }
 
 #[test]

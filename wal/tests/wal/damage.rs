@@ -185,6 +185,31 @@ fn blocks_of_another_log_of_the_same_content_are_never_taken_for_ours() {
 }
 
 #[test]
+fn frames_of_another_log_behind_our_end_prove_nothing_about_ours() {
+    let dir = tempfile::tempdir().unwrap();
+    let frame = |number: u8| vec![vec![number; 10]];
+    let (ours, theirs) = (sample((0..2).map(frame).collect()), sample((0..5).map(frame).collect()));
+    let mut damaged = ours.bytes.clone();
+    let end = ours.last_padded.end;
+    damaged[end..end + 3 * BLOCK].copy_from_slice(&theirs.bytes[end..end + 3 * BLOCK]);
+    let recovered = open_damaged(dir.path(), &damaged).unwrap();
+    assert_eq!(bytes_of(&recovered), ours.all());
+    assert_eq!(recovered.cut.expect("foreign bytes").reason, format!("checksum of frame at {end}"));
+}
+
+#[test]
+fn two_records_that_changed_places_are_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let sample = sample(vec![vec![vec![1; 52], vec![2; 52]], vec![vec![3; 52]]]);
+    let (one, two) = (2 * BLOCK + 64, 2 * BLOCK + 128);
+    let mut damaged = sample.bytes.clone();
+    damaged[one..one + 64].copy_from_slice(&sample.bytes[two..two + 64]);
+    damaged[two..two + 64].copy_from_slice(&sample.bytes[one..one + 64]);
+    let error = open_damaged(dir.path(), &damaged).unwrap_err();
+    assert!(error.to_string().ends_with("checksum of record at 8256"), "{error}");
+}
+
+#[test]
 fn whatever_sectors_of_the_last_frame_reached_the_disk_the_prefix_comes_back() {
     let dir = tempfile::tempdir().unwrap();
     let sample = sample(vec![vec![vec![1; 50]], vec![vec![2; 700], vec![3; 900], vec![4; 400]]]);

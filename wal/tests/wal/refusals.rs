@@ -28,6 +28,22 @@ fn a_log_has_one_owner_at_a_time() {
 }
 
 #[test]
+fn a_child_that_is_just_being_started_does_not_keep_the_log_locked() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut wal = open(dir.path());
+    // Between fork and exec a child holds every file of this process, the lock's among them.
+    let children = std::thread::spawn(|| {
+        for _ in 0..300 {
+            let _ = Command::new("true").status();
+        }
+    });
+    while !children.is_finished() {
+        wal = reopen(wal, dir.path()).0;
+    }
+    children.join().unwrap();
+}
+
+#[test]
 fn the_log_of_another_store_is_refused_and_untouched() {
     let dir = tempfile::tempdir().unwrap();
     drop(Wal::open(dir.path(), Options { store_id: 7, ..options() }).unwrap());
