@@ -15,14 +15,13 @@ use rand_pcg::Pcg32;
 
 use crate::plan::{Plan, SECOND_US};
 
-/// Time for one operation, and for one attempt at one node, as in the library.
-const DEADLINE_US: u64 = 5 * SECOND_US;
+/// Time for one attempt at one node, pauses, and hints followed in a row, as in the library.
 const ATTEMPT_US: u64 = SECOND_US / 2;
 const PAUSE_FIRST_US: u64 = 5_000;
 const PAUSE_MAX_US: u64 = 200_000;
 const HOPS_MAX: u32 = 3;
 /// A client thinks so long between operations, at most.
-const THINK_US_MAX: u64 = 60_000;
+const THINK_US_MAX: u64 = 40_000;
 
 /// What a client wants done.
 #[derive(Debug)]
@@ -101,8 +100,8 @@ impl Client {
         self.number == number
     }
 
-    /// Begins an operation.
-    pub fn begin(&mut self, hands: &mut Hands<'_>, key: &str, call: Call) {
+    /// Begins an operation that has so much time.
+    pub fn begin(&mut self, hands: &mut Hands<'_>, key: &str, call: Call, time_us: u64) {
         assert!(self.open.is_none(), "one operation at a time");
         *hands.operations += 1;
         let op = OpId(*hands.operations);
@@ -115,7 +114,7 @@ impl Client {
             key,
             shard,
             call,
-            deadline_us: hands.now_us + DEADLINE_US,
+            deadline_us: hands.now_us + time_us,
             turn: None,
             asked: None,
             may_be_received: false,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ordeal_client::wire::{GroupId, NodeId, Request, encode};
+use ordeal_client::wire::{GroupId, Kind, NodeId, Request, encode};
 use ordeal_node::engine::{BatchTicket, ClientKey, Engine, Input, Output};
 use ordeal_node::kv::digest;
 use ordeal_node::raft::Message;
@@ -119,6 +119,7 @@ impl World {
         let body = digest::checksum(0, &encode(&message));
         let numbers = [6, u64::from(to.0), u64::from(from.0), u64::from(group.0), u64::from(body)];
         self.trace.note(self.now_us, &numbers, || format!("{to} <- {from} {group}: {message:?}"));
+        self.parts += u64::from(message.kind() == Kind::InstallSnapshot);
         self.input(to, Input::Peer { from, group, message });
     }
 

@@ -32,6 +32,8 @@ pub struct Plan {
     pub late_permille: u32,
     /// Of a thousand syncs, so many take long.
     pub slow_sync_permille: u32,
+    /// Time that a client gives one operation: with little, many end without an answer.
+    pub deadline_us: u64,
     pub read_level: ReadLevel,
 }
 
@@ -53,6 +55,7 @@ impl Plan {
             doubled_permille: rng.random_range(0..=30),
             late_permille: rng.random_range(0..=50),
             slow_sync_permille: rng.random_range(0..=20),
+            deadline_us: rng.random_range(SECOND_US / 4..=3 * SECOND_US),
             read_level: ReadLevel::Linearizable,
         }
     }

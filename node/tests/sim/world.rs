@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ordeal_client::wire::{GroupId, NodeId, Reply, Request};
-use ordeal_history::{Call, Event as Noted};
+use ordeal_history::{Call, Event as Noted, Outcome};
 use ordeal_node::engine::{BatchTicket, ClientKey};
 use ordeal_node::raft::Message;
 use rand::RngExt;
@@ -20,10 +20,12 @@ use crate::trace::Trace;
 /// After the last fault a cluster must answer everything within this time: several elections, the longest pauses of
 /// clients, a snapshot for whoever fell behind.
 const SETTLE_US: u64 = 15 * SECOND_US;
-/// A key gets so many operations, then another takes its place, so that the judge decides each quickly.
+/// A key gets so many operations, and so many of them without an answer, then another takes its place: the judge decides
+/// each quickly. (What has no answer may have happened at any later time, or never.)
 const KEY_OPERATIONS: u64 = 60;
+const KEY_UNKNOWN: u64 = 6;
 /// Keys in use at a time.
-const SLOTS: u64 = 3;
+const SLOTS: usize = 3;
 
 /// What will happen at some time. `life` is the start of the node that it belongs to: a dead one's events are void.
 #[derive(Debug)]
@@ -41,6 +43,15 @@ pub enum Event {
     Undo(Fault),
 }
 
+/// A key in use.
+#[derive(Debug, Default)]
+struct Slot {
+    /// How many keys stood here before.
+    turn: u64,
+    operations: u64,
+    unknown: u64,
+}
+
 /// The world.
 #[derive(Debug)]
 pub struct World {
@@ -53,14 +64,18 @@ pub struct World {
     pub checks: Checks,
     pub trace: Trace,
     pub faults: u64,
+    /// Parts of snapshots that arrived.
+    pub parts: u64,
     queue: BTreeMap<(u64, u64), Event>,
     queued: u64,
     clients: Vec<Client>,
     pub history: Vec<Noted>,
     operations: u64,
     connections: u64,
-    /// Operations by key, for the final reads.
-    keys: BTreeMap<String, u64>,
+    /// The keys in use.
+    slots: [Slot; SLOTS],
+    /// All keys, for the final reads.
+    keys: BTreeSet<String>,
     /// Final reads still to be begun.
     finals: Option<BTreeSet<String>>,
 }
@@ -74,13 +89,15 @@ impl World {
             checks: Checks::new(&plan),
             trace: Trace::new(),
             faults: 0,
+            parts: 0,
             queue: BTreeMap::new(),
             queued: 0,
             clients: (0..CLIENTS).map(Client::new).collect(),
             history: Vec::new(),
             operations: 0,
             connections: 0,
-            keys: BTreeMap::new(),
+            slots: Default::default(),
+            keys: BTreeSet::new(),
             finals: None,
             now_us: 0,
             rng,
@@ -104,7 +121,7 @@ impl World {
             self.now_us = at_us;
             if self.finals.is_none() && at_us >= self.plan.faults_until_us {
                 self.heal_all();
-                self.finals = Some(self.keys.keys().cloned().collect());
+                self.finals = Some(self.keys.clone());
             }
             assert!(
                 at_us < self.plan.faults_until_us + SETTLE_US,
@@ -166,7 +183,9 @@ impl World {
         }
         let Some((key, call)) = self.next_call(client) else { return };
         self.trace.note(self.now_us, &[2, client as u64], || format!("c{client} calls {call:?} on {key}"));
-        self.with_client(client, |client, hands| client.begin(hands, &key, call));
+        // A final read must be answered: that the cluster serves again is a promise.
+        let time_us = if self.finals.is_some() { SETTLE_US } else { self.plan.deadline_us };
+        self.with_client(client, |client, hands| client.begin(hands, &key, call, time_us));
     }
 
     /// What this client does next: something by chance on one of the keys in use; at the end one of the final reads.
@@ -174,12 +193,31 @@ impl World {
         if let Some(finals) = &mut self.finals {
             return finals.pop_first().map(|key| (key, Call::Read));
         }
-        let slot = self.rng.random_range(0..SLOTS);
-        let turn = self.operations / (SLOTS * KEY_OPERATIONS);
-        let key = format!("k{slot}.{turn}");
-        let count = self.keys.entry(key.clone()).or_default();
-        *count += 1;
-        Some((key.clone(), self.clients[client].draw(&mut self.rng, &key, self.operations)))
+        let at = self.rng.random_range(0..SLOTS);
+        let slot = &mut self.slots[at];
+        if slot.operations == KEY_OPERATIONS || slot.unknown >= KEY_UNKNOWN {
+            *slot = Slot { turn: slot.turn + 1, ..Slot::default() };
+        }
+        slot.operations += 1;
+        let key = format!("k{at}.{}", slot.turn);
+        self.keys.insert(key.clone());
+        let call = self.clients[client].draw(&mut self.rng, &key, self.operations);
+        Some((key, call))
+    }
+
+    /// Counts operations that ended without an answer.
+    fn count_unknown(&mut self, from: usize) {
+        for at in from..self.history.len() {
+            let Noted::Return { op, outcome: Outcome::Unknown(_), .. } = &self.history[at] else { continue };
+            let invoke = self.history[..at].iter().rev().find_map(|event| match event {
+                Noted::Invoke { op: invoked, key, .. } => (invoked == op).then(|| key.clone()),
+                Noted::Return { .. } => None,
+            });
+            let key = invoke.expect("what returns was invoked");
+            for (at, slot) in self.slots.iter_mut().enumerate() {
+                slot.unknown += u64::from(format!("k{at}.{}", slot.turn) == *key);
+            }
+        }
     }
 
     fn with_client(&mut self, client: usize, act: impl FnOnce(&mut Client, &mut Hands<'_>)) {
@@ -192,8 +230,11 @@ impl World {
             operations: &mut self.operations,
             connections: &mut self.connections,
         };
+        let noted = hands.history.len();
         act(&mut self.clients[client], &mut hands);
-        for action in hands.actions {
+        let actions = hands.actions;
+        self.count_unknown(noted);
+        for action in actions {
             match action {
                 Action::Send { node, connection, request } => {
                     let delay_us = self.rng.random_range(100..=2_000);
