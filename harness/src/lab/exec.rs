@@ -114,7 +114,9 @@ impl Options {
                     let pid = text.to_str().and_then(|text| text.parse().ok());
                     options.parent = Some(pid.with_context(|| format!("`{}` is no pid", text.display()))?);
                 }
-                _ => bail!("unknown argument `{}`", flag.display()),
+                Some(word) if word.starts_with('-') => bail!("unknown argument `{word}`"),
+                // A `--` that stands first is swallowed by clap.
+                _ => options.rest = std::iter::once(flag).chain(arguments.drain(..)).collect(),
             }
         }
         if options.mode != Mode::Trial && options.rest.is_empty() {
