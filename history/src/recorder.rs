@@ -172,3 +172,28 @@ impl Recorder {
         })
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_an_error_of_that_event_and_of_all_after_it() {
+        let path = PathBuf::from("/dev/full");
+        let file = OpenOptions::new().write(true).open(&path).expect("Linux has it");
+        let state = Mutex::new(State { file, next_op: 0, failed: None });
+        let recorder = Recorder { path, origin: Instant::now(), state };
+        let error = recorder.invoke(ClientId(1), "k", Call::Read).expect_err("no space").to_string();
+        assert!(
+            error.starts_with("/dev/full: cannot record the history: No space left on device"),
+            "{error}"
+        );
+        recorder.lock().file = tempfile::tempfile().expect("a temporary file");
+        assert!(
+            recorder.invoke(ClientId(1), "k", Call::Read).is_err(),
+            "space came back, but a line may be torn"
+        );
+        assert!(recorder.returned(OpId(0), Outcome::Failed(String::new()), None).is_err());
+        assert!(recorder.sync().is_err());
+    }
+}

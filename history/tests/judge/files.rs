@@ -282,7 +282,7 @@ fn many_threads_record_at_once() {
 }
 
 #[test]
-fn an_event_that_cannot_be_written_is_an_error_and_so_are_all_after_it() {
+fn a_recorder_never_writes_into_a_file_that_is_there() {
     let full = Recorder::create(Path::new("/dev/full"), &Header::default());
     assert!(full.is_err(), "an existing file is never overwritten");
     let (_directory, path) = file(b"");

@@ -20,11 +20,14 @@ pub enum Mix {
     UniqueCas,
     /// Reads and appends of words.
     Words,
+    /// Reads and appends of words, and a few calls that set or remove the value: the same words once more, at times.
+    WordsAndDeletes,
     /// Everything.
     All,
 }
 
-pub const MIXES: [Mix; 5] = [Mix::UniqueWrites, Mix::FewValues, Mix::UniqueCas, Mix::Words, Mix::All];
+pub const MIXES: [Mix; 6] =
+    [Mix::UniqueWrites, Mix::FewValues, Mix::UniqueCas, Mix::Words, Mix::WordsAndDeletes, Mix::All];
 
 /// What a history is to be like.
 #[derive(Debug, Clone, Copy)]
@@ -131,7 +134,12 @@ fn call_of(mix: Mix, number: u64, random: &mut Pcg64) -> Call {
             let guess = (number > 0).then(|| random.random_range(0..number));
             Call::Cas { expected: guess.map(|at| Value::from(format!("v{at}"))), new: own }
         }
-        (Mix::Words, _) => Call::Append(word),
+        (Mix::Words, _) | (Mix::WordsAndDeletes, 4..7) => Call::Append(word),
+        (Mix::WordsAndDeletes, 7) => {
+            Call::Write(Value::from(format!("w{},", random.random_range(0..=number))))
+        }
+        (Mix::WordsAndDeletes, 8) => Call::Cas { expected: None, new: word },
+        (Mix::WordsAndDeletes, _) => Call::Delete,
         (Mix::All, 4..6) => Call::Append(few(random)),
         (Mix::All, 6..8) => Call::Write(few(random)),
         (Mix::All, 8) => Call::Cas { expected: few_or_absent(random), new: few(random) },
