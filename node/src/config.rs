@@ -198,12 +198,12 @@ mod tests {
         let elsewhere = SocketAddr::from(([127, 0, 0, 1], 9));
         assert_eq!(config(|_| {}), Ok(()));
         assert_eq!(config(|c| c.node = NodeId(4)), Err("n4 is not among the members".to_owned()));
-        let err = config(|c| drop(c.dial.insert(NodeId(1), elsewhere)));
+        let err = config(|c| c.dial.extend([(NodeId(1), elsewhere)]));
         assert_eq!(err, Err("--dial names n1, which is no other member".to_owned()));
         assert_eq!(config(|c| c.shards = 0), Err("--shards is 0, expected 1 to 4096".to_owned()));
         let err = config(|c| c.election_timeout = Duration::from_millis(140));
         assert_eq!(err, Err("--election-timeout in ticks of 10 ms is 14, expected 15 to 10000".to_owned()));
-        assert!(config(|c| drop(c.members.insert(NodeId(0), elsewhere))).is_err());
+        assert!(config(|c| c.members.extend([(NodeId(0), elsewhere)])).is_err());
     }
 
     #[test]

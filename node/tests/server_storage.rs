@@ -1,6 +1,8 @@
 //! What `storage` was told to keep is what it says after a restart: random writes of several groups against a model,
 //! with a restart after any batch, and a disk that stays bounded however long that goes on.
 
+#![expect(clippy::disallowed_methods, reason = "the test lays hands on the files")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

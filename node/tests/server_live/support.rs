@@ -77,7 +77,10 @@ pub struct Wire {
 
 impl Wire {
     pub fn dial(address: SocketAddr) -> Wire {
-        let stream = TcpStream::connect(address).expect("the node listens");
+        Wire::over(TcpStream::connect(address).expect("the node listens"))
+    }
+
+    pub fn over(stream: TcpStream) -> Wire {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Wire { stream, reader: FrameReader::new(), inbox: Vec::new(), ids: 0 }
     }

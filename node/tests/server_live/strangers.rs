@@ -1,9 +1,8 @@
 //! Bytes from strangers end their connection and nothing else; what is wrong with the machine is told before the start.
 
-mod server_support;
-
 use std::net::TcpListener;
 
+use crate::support::{CLUSTER, Running, Wire, cluster, leader_for};
 use ordeal_client::wire::{
     ClusterId, FRAME_BYTES_MAX, FrameBuilder, GroupId, HandshakeRefusal, Hello, Kind, NodeId, Reply, Request,
     RequestBody, Role, decode,
@@ -11,7 +10,6 @@ use ordeal_client::wire::{
 use ordeal_node::config::NodeConfig;
 use ordeal_node::server::{Server, ServerError};
 use ordeal_node::storage::StorageError;
-use server_support::{CLUSTER, Running, Wire, cluster, leader_for};
 
 /// A cluster of one, which must be alive and serving after `speak`.
 fn check(speak: impl FnOnce(&Running)) {

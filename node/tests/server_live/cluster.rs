@@ -1,11 +1,9 @@
 //! Nodes with real sockets and real files, three in one process: they elect, serve, and remember.
 
-mod server_support;
-
 use std::net::{SocketAddr, TcpListener};
 
+use crate::support::{Running, cluster, leader_for};
 use ordeal_client::wire::{Reply, RequestBody};
-use server_support::{Running, cluster, leader_for};
 
 #[test]
 fn three_nodes_elect_a_leader_serve_and_remember() {
@@ -65,13 +63,13 @@ fn two_of_three_go_on_and_the_third_catches_up_with_a_snapshot() {
     let started = std::time::Instant::now();
     let (applied, digest) = loop {
         let Reply::Status(status) = leader.request(RequestBody::Status) else { panic!("no status") };
-        let mut wire = server_support::Wire::client(third.address);
+        let mut wire = crate::support::Wire::client(third.address);
         let Reply::Status(own) = wire.request(RequestBody::Status) else { panic!("no status") };
         if own.groups[0].applied == status.groups[0].applied {
             assert_eq!(own.groups[0].digest, status.groups[0].digest, "the same state at the same index");
             break (own.groups[0].applied, own.groups[0].digest);
         }
-        assert!(started.elapsed() < server_support::PATIENCE, "n3 never caught up: {own:?}");
+        assert!(started.elapsed() < crate::support::PATIENCE, "n3 never caught up: {own:?}");
     };
     assert!(applied > 1_200 && digest != 0);
     drop(nodes);

@@ -1,0 +1,12 @@
+//! Nodes with real sockets and real files, in threads of the test: clusters, strangers, links.
+
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "the tests dial nodes, play nodes, and wait for them"
+)]
+
+mod cluster;
+mod links;
+mod strangers;
+mod support;
