@@ -108,11 +108,16 @@ impl Raft {
         self.count_votes();
     }
 
-    fn count_votes(&mut self) {
+    /// Counts anew. A candidate leads when its own vote, and so its term, is durable, whoever else voted for it.
+    pub(super) fn count_votes(&mut self) {
         let majority = majority(self.config.voters.len());
         match &self.state {
             State::PreCandidate(votes) if votes.count(true) >= majority => self.become_candidate(),
-            State::Candidate(votes) if votes.count(true) >= majority => self.become_leader(),
+            State::Candidate(votes) if votes.count(true) >= majority => {
+                if self.durability.holds(self.hard_state) {
+                    self.become_leader();
+                }
+            }
             State::PreCandidate(votes) | State::Candidate(votes) if votes.count(false) >= majority => {
                 self.state = State::Follower; // lost; the timer runs on
             }
@@ -124,9 +129,7 @@ impl Raft {
         self.reset_timer();
         let Some(term) = self.hard_state.term.checked_add(1) else { return };
         self.leader = None;
-        let mut votes = Votes::default();
-        votes.record(self.config.id, true);
-        self.state = State::PreCandidate(votes);
+        self.state = State::PreCandidate(Votes::of(self.config.id));
         for to in self.others() {
             self.output.send_now(to, Message::RequestVote { term, last: self.log.last(), pre: true });
         }
@@ -140,21 +143,10 @@ impl Raft {
         self.enter_term(term, Some(self.config.id));
         self.reset_timer();
         self.leader = None;
-        self.state = State::Candidate(Votes::default());
+        self.state = State::Candidate(Votes::of(self.config.id));
         for to in self.others() {
             let request = Message::RequestVote { term, last: self.log.last(), pre: false };
             self.output.send_after_persist(to, request);
-        }
-    }
-
-    /// The vote for oneself counts when it is durable, like any other.
-    pub(super) fn count_own_vote(&mut self) {
-        let (id, durable) = (self.config.id, self.durability.holds(self.hard_state));
-        if let State::Candidate(votes) = &mut self.state
-            && durable
-        {
-            votes.record(id, true);
-            self.count_votes();
         }
     }
 

@@ -215,7 +215,7 @@ impl Raft {
             self.on_snapshot_durable(snapshot, origin);
         }
         match self.state {
-            State::Candidate(_) => self.count_own_vote(),
+            State::Candidate(_) => self.count_votes(),
             State::Leader(_) => self.commit_by_counting(),
             State::Follower | State::PreCandidate(_) => {}
         }

@@ -17,10 +17,15 @@ pub(super) fn reached_by_majority(numbers: impl Iterator<Item = u64>) -> u64 {
 }
 
 /// Answers to a (pre-)candidate, the last one of each voter.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Votes(BTreeMap<NodeId, bool>);
 
 impl Votes {
+    /// One's own.
+    pub(super) fn of(own: NodeId) -> Self {
+        Votes(BTreeMap::from([(own, true)]))
+    }
+
     /// Counts an answer; a voter counts once.
     pub(super) fn record(&mut self, voter: NodeId, granted: bool) {
         self.0.entry(voter).or_insert(granted);
@@ -57,8 +62,7 @@ mod tests {
 
     #[test]
     fn a_voter_counts_once() {
-        let mut votes = Votes::default();
-        votes.record(NodeId(2), true);
+        let mut votes = Votes::of(NodeId(2));
         votes.record(NodeId(2), true);
         votes.record(NodeId(2), false);
         assert_eq!((votes.count(true), votes.count(false)), (1, 0));

@@ -249,6 +249,22 @@ fn a_vote_leaves_when_it_is_durable() {
     assert_eq!(member.fetch(), [(n(2), vote_reply(1, true)), (n(2), vote_reply(1, true))]);
 }
 
+/// E14: nobody leads before its own vote is durable, however many others voted: it could lead the term twice.
+#[test]
+fn a_candidate_leads_when_its_own_vote_is_durable() {
+    let mut member = Member::lone(1, 1, &[]);
+    member.step(n(2), append(1, LogId::ZERO, entries(&[1]), 0));
+    member.campaign();
+    member.step(n(2), pre_vote_reply(2, true));
+    member.step(n(2), vote_reply(2, true));
+    member.step(n(3), vote_reply(2, true));
+    assert_eq!((member.status().role, member.held.len()), (Role::Candidate, 2));
+    member.persist();
+    assert_eq!(member.status().role, Role::Candidate, "that was the entry");
+    member.persist();
+    assert_eq!(member.status().role, Role::Leader);
+}
+
 /// E20: a vote survives a crash. Lesson 20: whatever was not durable was not promised either.
 #[test]
 fn a_restarted_voter_remembers_its_vote() {
