@@ -91,7 +91,13 @@ fn every_help_has_two_examples_that_parse() {
             after.lines().map(str::trim).filter(|line| line.starts_with("ordeal ")).collect();
         assert!(examples.len() >= 2, "{name} has {} examples", examples.len());
         for example in examples {
-            let parsed = Top::try_parse_from(example.split_whitespace());
+            // Every second part stands in quotes, as a shell sees it.
+            let parts = example.split('"').enumerate();
+            let words = parts.flat_map(|(number, part)| match number % 2 {
+                0 => part.split_whitespace().collect::<Vec<_>>(),
+                _ => vec![part],
+            });
+            let parsed = Top::try_parse_from(words);
             assert!(parsed.is_ok(), "`{example}`: {:?}", parsed.err().map(|error| error.to_string()));
         }
     }

@@ -93,6 +93,14 @@ pub fn execute(order: &Order) -> anyhow::Result<Ended> {
     if choice.kind == LabKind::Kernel && !lab::is_inside() {
         return Ok(Ended::Elsewhere(lab::reexec_inside(&choice)?));
     }
+    Ok(Ended::Here(Box::new(execute_in(order, choice, system(order))?)))
+}
+
+/// Carries out a run of any system, in this lab, in this process.
+///
+/// # Errors
+/// As [`execute`].
+pub fn execute_in(order: &Order, choice: Choice, system: Arc<dyn System>) -> anyhow::Result<Summary> {
     let screen = Screen::new();
     screen.say(&first_line(&choice, order));
     let store = Store::prepare(&order.store)?;
@@ -115,7 +123,7 @@ pub fn execute(order: &Order) -> anyhow::Result<Ended> {
         origin,
         recorder: Arc::new(Recorder::create_at(&dir.history(), &header, origin)?),
         events: EventLog::create(&dir.events())?,
-        system: system(order),
+        system,
         dir,
         screen,
         interrupt: Interrupt::watch(Arc::clone(&stop)).context("watch for signals")?,
@@ -126,7 +134,7 @@ pub fn execute(order: &Order) -> anyhow::Result<Ended> {
     let course = run.perform();
     let summary = run.conclude(course)?;
     run.screen.clear();
-    Ok(Ended::Here(Box::new(summary)))
+    Ok(summary)
 }
 
 fn system(order: &Order) -> Arc<dyn System> {

@@ -1,0 +1,202 @@
+//! Whole runs: real processes, real kills, pauses and cuts in a proxy lab, a real judge, and a toy for a store. This file
+//! has a main of its own, because it is several programs: the runner, `lab-exec` as the real binary has it, and the nodes.
+
+mod run_toy;
+
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use ordeal_harness::lab::{self, Choice, LabKind, NetChoice};
+use ordeal_harness::latch::Latch;
+use ordeal_harness::plan::{FaultKind, ReadLevel, Settings, WorkloadKind};
+use ordeal_harness::run::{Order, execute_in};
+use ordeal_harness::store::{Event, RunState, Store, Summary, Word, spans};
+use ordeal_history::Budget;
+use run_toy::{Fault, Toy};
+
+const CASES: [(&str, fn()); 8] = [
+    ("a_healthy_register_is_valid", || healthy(WorkloadKind::Register)),
+    ("a_healthy_append_is_valid", || healthy(WorkloadKind::Append)),
+    ("a_healthy_cas_is_valid", || healthy(WorkloadKind::Cas)),
+    ("stale_reads_are_found_and_explained", stale_reads),
+    ("a_node_that_ends_uninvited_is_found", crash),
+    ("a_node_that_does_not_start_is_set_up", never_starts),
+    ("a_missed_requirement_is_said", requirement),
+    ("an_interrupted_run_heals_and_judges", interrupted),
+];
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        ["lab-exec", ..] => ExitCode::from(lab::exec::execute(std::env::args_os().skip(2))),
+        ["node", ..] => run_toy::main(&words[1..]),
+        ["case", name] => {
+            let (_, case) = CASES.into_iter().find(|(known, _)| *known == name).expect("a case of ours");
+            case();
+            ExitCode::SUCCESS
+        }
+        _ => runner(&words),
+    }
+}
+
+/// Each case in a process of its own: they watch signals and end with their nodes.
+fn runner(words: &[&str]) -> ExitCode {
+    let filters: Vec<&&str> = words.iter().filter(|word| !word.starts_with('-')).collect();
+    let wanted =
+        CASES.iter().filter(|(name, _)| filters.is_empty() || filters.iter().any(|f| name.contains(**f)));
+    if words.contains(&"--list") {
+        wanted.for_each(|(name, _)| println!("{name}: test"));
+        return ExitCode::SUCCESS;
+    }
+    let mut failed = 0;
+    for (name, _) in wanted {
+        let start = Instant::now();
+        let output = Command::new("/proc/self/exe").args(["case", name]).stdin(Stdio::null()).output();
+        let output = output.expect("this program can run itself");
+        let verdict = if output.status.success() { "ok" } else { "FAILED" };
+        println!("test {name} ... {verdict} ({} ms)", start.elapsed().as_millis());
+        if !output.status.success() {
+            failed += 1;
+            println!(
+                "{}{}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+    }
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn order(store: &Path, workload: WorkloadKind) -> Order {
+    Order {
+        settings: Settings {
+            seed: 7,
+            nodes: 3,
+            clients: 4,
+            time_ms: 3_000,
+            workload,
+            faults: FaultKind::ALL.to_vec(),
+            rate: 200,
+            keys: 2,
+            read_level: ReadLevel::Linearizable,
+            groups: 1,
+            shards: 1,
+            op_timeout_ms: 500,
+        },
+        left_out: vec![],
+        store: store.to_owned(),
+        net: NetChoice::Proxy,
+        node_bin: "/proc/self/exe".into(),
+        node_args: vec![],
+        budget: Budget::default(),
+        require_ops: None,
+    }
+}
+
+fn play(order: &Order, fault: Fault) -> Summary {
+    let choice = Choice { kind: LabKind::Proxy, why: "of the test".to_owned(), pids: false };
+    execute_in(order, choice, Arc::new(Toy::new(fault))).expect("the run can begin")
+}
+
+/// What every run leaves behind.
+fn check_stored(order: &Order, summary: &Summary) -> String {
+    let run = Store::at(&order.store).find("latest").expect("latest leads to the run");
+    assert_eq!(run.state().unwrap(), RunState::Judged(Box::new(summary.clone())));
+    assert_eq!(run.read_plan().unwrap().settings, order.settings);
+    assert!(run.nodes().join("n1/log").exists());
+    let kept = run.nodes().join("n1/data").exists();
+    assert_eq!(kept, summary.exit != 0, "data directories stay exactly when the run failed");
+    std::fs::read_to_string(run.report()).expect("every run has a report")
+}
+
+fn healthy(workload: WorkloadKind) {
+    let dir = tempfile::tempdir().unwrap();
+    let order = order(dir.path(), workload);
+    let summary = play(&order, Fault::None);
+    assert_eq!((summary.verdict, summary.exit), (Word::Valid, 0), "{summary:#?}");
+    assert!(summary.operations.completed > 100, "{summary:#?}");
+    assert!(summary.recovery_ms.is_some() && summary.keys_unread == 0);
+    for count in &summary.faults {
+        assert!(
+            count.planned > 0 && count.planned == count.verified && count.planned == count.undone,
+            "{count:?}"
+        );
+    }
+    assert_eq!(summary.faults.len(), 3);
+    assert!(check_stored(&order, &summary).contains("✓ Valid"));
+    let events = Store::at(dir.path()).find("latest").unwrap().read_events().unwrap();
+    assert!(spans(&events).iter().all(|span| span.asked_ns() <= span.applied_ns()));
+    assert!(spans(&events).iter().all(|span| span.applied_ns() <= span.verified_ns()));
+}
+
+fn stale_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut order = order(dir.path(), WorkloadKind::Register);
+    order.settings.faults = vec![FaultKind::Partition];
+    let summary = play(&order, Fault::StaleReads);
+    assert_eq!((summary.verdict, summary.exit), (Word::NotLinearizable, 10), "{summary:#?}");
+    let html = check_stored(&order, &summary);
+    assert!(
+        html.contains("✗ Not linearizable") && html.contains("guilty") && html.contains("the partition ")
+    );
+}
+
+fn crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut order = order(dir.path(), WorkloadKind::Register);
+    order.settings.faults = vec![];
+    order.settings.time_ms = 20_000;
+    let summary = play(&order, Fault::CrashesSoon);
+    assert_eq!((summary.verdict, summary.exit), (Word::Valid, 12), "{summary:#?}");
+    assert!(summary.findings[0].what.contains("n2 ended uninvited"), "{:?}", summary.findings);
+    assert!(summary.clients_ms < 15_000, "a crash ends the run early");
+    check_stored(&order, &summary);
+}
+
+fn never_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let order = order(dir.path(), WorkloadKind::Register);
+    let summary = play(&order, Fault::NeverStarts);
+    assert_eq!((summary.verdict, summary.exit), (Word::NotJudged, 13), "{summary:#?}");
+    assert!(summary.sentence.contains("I will not start"), "{}", summary.sentence);
+    check_stored(&order, &summary);
+}
+
+fn requirement() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut order = order(dir.path(), WorkloadKind::Register);
+    order.settings.faults = vec![];
+    order.settings.time_ms = 1_000;
+    order.require_ops = Some(1_000_000);
+    let summary = play(&order, Fault::None);
+    assert_eq!((summary.verdict, summary.exit), (Word::Valid, 14), "{summary:#?}");
+    check_stored(&order, &summary);
+}
+
+fn interrupted() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut order = order(dir.path(), WorkloadKind::Register);
+    order.settings.time_ms = 60_000;
+    let store = Store::at(dir.path());
+    std::thread::spawn(move || {
+        // Ctrl-C as soon as a fault is in force.
+        let in_force = || {
+            let events = store.find("latest").ok().and_then(|run| run.read_events().ok()).unwrap_or_default();
+            events.iter().any(|event| matches!(event, Event::FaultBegan { .. }))
+        };
+        while !in_force() {
+            Latch::new().wait(Duration::from_millis(20));
+        }
+        kill(Pid::this(), Signal::SIGINT).expect("a process may signal itself");
+    });
+    let summary = play(&order, Fault::None);
+    assert_eq!((summary.verdict, summary.exit), (Word::Valid, 130), "{summary:#?}");
+    assert!(summary.clients_ms < 30_000 && summary.recovery_ms.is_some(), "{summary:#?}");
+    assert!(summary.faults.iter().all(|count| count.verified == count.undone), "{:?}", summary.faults);
+    check_stored(&order, &summary);
+}
