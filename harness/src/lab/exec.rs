@@ -13,7 +13,6 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode};
-use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, bail};
 use nix::errno::Errno;
@@ -21,9 +20,9 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getegid, geteuid, getppid};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::trial::Trial;
@@ -225,39 +224,37 @@ fn refused(error: Errno, pids: bool) -> anyhow::Error {
 }
 
 /// Waits for `child` and sends it the signals that this process gets. The exit code is the child's, or 128 + the
-/// signal that ended it.
+/// signal that ended it. All in this thread: a process that unshared its pid namespace cannot start another one.
 pub(crate) fn wait_forwarding(child: &Child, reap: Reap) -> anyhow::Result<u8> {
     let pid = Pid::from_raw(i32::try_from(child.id()).context("pid of the child")?);
-    // Cleared under the lock before the child is reaped, so that no signal goes to a stranger with the same pid.
-    let alive = Arc::new(Mutex::new(Some(pid)));
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT]).context("install signal handlers")?;
-    let target = Arc::clone(&alive);
-    std::thread::Builder::new().name("forward".to_owned()).spawn(move || {
-        for number in signals.forever() {
-            let target = target.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            if let (Some(pid), Ok(signal)) = (*target, Signal::try_from(number)) {
-                // It may have ended a moment ago; then there is nobody left to tell.
+    // Before the first look at the child, so that an end between the look and the wait wakes the wait.
+    let mut signals =
+        Signals::new([SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGQUIT]).context("install signal handlers")?;
+    loop {
+        if let Some(code) = reap_ended(pid, reap)? {
+            return Ok(code);
+        }
+        for number in signals.wait().filter(|&number| number != SIGCHLD) {
+            if let Ok(signal) = Signal::try_from(number) {
+                // It is not reaped yet, so this is no stranger's pid; it may have ended a moment ago.
                 let _ = kill(pid, signal);
             }
         }
-    })?;
+    }
+}
+
+/// Reaps whoever has ended; the exit code of `child` if it is among them.
+fn reap_ended(child: Pid, reap: Reap) -> anyhow::Result<Option<u8>> {
+    let whom = match reap {
+        Reap::Child => child,
+        Reap::All => Pid::from_raw(-1),
+    };
     loop {
-        let whom = match reap {
-            Reap::Child => Id::Pid(pid),
-            Reap::All => Id::All,
-        };
-        let ended = match waitid(whom, WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {
-            Ok(status) => status.pid(),
-            Err(Errno::EINTR) => continue,
+        match waitpid(whom, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) => return Ok(None),
+            Ok(status) if status.pid() == Some(child) => return Ok(Some(code_of(status))),
+            Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error).context("wait for the child"),
-        };
-        if ended == Some(pid) {
-            *alive.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
-        }
-        let Some(ended) = ended else { continue };
-        let status = waitpid(ended, None).with_context(|| format!("reap {ended}"))?;
-        if ended == pid {
-            return Ok(code_of(status));
         }
     }
 }
