@@ -23,6 +23,7 @@ impl Raft {
             self.become_follower(self.hard_state.term, None);
         } else if beat {
             self.broadcast_heartbeat();
+            self.confirm_reads(); // alone in its group a leader answers its own round, and nobody else will
         }
     }
 

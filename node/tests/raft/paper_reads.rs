@@ -103,6 +103,18 @@ fn a_later_beat_confirms_as_well() {
     assert_eq!(answered(&member), [7]);
 }
 
+/// Alone in its group a leader answers its own round, also when a beat began it before the driver asked for a `Ready`.
+#[test]
+fn a_leader_alone_confirms_its_own_beat() {
+    let mut member = Member::lone_of(config(1, 1), 0, &[]);
+    member.campaign();
+    member.grant_votes();
+    member.raft.read(7).expect("a leader with room");
+    member.raft.tick();
+    member.turn();
+    assert_eq!(answered(&member), [7]);
+}
+
 /// §8: "a leader must have the latest information on which entries are committed. … each leader commit[s] a blank no-op entry": reads
 /// wait for it (E16).
 #[test]
