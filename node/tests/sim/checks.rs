@@ -19,7 +19,7 @@ pub struct Checks {
     committed: BTreeMap<GroupId, BTreeMap<Index, (LogId, u32)>>,
     /// The digest of the state after each index.
     digests: BTreeMap<(GroupId, Index), (u64, NodeId)>,
-    /// Term and commit index that a node was seen with; the term survives its crashes, the commit index need not.
+    /// Term and commit index that a node was seen with since it started.
     seen: BTreeMap<(NodeId, GroupId), (Term, Index)>,
     /// Number of comparisons of digests between different nodes, so that a check which never checks is seen.
     pub compared: u64,
@@ -37,13 +37,10 @@ impl Checks {
         }
     }
 
-    /// A node starts: its commit index may begin anew.
+    /// A node starts: its commit index begins anew, and so does a term that it had not made durable, for then it had
+    /// promised nothing in it.
     pub fn started(&mut self, id: NodeId) {
-        for ((node, _), (_, commit)) in &mut self.seen {
-            if *node == id {
-                *commit = 0;
-            }
-        }
+        self.seen.retain(|&(node, _), _| node != id);
     }
 
     /// All that can be said about a node that just took a turn.

@@ -84,7 +84,7 @@ fn seeds() -> Range<u64> {
 #[test]
 fn every_seed_is_linearizable_and_breaks_no_promise() {
     let seeds = seeds();
-    let courses: Vec<Course> = seeds.clone().map(must_be_valid).collect();
+    let courses: Vec<Course> = seeds.map(must_be_valid).collect();
     let sum = |of: fn(&Course) -> u64| courses.iter().map(of).sum::<u64>();
     let (operations, faults) = (sum(|course| course.operations), sum(|course| course.faults));
     let (compared, parts) = (sum(|course| course.compared), sum(|course| course.parts));
