@@ -67,7 +67,7 @@ pub fn check_until(
         keys.par_iter().map(|key| guarded(key, || judge.conclude(key))).collect();
     let (keys, anomalies): (Vec<KeyReport>, Vec<Vec<Anomaly>>) = judged.into_iter().unzip();
     let mut anomalies: Vec<Anomaly> = anomalies.into_iter().flatten().collect();
-    anomalies.sort_by(|a, b| (a.at_ns, &a.operations).cmp(&(b.at_ns, &b.operations)));
+    anomalies.sort_by_cached_key(Anomaly::rank);
     let has = |verdict: Verdict| keys.iter().any(|key| key.verdict == verdict);
     let verdict = match () {
         () if has(Verdict::Invalid) => Verdict::Invalid,

@@ -2,11 +2,11 @@
 //! read the one that it saw. Together they must form one chain that grows with time. A write that fell out of the chain
 //! is lost data, even when nobody reads the key again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::operation::{Answer, Call, Claim, OpId, Operation, Version};
-use crate::report::{Anomaly, AnomalyKind};
-use crate::words::{deed, from_node, moment, observed, quoted, sight};
+use crate::report::{Anomaly, AnomalyKind, lateness};
+use crate::words::{deed, from_node, left_behind, moment, observed, quoted, sight, span};
 
 /// Broken claims reported for one key. One lost write often breaks many: the first few tell the story.
 const PER_KEY_MAX: usize = 5;
@@ -15,15 +15,23 @@ const PER_KEY_MAX: usize = 5;
 pub(crate) fn broken(operations: &[&Operation]) -> Vec<Anomaly> {
     let chain = Chain::of(operations);
     let mut found = Vec::new();
-    for check in [against_itself, out_of_chain, unheard_of, other_value, against_time] {
+    let mut known: HashSet<OpId> = HashSet::new();
+    let checks: [(AnomalyKind, Check); 6] = [
+        (AnomalyKind::BrokenClaim, against_itself),
+        (AnomalyKind::BrokenClaim, out_of_chain),
+        (AnomalyKind::BrokenClaim, unheard_of),
+        (AnomalyKind::BrokenClaim, other_value),
+        (AnomalyKind::StaleRead, misses),
+        (AnomalyKind::BrokenClaim, against_time),
+    ];
+    for (kind, check) in checks {
         for (operation, others, sentence) in check(&chain) {
-            let is_known = found.iter().any(|anomaly: &Anomaly| anomaly.operations[0] == operation.id);
-            if !is_known {
-                found.push(anomaly(operation, &others, &sentence));
+            if known.insert(operation.id) {
+                found.push(anomaly(kind, operation, &others, &sentence));
             }
         }
     }
-    found.sort_by_key(|anomaly| (anomaly.at_ns, anomaly.operations[0]));
+    found.sort_by_cached_key(Anomaly::rank);
     found.truncate(PER_KEY_MAX);
     found
 }
@@ -31,13 +39,18 @@ pub(crate) fn broken(operations: &[&Operation]) -> Vec<Anomaly> {
 /// An operation whose claim is broken, those that contradict it, and why.
 type Break<'a> = (&'a Operation, Vec<&'a Operation>, String);
 
-fn anomaly(operation: &Operation, others: &[&Operation], sentence: &str) -> Anomaly {
+/// Finds all breaks of one sort.
+type Check = for<'a> fn(&Chain<'a>) -> Vec<Break<'a>>;
+
+fn anomaly(kind: AnomalyKind, operation: &Operation, others: &[&Operation], sentence: &str) -> Anomaly {
+    let preposition = if kind == AnomalyKind::BrokenClaim { "on" } else { "of" };
     Anomaly {
         key: operation.key.clone(),
-        kind: AnomalyKind::BrokenClaim,
-        sentence: format!("broken claim on {}: {sentence}", operation.key),
+        kind,
+        sentence: format!("{} {preposition} {}: {sentence}", kind.words(), operation.key),
         operations: std::iter::once(operation.id).chain(others.iter().map(|other| other.id)).collect(),
         at_ns: operation.answered_ns().unwrap_or(operation.invoked_ns),
+        late_ns: lateness(kind, operation, others.first().copied()),
     }
 }
 
@@ -162,6 +175,32 @@ fn other_value<'a>(chain: &Chain<'a>) -> Vec<Break<'a>> {
         };
         let sentence = format!("{}, as version {seen}, but that is {}", sight(read), deed(write));
         (!fits).then_some((read, vec![write], sentence))
+    });
+    broken.collect()
+}
+
+/// A read that saw an older version than that of a write acknowledged before it was called: told with the first such
+/// write, after whose acknowledgement it was out of date.
+fn misses<'a>(chain: &Chain<'a>) -> Vec<Break<'a>> {
+    // For each write the first acknowledgement among those of its version and newer ones.
+    let mut first_from: Vec<(u64, Version, &Operation)> = Vec::with_capacity(chain.writes.len());
+    for &(made, write) in chain.writes.iter().rev() {
+        let own = (write.answered_ns().unwrap_or(u64::MAX), made, write);
+        first_from.push(first_from.last().copied().filter(|&(ns, ..)| ns <= own.0).unwrap_or(own));
+    }
+    first_from.reverse();
+    let broken = chain.sights.iter().filter_map(|&(seen, read)| {
+        let newer = chain.writes.partition_point(|&(made, _)| made <= seen);
+        let &(acknowledged_ns, made, write) = first_from.get(newer)?;
+        let late_ns = read.invoked_ns.checked_sub(acknowledged_ns).filter(|&late_ns| late_ns > 0)?;
+        let what = left_behind(write).flatten().map_or_else(|| deed(write), |value| quoted(value));
+        let sentence = format!(
+            "{}, as version {seen}, {} after {what}, version {made}, had been acknowledged to {}",
+            sight(read),
+            span(late_ns),
+            write.client,
+        );
+        Some((read, vec![write], sentence))
     });
     broken.collect()
 }

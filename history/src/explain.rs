@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::operation::{Call, Operation};
 use crate::problem::{Problem, at_return};
-use crate::report::{Anomaly, AnomalyKind};
+use crate::report::{Anomaly, AnomalyKind, lateness};
 use crate::search::{Decision, Limits, decide};
 use crate::words::{left_behind, observed, sight};
 use crate::{name_appends, name_values};
@@ -71,6 +71,7 @@ fn anomaly(kind: AnomalyKind, sentence: String, culprit: &Operation, others: &[&
         sentence,
         operations: std::iter::once(culprit.id).chain(others.iter().map(|other| other.id)).collect(),
         at_ns: culprit.answered_ns().unwrap_or(culprit.invoked_ns),
+        late_ns: lateness(kind, culprit, others.first().copied()),
     }
 }
 

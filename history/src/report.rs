@@ -1,5 +1,6 @@
 //! What the judge says: a verdict, and for each broken promise a sentence and the few operations that show it.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
@@ -99,6 +100,22 @@ pub struct Anomaly {
     pub operations: Vec<OpId>,
     /// When it showed: the return of the first of `operations`.
     pub at_ns: u64,
+    /// Of a stale read: how long before its call the first write that it misses had been acknowledged. Else 0.
+    pub late_ns: u64,
+}
+
+impl Anomaly {
+    /// The order in which they are told: first what is no mere staleness, by time; then the stalest read.
+    pub(crate) fn rank(&self) -> impl Ord + use<> {
+        let is_stale = self.kind == AnomalyKind::StaleRead;
+        (is_stale, Reverse(self.late_ns), self.at_ns, self.operations.clone())
+    }
+}
+
+/// How stale a read is that misses a write: from the write's acknowledgement to the read's call.
+pub(crate) fn lateness(kind: AnomalyKind, read: &Operation, missed: Option<&Operation>) -> u64 {
+    let acknowledged = missed.filter(|_| kind == AnomalyKind::StaleRead).and_then(Operation::answered_ns);
+    acknowledged.map_or(0, |ns| read.invoked_ns.saturating_sub(ns))
 }
 
 /// How one key was judged.

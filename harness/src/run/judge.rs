@@ -129,6 +129,7 @@ mod tests {
             sentence: "the read is stale".to_owned(),
             operations: vec![OpId(1)],
             at_ns: 12_600_000_000,
+            late_ns: 0,
         };
         assert_eq!(in_force(&anomaly, &History { operations: vec![read] }, spans), expected);
     }

@@ -71,9 +71,11 @@ fn a_version_comes_from_some_write() {
 
 #[test]
 fn a_read_sees_the_newest_acknowledged_version_and_its_value() {
-    broken(
+    bad(
         "c1 0-10 write a @1.5\nc1 20-30 write a @1.6<1.5\nc2 40-50 read a @1.5 n2",
-        "c2 read \"a\" at 0.040 s from n2, as version 1.5, although version 1.6 (\"a\") had been given to c1 at 0.030 s",
+        StaleRead,
+        "stale read of k17: c2 read \"a\" at 0.040 s from n2, as version 1.5, 10 ms after \"a\", version 1.6, had been \
+         acknowledged to c1",
     );
     broken(
         "c1 0-100 write a @1.5\nc2 0-100 write b @1.6<1.5\nc3 10-20 read b @1.5",
