@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use ordeal_history::{Answer, Call, Claim, ClientId, History, OpId, Operation, Outcome, Value};
 
 use super::*;
@@ -63,7 +65,7 @@ fn began(fault: usize, kind: FaultKind, name: &str, at_ms: u64) -> [Event; 2] {
     };
     let name = name.to_owned();
     [
-        Event::FaultBegan { fault, kind, name, evidence: evidence(at_ms) },
+        Event::FaultBegan { fault, kind, name, links: BTreeSet::new(), evidence: evidence(at_ms) },
         Event::FaultUndone { fault, evidence: evidence(at_ms + 900) },
     ]
 }

@@ -130,14 +130,15 @@ fn summarize(
     numbers: &Figures,
 ) -> Summary {
     let spans = spans(events);
-    let causes = causes(&known, judged, numbers);
     let word = match judged.history.operations.is_empty() {
         true => Word::NotJudged,
         false => judge::word(judged.report.verdict),
     };
     let anomalies = judge::anomalies(&judged.report, &judged.history, &spans);
+    let headline = anomalies.first().map_or_else(|| judged.report.sentence(), |first| first.sentence.clone());
+    let causes = causes(&known, judged.report.verdict, &headline, numbers);
     let sentence = match (word, anomalies.first(), causes.first()) {
-        (Word::NotLinearizable, Some(first), _) => first.sentence.clone(),
+        (Word::NotLinearizable, Some(_), _) => headline,
         (Word::NotJudged, _, Some((_, what))) => judge::full_stop(what),
         (Word::NotJudged, _, None) => "No operation was recorded.".to_owned(),
         _ => judge::full_stop(&judged.report.sentence()),
@@ -172,12 +173,12 @@ fn summarize(
 }
 
 /// Why the run is no success, the most important reason first.
-fn causes(known: &Known, judged: &Judged, numbers: &Figures) -> Vec<(Cause, String)> {
+fn causes(known: &Known, verdict: Verdict, headline: &str, numbers: &Figures) -> Vec<(Cause, String)> {
     let mut causes = known.causes.clone();
-    match judged.report.verdict {
+    match verdict {
         Verdict::Valid => {}
-        Verdict::Invalid => causes.push((Cause::NotLinearizable, judged.report.sentence())),
-        Verdict::Unknown => causes.push((Cause::Undecided, judged.report.sentence())),
+        Verdict::Invalid => causes.push((Cause::NotLinearizable, headline.to_owned())),
+        Verdict::Unknown => causes.push((Cause::Undecided, headline.to_owned())),
     }
     let completed = numbers.operations.completed;
     if let Some(required) = known.require_ops

@@ -1,8 +1,9 @@
 //! The judge's report, with the faults that were in force.
 
-use ordeal_history::{Anomaly, Call, History, Operation, Report, Verdict};
+use ordeal_client::wire::NodeId;
+use ordeal_history::{Anomaly, AnomalyKind, Call, History, Operation, Report, Verdict};
 
-use crate::plan::seconds;
+use crate::plan::{FaultKind, seconds};
 use crate::store::{AnomalyRecord, FaultSpan, Summary, Word};
 
 /// The word for a verdict.
@@ -15,10 +16,16 @@ pub fn word(verdict: Verdict) -> Word {
     }
 }
 
-/// The broken promises, each with what was in force then; at most [`Summary::ANOMALIES_MAX`].
+/// The broken promises, each with what was in force then; at most [`Summary::ANOMALIES_MAX`]. First the most telling one,
+/// then the others in the judge's order.
 #[must_use]
 pub fn anomalies(report: &Report, history: &History, spans: &[FaultSpan]) -> Vec<AnomalyRecord> {
-    let records = report.anomalies.iter().take(Summary::ANOMALIES_MAX).map(|anomaly| AnomalyRecord {
+    let rank = |anomaly: &Anomaly| telling(anomaly, history, spans);
+    // Of equals the judge's first.
+    let best = report.anomalies.iter().rev().max_by_key(|anomaly| rank(anomaly));
+    let others =
+        report.anomalies.iter().filter(|anomaly| best.is_some_and(|best| !std::ptr::eq(best, *anomaly)));
+    let records = best.into_iter().chain(others).take(Summary::ANOMALIES_MAX).map(|anomaly| AnomalyRecord {
         kind: anomaly.kind.words().to_owned(),
         key: anomaly.key.to_string(),
         sentence: format!("{} {}", full_stop(&anomaly.sentence), in_force(anomaly, history, spans)),
@@ -26,6 +33,27 @@ pub fn anomalies(report: &Report, history: &History, spans: &[FaultSpan]) -> Vec
         at_ns: anomaly.at_ns,
     });
     records.collect()
+}
+
+/// How much a broken promise tells: most what is worse than old data, then where a node answered that was cut off, then under
+/// a partition, then under any fault. (Stale reads come by the thousand, and most show an everyday delay.)
+fn telling(anomaly: &Anomaly, history: &History, spans: &[FaultSpan]) -> (bool, u8, bool) {
+    let is_stale = anomaly.kind == AnomalyKind::StaleRead;
+    let is_worse = !is_stale && anomaly.kind != AnomalyKind::NonMonotonicRead;
+    let guilty = guilty(anomaly, history);
+    let from_ns = guilty.map_or(anomaly.at_ns, |operation| operation.invoked_ns);
+    let node: Option<NodeId> = guilty.and_then(|operation| operation.node.as_ref()?.parse().ok());
+    let rank = |span: &FaultSpan| match span.kind {
+        FaultKind::Partition if node.is_some_and(|node| span.cuts_off(node)) => 3,
+        FaultKind::Partition => 2,
+        FaultKind::Kill | FaultKind::Pause => 1,
+    };
+    let active = spans.iter().filter(|span| span.in_force(from_ns, anomaly.at_ns));
+    (is_worse, active.map(rank).max().unwrap_or(0), is_stale)
+}
+
+fn guilty<'a>(anomaly: &Anomaly, history: &'a History) -> Option<&'a Operation> {
+    anomaly.operations.first().and_then(|&op| history.operation(op))
 }
 
 /// Begins with a capital and ends with a full stop.
@@ -39,10 +67,13 @@ pub fn full_stop(text: &str) -> String {
 
 /// Which faults were in force while the guilty operation ran, or which was the last one before it.
 fn in_force(anomaly: &Anomaly, history: &History, spans: &[FaultSpan]) -> String {
-    let guilty = anomaly.operations.first().and_then(|&op| history.operation(op));
+    let guilty = guilty(anomaly, history);
     let from_ns = guilty.map_or(anomaly.at_ns, |operation| operation.invoked_ns);
     let what = guilty.map_or("time", noun);
-    let active: Vec<&FaultSpan> = spans.iter().filter(|span| span.in_force(from_ns, anomaly.at_ns)).collect();
+    let mut active: Vec<&FaultSpan> =
+        spans.iter().filter(|span| span.in_force(from_ns, anomaly.at_ns)).collect();
+    // A partition explains most.
+    active.sort_by_key(|span| span.kind != FaultKind::Partition);
     if active.is_empty() {
         return before(what, from_ns, spans);
     }
@@ -93,11 +124,13 @@ fn at(ns: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use ordeal_history::{AnomalyKind, ClientId, OpId};
+    use std::collections::BTreeSet;
+
+    use ordeal_history::{ClientId, Counts, OpId};
 
     use super::*;
     use crate::cluster::Evidence;
-    use crate::plan::FaultKind;
+    use crate::lab::Shape;
 
     fn span(kind: FaultKind, name: &str, from_ms: u64, until_ms: u64) -> FaultSpan {
         let evidence = |ms: u64| {
@@ -108,6 +141,7 @@ mod tests {
             fault: 0,
             kind,
             name: name.to_owned(),
+            links: BTreeSet::new(),
             began: evidence(from_ms),
             undone: evidence(until_ms),
         }
@@ -154,6 +188,46 @@ mod tests {
             "No fault was in force during that read; the last one, the pause n1, had ended at 4.000 s.",
         );
         check(&[late], "No fault had been in force before that read.");
+    }
+
+    #[test]
+    fn the_most_telling_promise_stands_first() {
+        let read = |id: u64, at_ms: u64| Operation {
+            id: OpId(id),
+            client: ClientId(1),
+            key: "k".into(),
+            call: Call::Read,
+            invoked_ns: at_ms * 1_000_000,
+            returned: None,
+            node: Some(format!("n{id}")),
+        };
+        let operations = vec![read(1, 1_000), read(2, 5_000), read(3, 5_100), read(4, 5_200), read(5, 9_000)];
+        let broken = |kind, op: usize| Anomaly {
+            key: "k".into(),
+            kind,
+            sentence: format!("#{op}"),
+            operations: vec![OpId(op as u64)],
+            at_ns: operations[op - 1].invoked_ns,
+            late_ns: 0,
+        };
+        let mut cut = span(FaultKind::Partition, "isolate n3", 4_000, 6_000);
+        cut.links = Shape::Isolate.links(&[3, 1, 2, 4, 5].map(NodeId));
+        let spans = [cut, span(FaultKind::Kill, "kill n9", 8_000, 9_500)];
+        let mut report = Report {
+            verdict: Verdict::Invalid,
+            counts: Counts::default(),
+            keys: vec![],
+            anomalies: (1..=5).map(|op| broken(AnomalyKind::StaleRead, op)).collect(),
+            elapsed_ms: 0,
+        };
+        let history = History { operations: operations.clone() };
+        let order = |report: &Report| -> Vec<u64> {
+            anomalies(report, &history, &spans).iter().map(|record| record.operations[0]).collect()
+        };
+        assert_eq!(order(&report), [3, 1, 2, 4, 5], "n3 was cut off when it answered");
+        report.anomalies.push(broken(AnomalyKind::LostUpdate, 1));
+        assert_eq!(order(&report), [1, 1, 2, 3, 4, 5], "lost data is worse than old data");
+        assert_eq!(anomalies(&report, &history, &spans)[0].kind, "lost update");
     }
 
     #[test]

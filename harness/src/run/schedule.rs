@@ -1,7 +1,7 @@
 //! Carries out the faults of a plan, one step after the other on one thread: a step that takes long delays the next, and
 //! never meets it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use ordeal_client::wire::NodeId;
@@ -86,15 +86,25 @@ impl<'a> Schedule<'a> {
             Err(reason) => return self.refuse(Some(number), fault.to_string(), reason),
         };
         let mut evidence = Vec::new();
+        let mut links = BTreeSet::new();
         for (action, undo) in actions {
             match self.stage.act(&action) {
                 Ok(proof) => evidence.push(proof),
                 Err(reason) => return self.refuse(Some(number), name, reason),
             }
+            if let Action::Cut { links: cut } = action {
+                links = cut;
+            }
             let active = self.active.entry(number);
             active.or_insert_with(|| Active { name: name.clone(), undo: Vec::new() }).undo.push(undo);
         }
-        Ok(self.events.write(&Event::FaultBegan { fault: number, kind: fault.kind(), name, evidence })?)
+        Ok(self.events.write(&Event::FaultBegan {
+            fault: number,
+            kind: fault.kind(),
+            name,
+            links,
+            evidence,
+        })?)
     }
 
     fn undo(&mut self, number: usize) -> Result<(), ScheduleError> {

@@ -1,5 +1,6 @@
 //! What happened in a run beside the clients' operations, as JSON lines with one write(2) each.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use crate::cluster::Evidence;
+use crate::lab::Link;
 use crate::plan::FaultKind;
 
 /// One thing that happened. Times are nanoseconds of the run, the same as in its history.
@@ -42,6 +44,9 @@ pub enum Event {
         kind: FaultKind,
         /// In words, with the nodes in place: `kill n3`, `isolate n2 (n2 | n1 n3 n4 n5)`.
         name: String,
+        /// Links that it cuts; none for other faults.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        links: BTreeSet<Link>,
         /// Proof of each action.
         evidence: Vec<Evidence>,
     },
@@ -145,6 +150,8 @@ pub struct FaultSpan {
     pub kind: FaultKind,
     /// In words, with the nodes in place.
     pub name: String,
+    /// Links that it cuts; none for other faults.
+    pub links: BTreeSet<Link>,
     /// Proof that it was in force.
     pub began: Vec<Evidence>,
     /// Proof that it was undone; empty when it was not.
@@ -157,10 +164,11 @@ pub fn spans(events: &[Event]) -> Vec<FaultSpan> {
     let mut spans: Vec<FaultSpan> = Vec::new();
     for event in events {
         match event {
-            Event::FaultBegan { fault, kind, name, evidence } => spans.push(FaultSpan {
+            Event::FaultBegan { fault, kind, name, links, evidence } => spans.push(FaultSpan {
                 fault: *fault,
                 kind: *kind,
                 name: name.clone(),
+                links: links.clone(),
                 began: evidence.clone(),
                 undone: Vec::new(),
             }),
@@ -209,6 +217,14 @@ impl FaultSpan {
     #[must_use]
     pub fn in_force(&self, from_ns: u64, until_ns: u64) -> bool {
         self.applied_ns() <= until_ns && self.undone_ns().is_none_or(|undone_ns| undone_ns >= from_ns)
+    }
+
+    /// Whether it keeps a node from hearing a majority of the nodes that it concerns.
+    #[must_use]
+    pub fn cuts_off(&self, node: NodeId) -> bool {
+        let nodes: BTreeSet<NodeId> = self.links.iter().flat_map(|link| [link.from, link.to]).collect();
+        let silent = self.links.iter().filter(|link| link.to == node).count();
+        silent > 0 && nodes.len() - silent < nodes.len() / 2 + 1
     }
 
     /// What was seen, in words.

@@ -55,7 +55,7 @@ pub struct Summary {
     pub recovery_ms: Option<u64>,
     /// How long judging took, in milliseconds.
     pub check_ms: u64,
-    /// What is broken, in the order of time; at most [`Summary::ANOMALIES_MAX`].
+    /// What is broken, the most telling first; at most [`Summary::ANOMALIES_MAX`].
     pub anomalies: Vec<AnomalyRecord>,
     /// How many promises are broken in all.
     pub anomalies_count: usize,

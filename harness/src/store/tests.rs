@@ -1,3 +1,7 @@
+use std::collections::BTreeSet;
+
+use ordeal_client::wire::NodeId;
+
 use super::*;
 use crate::cluster::Evidence;
 use crate::plan::FaultKind;
@@ -91,7 +95,13 @@ fn events_come_back_and_a_torn_line_is_left_out_at_every_byte() {
     };
     let events = vec![
         Event::Phase { at_ns: 1, phase: "clients".into() },
-        Event::FaultBegan { fault: 0, kind: FaultKind::Kill, name: "kill n1".into(), evidence: evidence(10) },
+        Event::FaultBegan {
+            fault: 0,
+            kind: FaultKind::Kill,
+            name: "kill n1".into(),
+            links: BTreeSet::new(),
+            evidence: evidence(10),
+        },
         Event::FaultUndone { fault: 0, evidence: evidence(20) },
     ];
     let dir = tempfile::tempdir().unwrap();
@@ -119,6 +129,7 @@ fn spans_know_when_a_fault_was_in_force() {
         fault,
         kind: FaultKind::Partition,
         name: format!("cut {fault}"),
+        links: crate::lab::Shape::Halves.links(&[1, 2, 3, 4, 5].map(NodeId)),
         evidence: evidence(10),
     };
     let events = [began(0), Event::FaultUndone { fault: 0, evidence: evidence(20) }, began(1)];
@@ -127,4 +138,6 @@ fn spans_know_when_a_fault_was_in_force() {
     assert!(spans[0].in_force(0, 10) && spans[0].in_force(20, 30) && spans[0].in_force(12, 13));
     assert!(!spans[0].in_force(0, 9) && !spans[0].in_force(21, 30));
     assert!(spans[1].in_force(1_000, 1_001), "never undone, still in force");
+    let cut_off: Vec<u32> = (1..=5).filter(|&node| spans[0].cuts_off(NodeId(node))).collect();
+    assert_eq!(cut_off, [1, 2], "the smaller half is cut off from the majority");
 }
