@@ -35,18 +35,22 @@ const NODE_ROOMS: [(&str, &[&str]); 8] = [
     ("cli", &["config", "server", "storage", "engine"]),
 ];
 
-/// Which rooms of `harness` each room may import.
-const HARNESS_ROOMS: [(&str, &[&str]); 10] = [
+/// Which rooms of `harness` each room may import. `exit`, `chance` and `latch` are tools without a room below them.
+const HARNESS_ROOMS: [(&str, &[&str]); 14] = [
+    ("exit", &[]),
+    ("chance", &[]),
+    ("latch", &[]),
     ("lab", &[]),
     ("system", &[]),
     ("cluster", &["lab", "system"]),
-    ("plan", &["lab", "cluster"]),
-    ("workload", &["system", "plan"]),
+    ("plan", &["lab", "cluster", "chance"]),
+    ("workload", &["system", "plan", "chance", "latch"]),
     ("store", &["plan", "cluster", "lab"]),
-    ("report", &["plan", "store", "cluster", "lab", "run"]),
-    ("run", &["plan", "workload", "cluster", "system", "lab", "store", "report"]),
-    ("doctor", &["lab"]),
-    ("cli", &["plan", "workload", "cluster", "system", "lab", "store", "report", "run", "doctor", "byhand"]),
+    ("report", &["plan", "store", "cluster", "lab"]),
+    ("run", &["plan", "workload", "cluster", "system", "lab", "store", "report", "exit", "chance", "latch"]),
+    ("doctor", &["lab", "exit"]),
+    ("byhand", &["cluster", "system", "lab", "chance"]),
+    ("cli", &["plan", "system", "lab", "store", "report", "run", "doctor", "byhand", "exit", "chance"]),
 ];
 
 /// Rooms of `node` without hands, and what they must not name.

@@ -75,7 +75,11 @@ pub struct NodeLine {
 /// When no cluster runs there, or it does not answer in time.
 pub fn ask(dir: &Path, ask: &Ask) -> anyhow::Result<Told> {
     let no_cluster = || {
-        format!("no cluster runs in {}\nhint: start one with `ordeal cluster up --dir {}`", dir.display(), dir.display())
+        format!(
+            "no cluster runs in {}\nhint: start one with `ordeal cluster up --dir {}`",
+            dir.display(),
+            dir.display()
+        )
     };
     let place = File::open(dir).with_context(no_cluster)?;
     let stream = UnixStream::connect(through(&place)).with_context(no_cluster)?;
@@ -113,7 +117,8 @@ impl Control {
             }
             _ => {}
         }
-        let listener = UnixListener::bind(through(&place)).with_context(|| format!("listen on {}", path.display()))?;
+        let listener =
+            UnixListener::bind(through(&place)).with_context(|| format!("listen on {}", path.display()))?;
         Ok(Control { listener, path })
     }
 
@@ -190,7 +195,10 @@ mod tests {
                     })
                     .expect("serve");
             });
-            assert_eq!(ask(&dir, &Ask::Kill(NodeId(2))).expect("answer"), Told::Refused("Kill(n2)".to_owned()));
+            assert_eq!(
+                ask(&dir, &Ask::Kill(NodeId(2))).expect("answer"),
+                Told::Refused("Kill(n2)".to_owned())
+            );
             assert!(Control::listen(&dir).is_err(), "one cluster a directory");
             assert_eq!(ask(&dir, &Ask::Down).expect("answer"), Told::Done("down".to_owned()));
         });

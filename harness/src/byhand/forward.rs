@@ -54,19 +54,28 @@ pub fn accept(dir: &Path, targets: BTreeMap<NodeId, String>) -> anyhow::Result<(
     let path = dir.join(SOCKET);
     let _left_over = std::fs::remove_file(&path);
     let place = File::open(dir)?;
-    let listener = UnixListener::bind(through(&place)).with_context(|| format!("listen on {}", path.display()))?;
+    let listener =
+        UnixListener::bind(through(&place)).with_context(|| format!("listen on {}", path.display()))?;
     let targets = Arc::new(targets);
     let open = Arc::new(AtomicUsize::new(0));
     thread::Builder::new().name("forward".to_owned()).spawn(move || {
         for stream in listener.incoming().flatten() {
-            carry(&open, move |targets: Arc<BTreeMap<NodeId, String>>| inward(stream, &targets), Arc::clone(&targets));
+            carry(
+                &open,
+                move |targets: Arc<BTreeMap<NodeId, String>>| inward(stream, &targets),
+                Arc::clone(&targets),
+            );
         }
     })?;
     Ok(())
 }
 
 /// Runs `work` in a thread of its own, unless too many are under way: then the connection is dropped, and so closed.
-fn carry<T: Send + 'static>(open: &Arc<AtomicUsize>, work: impl FnOnce(T) -> io::Result<()> + Send + 'static, with: T) {
+fn carry<T: Send + 'static>(
+    open: &Arc<AtomicUsize>,
+    work: impl FnOnce(T) -> io::Result<()> + Send + 'static,
+    with: T,
+) {
     if open.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS_MAX {
         open.fetch_sub(1, Ordering::Relaxed);
         return;

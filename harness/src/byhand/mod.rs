@@ -158,7 +158,12 @@ fn as_table(nodes: &[NodeLine]) -> String {
         let pid = line.pid.map_or("-".to_owned(), |pid| pid.to_string());
         let leads = line.leads.iter().map(|group| format!("g{group}")).collect::<Vec<_>>().join(" ");
         let leads = if leads.is_empty() { "-" } else { &leads };
-        text += &format!("{:<5} {pid:<8} {:<22} {leads:<10} {}\n", line.node.to_string(), line.address, line.state);
+        text += &format!(
+            "{:<5} {pid:<8} {:<22} {leads:<10} {}\n",
+            line.node.to_string(),
+            line.address,
+            line.state
+        );
     }
     text
 }

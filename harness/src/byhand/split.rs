@@ -14,7 +14,9 @@ use crate::lab::Link;
 pub fn links_of(text: &str, nodes: &[NodeId]) -> anyhow::Result<BTreeSet<Link>> {
     let links = if text.contains('>') { one_way(text, nodes)? } else { between(text, nodes)? };
     if links.is_empty() {
-        bail!("`{text}` cuts nothing\nhint: write the parts as \"n1 | n2 n3\", or one direction as \"n1>n2\"");
+        bail!(
+            "`{text}` cuts nothing\nhint: write the parts as \"n1 | n2 n3\", or one direction as \"n1>n2\""
+        );
     }
     Ok(links)
 }
@@ -22,7 +24,8 @@ pub fn links_of(text: &str, nodes: &[NodeId]) -> anyhow::Result<BTreeSet<Link>> 
 fn one_way(text: &str, nodes: &[NodeId]) -> anyhow::Result<BTreeSet<Link>> {
     let mut links = BTreeSet::new();
     for part in text.split([',', ' ']).filter(|part| !part.is_empty()) {
-        let (from, to) = part.split_once('>').with_context(|| format!("`{part}` is no direction like n1>n2"))?;
+        let (from, to) =
+            part.split_once('>').with_context(|| format!("`{part}` is no direction like n1>n2"))?;
         let link = Link { from: node(from, nodes)?, to: node(to, nodes)? };
         if link.from == link.to {
             bail!("`{part}`: a node has no link to itself");
@@ -55,7 +58,14 @@ fn between(text: &str, nodes: &[NodeId]) -> anyhow::Result<BTreeSet<Link>> {
 }
 
 fn node(name: &str, nodes: &[NodeId]) -> anyhow::Result<NodeId> {
-    let node: NodeId = name.trim().parse()?;
+    member(name.trim().parse()?, nodes)
+}
+
+/// The node, if the cluster has it.
+///
+/// # Errors
+/// When it has not: says which it has.
+pub fn member(node: NodeId, nodes: &[NodeId]) -> anyhow::Result<NodeId> {
     if !nodes.contains(&node) {
         let known = nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(" ");
         bail!("{node} is no node of this cluster\nhint: its nodes are {known}");

@@ -91,7 +91,11 @@ impl Charter {
     }
 
     fn agrees(&self, args: &UpArgs) -> anyhow::Result<()> {
-        let asked = [("nodes", args.nodes, self.nodes), ("groups", args.groups, self.groups), ("shards", args.shards, self.shards)];
+        let asked = [
+            ("nodes", args.nodes, self.nodes),
+            ("groups", args.groups, self.groups),
+            ("shards", args.shards, self.shards),
+        ];
         for (what, wanted, has) in asked {
             if let Some(wanted) = wanted.filter(|&wanted| wanted != has) {
                 bail!(
@@ -116,7 +120,8 @@ pub(super) fn up(args: UpArgs) -> anyhow::Result<u8> {
     if choice.kind == LabKind::Kernel && !is_inside() {
         let forwarded = forward::listen(&args.dir, &charter.node_ids())?;
         let path = args.dir.join(FORWARDED);
-        std::fs::write(&path, serde_json::to_string(&forwarded)?).with_context(|| format!("write {}", path.display()))?;
+        std::fs::write(&path, serde_json::to_string(&forwarded)?)
+            .with_context(|| format!("write {}", path.display()))?;
         return reexec_inside(&choice);
     }
     let control = Control::listen(&args.dir)?;
@@ -126,8 +131,10 @@ pub(super) fn up(args: UpArgs) -> anyhow::Result<u8> {
         LabKind::Kernel => Arc::new(Forwarded::new(inner, &args.dir)?),
         LabKind::Proxy => inner,
     };
-    let system: Arc<dyn System> = Arc::new(OrdealSystem::new(options(args.node_bin, args.node_arg, &charter)?));
-    let config = ClusterConfig { nodes: charter.node_ids(), dir: args.dir.clone(), ready_timeout: READY_TIMEOUT };
+    let system: Arc<dyn System> =
+        Arc::new(OrdealSystem::new(options(args.node_bin, args.node_arg, &charter)?));
+    let config =
+        ClusterConfig { nodes: charter.node_ids(), dir: args.dir.clone(), ready_timeout: READY_TIMEOUT };
     let origin = Instant::now();
     let clock = Arc::new(move || u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX));
     let cluster = Arc::new(Cluster::start(config, Arc::clone(&lab), system, clock)?);
@@ -140,7 +147,11 @@ pub(super) fn up(args: UpArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-fn options(node_bin: Option<PathBuf>, node_args: Vec<String>, charter: &Charter) -> anyhow::Result<OrdealOptions> {
+fn options(
+    node_bin: Option<PathBuf>,
+    node_args: Vec<String>,
+    charter: &Charter,
+) -> anyhow::Result<OrdealOptions> {
     let exe = match node_bin {
         Some(path) => path,
         None => std::env::current_exe().context("find this program's own file")?,
@@ -154,7 +165,8 @@ fn greet(dir: &Path, members: &BTreeMap<NodeId, String>) {
     let endpoints = members.values().cloned().collect::<Vec<_>>().join(",");
     println!("up: {} nodes in {}", members.len(), dir.display());
     println!("export ORDEAL_ENDPOINTS={endpoints}");
-    let elsewhere = if dir == Path::new("ordeal-cluster") { String::new() } else { format!(" --dir {}", dir.display()) };
+    let elsewhere =
+        if dir == Path::new("ordeal-cluster") { String::new() } else { format!(" --dir {}", dir.display()) };
     eprintln!("hint: in another shell, after that line: ordeal kv put greeting hello");
     eprintln!("hint: ordeal cluster status{elsewhere}; Ctrl-C stops the cluster and keeps its data");
 }
@@ -196,27 +208,30 @@ fn watch_crashes(cluster: &Arc<Cluster>) {
 }
 
 fn answer(cluster: &Cluster, lab: &dyn Lab, ask: Ask) -> (Told, Next) {
-    let action = match ask {
-        Ask::Status => return (Told::Status(status(cluster, lab)), Next::GoOn),
-        Ask::Down => return (Told::Done("stopping; the data is kept".to_owned()), Next::Stop),
-        Ask::Kill(node) => Action::Kill { node },
-        Ask::Start(node) => Action::Start { node },
-        Ask::Pause(node) => Action::Pause { node },
-        Ask::Resume(node) => Action::Resume { node },
-        Ask::Heal => Action::Heal,
-        Ask::Partition(text) => {
-            let nodes: Vec<NodeId> = lab.members().into_keys().collect();
-            match split::links_of(&text, &nodes) {
-                Ok(links) => Action::Cut { links },
-                Err(error) => return (Told::Refused(format!("{error:#}")), Next::GoOn),
-            }
+    match ask {
+        Ask::Status => (Told::Status(status(cluster, lab)), Next::GoOn),
+        Ask::Down => (Told::Done("stopping; the data is kept".to_owned()), Next::Stop),
+        ask => {
+            let done = action_of(ask, cluster.nodes()).and_then(|action| {
+                let evidence = cluster.act(&action)?;
+                Ok(format!("{action}: {}", evidence.proof))
+            });
+            (done.map_or_else(|error| Told::Refused(format!("{error:#}")), Told::Done), Next::GoOn)
         }
-    };
-    let told = match cluster.act(&action) {
-        Ok(evidence) => Told::Done(format!("{action}: {}", evidence.proof)),
-        Err(error) => Told::Refused(error.to_string()),
-    };
-    (told, Next::GoOn)
+    }
+}
+
+fn action_of(ask: Ask, nodes: &[NodeId]) -> anyhow::Result<Action> {
+    let member = |node| split::member(node, nodes);
+    Ok(match ask {
+        Ask::Kill(node) => Action::Kill { node: member(node)? },
+        Ask::Start(node) => Action::Start { node: member(node)? },
+        Ask::Pause(node) => Action::Pause { node: member(node)? },
+        Ask::Resume(node) => Action::Resume { node: member(node)? },
+        Ask::Heal => Action::Heal,
+        Ask::Partition(text) => Action::Cut { links: split::links_of(&text, nodes)? },
+        Ask::Status | Ask::Down => bail!("{ask:?} does nothing to a node"),
+    })
 }
 
 fn status(cluster: &Cluster, lab: &dyn Lab) -> Vec<NodeLine> {
@@ -246,7 +261,8 @@ impl Forwarded {
     fn new(inner: Arc<dyn Lab>, dir: &Path) -> anyhow::Result<Forwarded> {
         let path = dir.join(FORWARDED);
         let list = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-        let members = serde_json::from_str(&list).with_context(|| format!("{} is damaged", path.display()))?;
+        let members =
+            serde_json::from_str(&list).with_context(|| format!("{} is damaged", path.display()))?;
         forward::accept(dir, inner.members())?;
         Ok(Forwarded { inner, members })
     }

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use crate::byhand::{self, ClusterArgs};
+use crate::doctor::{self, DoctorArgs};
 use crate::exit::Cause;
 use crate::run::screen::{explain, say};
 
@@ -35,6 +36,8 @@ pub enum HarnessCommand {
     Report(report::ReportArgs),
     /// Run a cluster by hand: up, kill, pause, partition, heal, down
     Cluster(ClusterArgs),
+    /// What this machine can do, what is missing, and how to install it
+    Doctor(DoctorArgs),
 }
 
 impl HarnessCommand {
@@ -50,6 +53,7 @@ impl HarnessCommand {
             HarnessCommand::Cluster(args) => {
                 byhand::run(args).map(ExitCode::from).map_err(Failure::of(Cause::SetUp))
             }
+            HarnessCommand::Doctor(args) => Ok(doctor::run(&args)),
         };
         done.unwrap_or_else(|failure| {
             say(&format!("error: {}", explain(&failure.error)));

@@ -1,0 +1,85 @@
+//! A cluster by hand, from three shells at once.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+use super::{Done, done, ordeal, processes_of, soon};
+
+struct ByHand {
+    child: Child,
+    dir: tempfile::TempDir,
+    endpoints: String,
+}
+
+impl ByHand {
+    fn up(net: &str) -> ByHand {
+        let dir = tempfile::tempdir().expect("a directory");
+        ByHand::up_in(dir, net)
+    }
+
+    fn up_in(dir: tempfile::TempDir, net: &str) -> ByHand {
+        let mut command = ordeal(["cluster", "up", "--net", net, "--dir"]);
+        let mut child =
+            command.arg(dir.path()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("up");
+        let mut lines =
+            BufReader::new(child.stdout.take().expect("its output")).lines().map_while(Result::ok);
+        let export = lines.find_map(|line| Some(line.strip_prefix("export ORDEAL_ENDPOINTS=")?.to_owned()));
+        ByHand { child, dir, endpoints: export.expect("the endpoints") }
+    }
+
+    fn kv(&self, words: &[&str]) -> Done {
+        done(ordeal(["kv"]).args(words).env("ORDEAL_ENDPOINTS", &self.endpoints))
+    }
+
+    fn cluster(&self, words: &[&str]) -> Done {
+        done(ordeal(["cluster"]).args(words).env("ORDEAL_CLUSTER", self.dir.path()))
+    }
+
+    fn down(mut self) -> tempfile::TempDir {
+        self.cluster(&["down"]).exits(0);
+        let status = self.child.wait().expect("it ends");
+        assert!(status.success(), "{status}");
+        soon("all of its processes are gone", || processes_of(self.dir.path()).is_empty());
+        self.dir
+    }
+}
+
+fn lives_and_remembers(net: &str) {
+    let cluster = ByHand::up(net);
+    cluster.kv(&["put", "greeting", "hello"]).exits(0);
+    assert_eq!(cluster.kv(&["get", "greeting"]).exits(0).stdout, "hello\n");
+    assert!(cluster.cluster(&["kill", "n1"]).exits(0).stdout.contains("signal 9"));
+    cluster.kv(&["append", "greeting", " world"]).exits(0);
+    assert!(cluster.cluster(&["status"]).exits(0).stdout.contains("down"));
+    cluster.cluster(&["start", "n1"]).exits(0);
+    assert!(cluster.cluster(&["pause", "n2"]).exits(0).stdout.contains("state T"));
+    cluster.kv(&["put", "other", "1"]).exits(0);
+    cluster.cluster(&["resume", "n2"]).exits(0);
+    assert!(cluster.cluster(&["partition", "n3 | n1 n2"]).exits(0).stdout.contains("silent"));
+    cluster.kv(&["cas", "other", "2", "--expect", "1"]).exits(0);
+    cluster.cluster(&["heal"]).exits(0);
+    cluster.cluster(&["kill", "n7"]).exits(13).explains("n7");
+    cluster.cluster(&["partition", "n1"]).exits(13).explains("cuts nothing");
+    let again = ByHand::up_in(cluster.down(), net);
+    assert_eq!(again.kv(&["get", "greeting"]).exits(0).stdout, "hello world\n");
+    assert_eq!(again.kv(&["get", "other"]).exits(0).stdout, "2\n");
+    again.kv(&["get", "nothing"]).exits(1);
+    again.kv(&["status"]).exits(0);
+    refuses_a_second(again.dir.path());
+    again.down();
+}
+
+fn refuses_a_second(dir: &Path) {
+    done(ordeal(["cluster", "up", "--dir"]).arg(dir)).exits(13).explains("runs in");
+}
+
+#[test]
+fn in_the_best_lab_there_is() {
+    lives_and_remembers("auto");
+}
+
+#[test]
+fn behind_proxies() {
+    lives_and_remembers("proxy");
+}

@@ -1,0 +1,88 @@
+//! Short real runs: the main job in small, with either lab, as root and as an ordinary user, and the negative control.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use super::{Done, ORDEAL, done, ordeal};
+
+fn valid(result: Done) {
+    let result = result.exits(0);
+    assert!(result.stdout.contains("valid: "), "{}", result.stdout);
+    assert!(result.stderr.starts_with("network lab: "), "{}", result.stderr);
+}
+
+#[test]
+fn a_short_run_is_valid_stored_shown_and_judged_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let here = |words: &[&str]| done(ordeal(words).current_dir(dir.path()));
+    valid(here(&["run", "--time", "6s", "--nodes", "3", "--seed", "7"]));
+    assert!(here(&["list"]).exits(0).stdout.contains("seed7"));
+    assert!(here(&["show"]).exits(0).stdout.contains("valid"));
+    assert!(here(&["check", "latest"]).exits(0).stdout.contains("valid"));
+    let path = here(&["report"]).exits(0).stdout;
+    let report = std::fs::read_to_string(dir.path().join(path.trim())).expect("the report");
+    assert!(
+        !report.contains("http://") || report.contains("http://www.w3.org"),
+        "the report needs no network"
+    );
+    assert!(!report.contains("https://"), "the report needs no network");
+}
+
+#[test]
+fn the_proxy_lab_needs_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let words =
+        ["run", "--time", "6s", "--nodes", "3", "--seed", "8", "--workload", "append", "--net", "proxy"];
+    valid(done(ordeal(words).current_dir(dir.path())));
+}
+
+#[test]
+fn an_ordinary_user_needs_no_root() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: not root, so the other runs were an ordinary user's already");
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let program = dir.path().join("ordeal");
+    std::fs::copy(ORDEAL, &program).expect("a copy that others may read");
+    for (path, mode) in [(dir.path(), 0o777), (program.as_path(), 0o755)] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("permissions");
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(program);
+    command.args(["run", "--time", "6s", "--nodes", "3", "--seed", "9", "--workload", "cas"]);
+    valid(done(command.current_dir(dir.path()).env("HOME", dir.path())));
+}
+
+#[test]
+fn stale_reads_are_found_out_and_explained() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let words = ["run", "--read-level", "stale", "--faults", "partition", "--time", "12s", "--seed", "4"];
+    let result = done(ordeal(words).current_dir(dir.path())).exits(10);
+    let sentence = result.stdout.lines().last().unwrap_or_default().to_owned();
+    for part in [
+        "tale read of k",
+        " had been acknowledged to c",
+        "During that read the partition ",
+        " was in force since ",
+    ] {
+        assert!(sentence.contains(part), "`{part}` is not in: {sentence}");
+    }
+    let path = done(ordeal(["report"]).current_dir(dir.path())).exits(0).stdout;
+    let report = std::fs::read_to_string(dir.path().join(path.trim())).expect("the report");
+    assert!(report.contains(" had been acknowledged to c"), "the report says which write");
+    assert!(report.contains("was in force since"), "the report says which partition");
+}
+
+#[test]
+fn the_same_seed_is_the_same_plan() {
+    let plan = |seed: &str| done(&mut ordeal(["run", "--dry-run", "--json", "--seed", seed])).exits(0).stdout;
+    assert_eq!(plan("11"), plan("11"));
+    assert_ne!(plan("11"), plan("12"));
+}
+
+#[test]
+fn doctor_is_true() {
+    let result = done(&mut ordeal(["doctor"])).exits(0);
+    assert!(result.stdout.contains("iptables"), "{}", result.stdout);
+}
