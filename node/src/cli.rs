@@ -24,7 +24,7 @@ const EXIT_SET_UP: u8 = 13;
 
 /// The arguments of `ordeal node`.
 #[derive(Debug, Args)]
-#[command(arg_required_else_help = true)]
+#[command(arg_required_else_help = true, after_help = EXAMPLES)]
 pub struct NodeArgs {
     #[command(subcommand)]
     command: NodeCommand,

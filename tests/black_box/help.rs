@@ -29,6 +29,8 @@ fn subcommands(help: &str) -> Vec<String> {
 }
 
 fn examples(help: &str, path: &[String]) -> Vec<String> {
+    // A line that ends with a backslash goes on in the next, as in a shell.
+    let help = help.replace("\\\n", " ");
     let lines = help.lines().skip_while(|line| *line != "Examples:").skip(1).map(str::trim);
     let examples: Vec<String> = lines.filter(|line| line.starts_with("ordeal")).map(str::to_owned).collect();
     assert!(examples.len() >= 2, "`ordeal {}` has {} examples:\n{help}", path.join(" "), examples.len());
