@@ -36,7 +36,7 @@ const NODE_ROOMS: [(&str, &[&str]); 8] = [
 ];
 
 /// Which rooms of `harness` each room may import. `exit`, `chance` and `latch` are tools without a room below them.
-const HARNESS_ROOMS: [(&str, &[&str]); 14] = [
+const HARNESS_ROOMS: [(&str, &[&str]); 15] = [
     ("exit", &[]),
     ("chance", &[]),
     ("latch", &[]),
@@ -46,11 +46,21 @@ const HARNESS_ROOMS: [(&str, &[&str]); 14] = [
     ("plan", &["lab", "cluster", "chance"]),
     ("workload", &["system", "plan", "chance", "latch"]),
     ("store", &["plan", "cluster", "lab"]),
-    ("report", &["plan", "store", "cluster", "lab"]),
-    ("run", &["plan", "workload", "cluster", "system", "lab", "store", "report", "exit", "chance", "latch"]),
+    ("verdict", &["plan", "store", "lab", "exit"]),
+    ("report", &["plan", "store", "cluster", "lab", "verdict"]),
+    (
+        "run",
+        &[
+            "plan", "workload", "cluster", "system", "lab", "store", "verdict", "report", "exit", "chance",
+            "latch",
+        ],
+    ),
     ("doctor", &["lab", "exit"]),
     ("byhand", &["cluster", "system", "lab", "chance"]),
-    ("cli", &["plan", "system", "lab", "store", "report", "run", "doctor", "byhand", "exit", "chance"]),
+    (
+        "cli",
+        &["plan", "system", "lab", "store", "verdict", "report", "run", "doctor", "byhand", "exit", "chance"],
+    ),
 ];
 
 /// Rooms of `node` without hands, and what they must not name.

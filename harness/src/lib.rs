@@ -6,6 +6,7 @@
 //!           │  ─▶ workload    what clients ask, and the threads that ask
 //!           │  ─▶ cluster ─▶ lab       processes, and the network between them
 //!           │        └─────▶ system    what is tested: how to start it, how to ask it
+//!           │  ─▶ verdict     what came of it: numbers, judgement, exit code
 //!           └───▶ store, report        the run directory, the table, report.html
 //! ```
 //!
@@ -24,4 +25,5 @@ pub mod report;
 pub mod run;
 pub mod store;
 pub mod system;
+pub mod verdict;
 pub mod workload;

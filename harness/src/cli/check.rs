@@ -10,10 +10,10 @@ use serde::Serialize;
 use super::output::{print, print_json};
 use super::{Done, Failure, StoreArgs, time};
 use crate::exit::{Cause, code_of};
-use crate::run::conclude::{Judged, judge_file};
-use crate::run::judge::{anomalies, full_stop, word};
 use crate::run::screen::{Screen, say};
 use crate::store::{AnomalyRecord, FaultSpan, RunDir, Store, Word, spans};
+use crate::verdict::{Judged, judge_file};
+use crate::verdict::{anomalies, full_stop, word};
 
 /// Broken promises that are printed.
 const PRINTED_MAX: usize = 10;

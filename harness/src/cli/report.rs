@@ -11,8 +11,8 @@ use super::output::print;
 use super::{Done, Failure, StoreArgs};
 use crate::exit::Cause;
 use crate::report::html;
-use crate::run::conclude::{Concluded, Known, conclude, recall};
 use crate::store::{LATEST, RunDir, RunState, Store};
+use crate::verdict::{Concluded, Known, conclude, recall};
 
 /// Flags of `ordeal report`.
 #[derive(Debug, Args)]

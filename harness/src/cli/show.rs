@@ -9,8 +9,8 @@ use super::{Done, Failure, StoreArgs};
 use crate::exit::Cause;
 use crate::plan::Plan;
 use crate::report::text;
-use crate::run::figures::{figures, window};
 use crate::store::{Event, LATEST, Operations, RunDir, RunState, Store, spans};
+use crate::verdict::{figures, window};
 
 /// Flags of `ordeal show`.
 #[derive(Debug, Args)]

@@ -1,3 +1,5 @@
+//! The commands with good and bad flags and files, each with its exit code.
+
 use std::fs;
 use std::path::Path;
 

@@ -1,3 +1,5 @@
+//! Plans: the same seed is the same plan, every fault is undone, counts are kept.
+
 use super::*;
 
 fn settings(seed: u64, nodes: u32, time_ms: u64) -> Settings {

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::svg::{Axis, band_names, bands, bands_height, open};
-use crate::run::figures::{Bucket, Figures};
 use crate::store::FaultSpan;
+use crate::verdict::{Bucket, Figures};
 
 /// Height of the chart of answers, and of that of latencies.
 const RATE: f64 = 140.0;

@@ -8,9 +8,9 @@ use super::lanes::{self, Scene};
 use super::overview;
 use crate::lab::LabKind;
 use crate::plan::seconds;
-use crate::run::conclude::Concluded;
-use crate::run::judge::full_stop;
 use crate::store::{AnomalyRecord, FaultSpan, Summary, Word, spans};
+use crate::verdict::Concluded;
+use crate::verdict::full_stop;
 
 const STYLE: &str = include_str!("style.css");
 /// Operations in the drawing of the proof, and in that of the whole key.

@@ -1,3 +1,5 @@
+//! Reports: the sentence first, nothing from outside, escaped, bounded.
+
 use std::collections::BTreeSet;
 
 use ordeal_history::{Answer, Call, Claim, ClientId, History, OpId, Operation, Outcome, Value};
@@ -5,9 +7,9 @@ use ordeal_history::{Answer, Call, Claim, ClientId, History, OpId, Operation, Ou
 use super::*;
 use crate::cluster::Evidence;
 use crate::plan::{FaultKind, Plan, ReadLevel, Settings, WorkloadKind, draw};
-use crate::run::conclude::Concluded;
-use crate::run::figures::{figures, window};
 use crate::store::{AnomalyRecord, Event, FaultCount, Finding, SUMMARY_VERSION, Summary, Word};
+use crate::verdict::Concluded;
+use crate::verdict::{figures, window};
 
 const EVIL: &str = "<script>alert('\"&')</script>";
 

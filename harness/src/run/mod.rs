@@ -10,10 +10,8 @@
 //! * [`figures`], [`judge`]: numbers and sentences drawn from what was recorded.
 //! * [`screen`], [`interrupt`]: the user.
 
-pub mod conclude;
-pub mod figures;
+mod finish;
 pub mod interrupt;
-pub mod judge;
 pub mod perform;
 pub mod schedule;
 pub mod screen;

@@ -19,6 +19,7 @@ use crate::latch::Latch;
 use crate::plan::{Settings, seconds};
 use crate::store::Event;
 use crate::system::{ClientSetup, SystemClient};
+use crate::verdict::Course;
 use crate::workload::{KeyPool, Lanes, LanesConfig, final_reads};
 
 /// From the start of a process to its ready line, recovery of its log included.
@@ -37,15 +38,6 @@ const PROBE_TIME_MAX: Duration = Duration::from_millis(500);
 const PROBE_PAUSE: Duration = Duration::from_millis(20);
 /// Keys per group that are probed when there is more than one group, so that most likely every shard's group is asked.
 const PROBES_PER_GROUP: u32 = 8;
-
-/// What a run knows beside what it recorded.
-#[derive(Debug, Default)]
-pub struct Course {
-    /// How long the cluster took to serve again.
-    pub recovery_ms: Option<u64>,
-    /// How many keys could not be read at the end.
-    pub keys_unread: usize,
-}
 
 impl Run<'_> {
     /// Starts the cluster, lets clients and faults loose, heals, reads, stops. What goes wrong is noted as a cause.

@@ -1,3 +1,5 @@
+//! The schedule against a played stage: every fault carried out, proven, undone.
+
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 

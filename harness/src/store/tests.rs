@@ -1,3 +1,5 @@
+//! Run directories and event logs: never overwritten, readable as far as they were written.
+
 use std::collections::BTreeSet;
 
 use ordeal_client::wire::NodeId;

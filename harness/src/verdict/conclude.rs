@@ -1,16 +1,14 @@
-//! The part of a run after its cluster: judging what was recorded, and writing down what came of it.
+//! Judging what a run recorded, and putting everything together that is known of it.
 
 use std::path::Path;
 
 use ordeal_history::{Budget, History, Progress, ReadError, Report, Verdict, check, read_file};
 
 use super::figures::{Figures, figures, window};
-use super::perform::Course;
-use super::{Run, judge};
+use super::judge;
 use crate::exit::{Cause, code_of};
 use crate::lab::LabKind;
 use crate::plan::{FaultKind, Plan};
-use crate::report;
 use crate::store::{Event, FaultCount, FaultSpan, Finding, RunDir, SUMMARY_VERSION, Summary, Word, spans};
 
 /// A recorded history with its judgement.
@@ -21,6 +19,15 @@ pub struct Judged {
     pub report: Report,
     /// What a reader should know beside it.
     pub warnings: Vec<String>,
+}
+
+/// What a run knows beside what it recorded.
+#[derive(Debug, Default)]
+pub struct Course {
+    /// How long the cluster took to serve again.
+    pub recovery_ms: Option<u64>,
+    /// How many keys could not be read at the end.
+    pub keys_unread: usize,
 }
 
 /// What is known of a run beside what it recorded.
@@ -52,31 +59,6 @@ pub struct Concluded {
     pub events: Vec<Event>,
     /// Numbers.
     pub figures: Figures,
-}
-
-impl Run<'_> {
-    /// Judges and writes the verdict and the report.
-    pub(super) fn conclude(&self, course: Course) -> anyhow::Result<Summary> {
-        self.phase("check")?;
-        self.recorder.sync()?;
-        let known = Known {
-            causes: self.causes(),
-            system: self.system.name(),
-            lab: Some(self.choice.kind),
-            lab_reason: self.choice.why.clone(),
-            require_ops: self.order.require_ops,
-            course,
-        };
-        let concluded = conclude(&self.dir, known, &self.order.budget, &|progress| {
-            self.screen.progress(|| format!("judging: {} of {} keys", progress.keys_done, progress.keys));
-        })?;
-        self.dir.write_report(&report::html(&concluded))?;
-        self.dir.write_summary(&concluded.summary)?;
-        if concluded.summary.exit == 0 {
-            self.dir.drop_data();
-        }
-        Ok(concluded.summary)
-    }
 }
 
 /// Judges a history file.

@@ -1,0 +1,10 @@
+//! What came of a run: its numbers, its judgement in words, and both put together with what was planned and done. From
+//! files alone, so that a stored run is concluded by the same code as one that has just ended.
+
+mod conclude;
+mod figures;
+mod judge;
+
+pub use conclude::{Concluded, Course, Judged, Known, conclude, judge_file, recall};
+pub use figures::{Bucket, Figures, figures, window};
+pub use judge::{anomalies, full_stop, word};
