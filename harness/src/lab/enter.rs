@@ -68,8 +68,9 @@ pub fn choose(want: NetChoice) -> anyhow::Result<Choice> {
     }
     let since = Instant::now();
     match try_kernel() {
-        Ok((trial, pids)) => {
-            Ok(Choice { kind: LabKind::Kernel, why: kernel_works(&trial, pids, since.elapsed()), pids })
+        Ok((trial, refused)) => {
+            let why = kernel_works(&trial, refused.as_ref(), since.elapsed());
+            Ok(Choice { kind: LabKind::Kernel, why, pids: refused.is_none() })
         }
         Err(why) if want == NetChoice::Auto => Ok(Choice {
             kind: LabKind::Proxy,
@@ -84,9 +85,9 @@ pub fn choose(want: NetChoice) -> anyhow::Result<Choice> {
     }
 }
 
-fn kernel_works(trial: &Trial, pids: bool, took: Duration) -> String {
+fn kernel_works(trial: &Trial, refused: Option<&anyhow::Error>, took: Duration) -> String {
     let user = if nix::unistd::geteuid().is_root() { "as root" } else { "without root" };
-    let rest = if pids { "" } else { "; no pid namespace, because /proc could not be mounted" };
+    let rest = refused.map_or_else(String::new, |why| format!("; no pid namespace: {why:#}"));
     format!(
         "namespaces and {} work here {user}, proven on a cut link in {} ms{rest}",
         trial.firewall,
@@ -94,13 +95,13 @@ fn kernel_works(trial: &Trial, pids: bool, took: Duration) -> String {
     )
 }
 
-/// Tries the kernel lab with a pid namespace, then without.
-fn try_kernel() -> anyhow::Result<(Trial, bool)> {
-    match Trial::in_child(true).and_then(Trial::passed) {
-        Ok(trial) => Ok((trial, true)),
-        Err(why) => match Trial::in_child(false).and_then(Trial::passed) {
-            Ok(trial) => Ok((trial, false)),
-            Err(_) => Err(why),
+/// Tries the kernel lab with a pid namespace; where that one is refused, without, and says why it was refused.
+fn try_kernel() -> anyhow::Result<(Trial, Option<anyhow::Error>)> {
+    match Trial::in_child(true) {
+        Ok(trial) => Ok((trial.passed()?, None)),
+        Err(refused) => match Trial::in_child(false) {
+            Ok(trial) => Ok((trial.passed()?, Some(refused))),
+            Err(_) => Err(refused),
         },
     }
 }

@@ -84,6 +84,15 @@ impl Victim {
     }
 }
 
+/// When a case fails its processes must not outlive it either.
+impl Drop for Victim {
+    fn drop(&mut self) {
+        for (pid, _) in self.processes() {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+}
+
 pub fn outer(kind: LabKind) {
     let victim = Victim::start(kind);
     let pid = i32::try_from(victim.child.id()).unwrap();
@@ -104,6 +113,26 @@ pub fn forwarded() {
         let status = victim.dies_of(pid, signal);
         assert_eq!(status.code(), Some(128 + signal as i32), "{status}");
     }
+}
+
+/// Unless the machine refuses one, and then for a reason that is not ours: /proc cannot be mounted in some containers.
+pub fn pid_namespace() {
+    let choice = lab::choose(NetChoice::Kernel).expect("inside it was decided");
+    if !choice.pids {
+        assert!(choice.why.contains("fresh /proc"), "{}", choice.why);
+        println!("measured: {}", choice.why);
+        return;
+    }
+    assert_eq!(nix::unistd::getppid().as_raw(), 1, "init is our parent");
+    let init = std::fs::read_to_string("/proc/1/cmdline").unwrap();
+    assert!(init.contains("lab-exec\0init"), "{init:?}");
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let pid = format!("Pid:\t{}\n", std::process::id());
+    assert!(status.contains(&pid), "/proc shows our own pids: {status}");
+    // Somebody's child whose parent has ended becomes init's, which must reap it.
+    let orphan = std::process::Command::new("sh").args(["-c", "true & echo $!"]).output().unwrap();
+    let orphan: i32 = String::from_utf8_lossy(&orphan.stdout).trim().parse().unwrap();
+    soon("init reaps an orphan", || !Path::new(&format!("/proc/{orphan}")).exists());
 }
 
 /// Outside it would be the host's network.

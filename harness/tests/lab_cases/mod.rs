@@ -51,6 +51,7 @@ pub fn all() -> Vec<Case> {
         proxy("proxy_a_cut_without_effect_is_found_out", || sham::cuts_nothing(LabKind::Proxy)),
         kernel("kernel_a_cut_of_too_much_is_found_out", || sham::cuts_all(LabKind::Kernel)),
         proxy("proxy_a_cut_of_too_much_is_found_out", || sham::cuts_all(LabKind::Proxy)),
+        kernel("kernel_the_harness_is_in_a_pid_namespace", death::pid_namespace),
         outside("kernel_killing_the_outer_harness_leaves_nothing", || death::outer(LabKind::Kernel)),
         outside("kernel_killing_the_inner_harness_leaves_nothing", death::inner),
         outside("kernel_a_signal_reaches_the_inner_harness", death::forwarded),
