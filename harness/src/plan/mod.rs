@@ -29,7 +29,8 @@ pub const PLAN_VERSION: u32 = 1;
 ///
 /// * Faults ascend by the time at which they begin, and each is undone before the time of the run is over.
 /// * Two faults of one kind never overlap; faults of different kinds may, by intention.
-/// * At every moment the killed and the paused nodes together are fewer than all nodes.
+/// * With three nodes or more, the killed and the paused nodes together are fewer than all nodes at every moment; with
+///   one or two, kills and pauses take turns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// [`PLAN_VERSION`].
