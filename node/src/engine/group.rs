@@ -13,6 +13,10 @@ use crate::shard::Machine;
 /// What an entry counts for beside its command, so that empty ones count as well: its head in the log.
 const ENTRY_BYTES: u64 = 64;
 
+/// Values read in one turn hold at most so many bytes; reads beyond that are refused as busy, which is true of a read
+/// whatever comes later. A client's whole queue of answers, so that one client is never refused for its own few.
+const READ_BYTES_MAX: usize = 16 << 20;
+
 /// A member of a group and all that belongs to it.
 ///
 /// Invariants
@@ -45,6 +49,8 @@ pub(super) struct Wishes {
     pub(super) persist: Option<Persist>,
     /// Answers to those who waited.
     pub(super) replies: Vec<(Waiter, Reply)>,
+    /// Bytes of the values read for them.
+    read_bytes: usize,
 }
 
 impl Group {
@@ -104,7 +110,7 @@ impl Group {
             self.release(&mut wishes.sends);
         }
         for event in ready.events {
-            self.happened(config, event, waiters, &mut wishes.replies);
+            self.happened(config, event, waiters, &mut wishes);
         }
         Some(wishes)
     }
@@ -147,13 +153,8 @@ impl Group {
         }
     }
 
-    fn happened(
-        &mut self,
-        config: &EngineConfig,
-        event: Event,
-        waiters: &mut Waiters,
-        replies: &mut Vec<(Waiter, Reply)>,
-    ) {
+    fn happened(&mut self, config: &EngineConfig, event: Event, waiters: &mut Waiters, wishes: &mut Wishes) {
+        let replies = &mut wishes.replies;
         match event {
             Event::Apply(entry) => self.apply(&entry, waiters, replies),
             Event::Install(snapshot) => {
@@ -164,7 +165,14 @@ impl Group {
             Event::ReadReady { token } => {
                 let Some(waiter) = waiters.take(token) else { return };
                 let Awaited::Read { key } = &waiter.awaited else { panic!("token {token} is a read's") };
-                let reply = self.machine.read(key);
+                let reply = if wishes.read_bytes > READ_BYTES_MAX {
+                    Reply::Refused(RefusalReason::Busy)
+                } else {
+                    self.machine.read(key)
+                };
+                if let Reply::Value(Some((value, _))) = &reply {
+                    wishes.read_bytes += value.len();
+                }
                 replies.push((waiter, reply));
             }
             Event::ReadFailed { token } => {

@@ -221,7 +221,7 @@ impl Engine {
         for (&group, member) in &mut self.groups {
             let Some(wishes) = member.wishes(&self.config, &mut self.waiters) else { continue };
             any = true;
-            let Wishes { sends, persist, replies: answers } = wishes;
+            let Wishes { sends, persist, replies: answers, .. } = wishes;
             self.outputs.extend(sends.into_iter().map(|(to, message)| Output::Send { to, group, message }));
             writes.extend(persist.map(|persist| (group, persist)));
             replies.extend(answers);

@@ -32,6 +32,8 @@ pub struct Config {
     pub apply_bytes_max: usize,
     /// Entries kept in the log behind a snapshot, so that a follower a little behind needs no snapshot.
     pub trailing_entries: u64,
+    /// Those entries weigh at most so many bytes, so that a log of large values does not keep a thousand of them.
+    pub trailing_bytes: u64,
     /// Reads waiting for their round, at most.
     pub reads_max: usize,
 }
@@ -52,6 +54,7 @@ impl Config {
             chunk_bytes: 256 << 10,          // 1/16 of a frame, so that heartbeats pass between parts
             apply_bytes_max: 4 << 20,
             trailing_entries: 1_000,
+            trailing_bytes: 8 << 20, // 8 full messages
             reads_max: 10_000,
         }
     }

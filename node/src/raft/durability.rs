@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 
 use super::log::Log;
-use super::{HardState, Index, Persist, Snapshot, Term, Ticket};
+use super::{Config, HardState, Index, Persist, Snapshot, Term, Ticket};
 
 /// Where a snapshot came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,12 +120,7 @@ impl Durability {
     }
 
     /// The next write, if there is anything to write.
-    pub(super) fn take(
-        &mut self,
-        hard_state: HardState,
-        log: &Log,
-        trailing_entries: u64,
-    ) -> Option<Persist> {
+    pub(super) fn take(&mut self, hard_state: HardState, log: &Log, config: &Config) -> Option<Persist> {
         let changed = hard_state != self.hard_state_handed;
         let last = log.last().index;
         if !changed && self.snapshot.is_none() && self.truncate_from.is_none() && self.handed == last {
@@ -134,7 +129,7 @@ impl Durability {
         self.ticket.0 += 1;
         let snapshot = self.snapshot.take();
         let kept_from =
-            snapshot.as_ref().map_or(0, |(s, _)| (s.last.index + 1).saturating_sub(trailing_entries));
+            snapshot.as_ref().map_or(0, |(snapshot, _)| log.trailing_from(snapshot.last.index, config));
         self.first = self.first.max(log.first()).max(kept_from);
         let persist = Persist {
             ticket: self.ticket,

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Entry, Index, LogId, Term};
+use super::{Config, Entry, Index, LogId, Term};
 
 /// What an entry weighs in limits beside its command: about its encoded head (kind, index, term, length), so that a batch of
 /// a million empty commands is no small batch.
@@ -124,6 +124,24 @@ impl Log {
         }
     }
 
+    /// The first index that stays when a snapshot covers everything up to `last`: what trails is bounded in number and
+    /// in bytes.
+    pub(super) fn trailing_from(&self, last: Index, config: &Config) -> Index {
+        let by_count = (last + 1).saturating_sub(config.trailing_entries);
+        by_count.max(self.first_within(last.min(self.last().index), config.trailing_bytes))
+    }
+
+    /// The first index from which the entries up to and including `upto` weigh at most `bytes_max`; the one behind `upto`
+    /// when not even that one does.
+    fn first_within(&self, upto: Index, bytes_max: u64) -> Index {
+        let least = self.bytes_upto(upto).saturating_sub(bytes_max);
+        if self.base_bytes >= least {
+            return self.first();
+        }
+        // Everything goes up to the first entry that ends at `least` or behind it.
+        self.first() + 1 + self.slots.partition_point(|slot| slot.bytes_end < least) as u64
+    }
+
     /// Weight of the entries behind `index`.
     pub(super) fn bytes_behind(&self, index: Index) -> u64 {
         self.bytes_upto(self.last().index) - self.bytes_upto(index.max(self.base.index))
@@ -179,6 +197,19 @@ mod tests {
         log.truncate_from(4);
         assert_eq!(log.last(), LogId::new(3, 2));
         assert_eq!(log.bytes_behind(2), 36);
+    }
+
+    #[test]
+    fn what_trails_is_bounded_in_bytes() {
+        let mut log = log(LogId::new(10, 1), &[1, 1, 1, 1]); // 11..=14, 36 bytes each
+        let from = |log: &Log, upto, bytes| log.first_within(upto, bytes);
+        assert_eq!(
+            [0, 35, 36, 71, 72, 108, 1000].map(|bytes| from(&log, 13, bytes)),
+            [14, 14, 13, 13, 12, 11, 11]
+        );
+        assert_eq!(from(&log, 14, 72), 13);
+        log.cut_upto(12);
+        assert_eq!([0, 36, 72, 1000].map(|bytes| from(&log, 14, bytes)), [15, 14, 13, 13]);
     }
 
     #[test]

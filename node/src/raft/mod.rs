@@ -244,7 +244,7 @@ impl Raft {
             self.replicate();
         }
         let events = self.take_events();
-        let persist = self.durability.take(self.hard_state, &self.log, self.config.trailing_entries);
+        let persist = self.durability.take(self.hard_state, &self.log, &self.config);
         let ready = self.output.take(persist, events);
         self.finish();
         ready

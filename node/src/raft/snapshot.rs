@@ -161,9 +161,9 @@ impl Raft {
     pub(super) fn on_snapshot_durable(&mut self, snapshot: Snapshot, origin: Origin) {
         match origin {
             Origin::Taken => {
-                let upto = snapshot.last.index.saturating_sub(self.config.trailing_entries);
-                if upto > self.log.base().index {
-                    self.log.cut_upto(upto);
+                let kept_from = self.log.trailing_from(snapshot.last.index, &self.config);
+                if kept_from > self.log.first() {
+                    self.log.cut_upto(kept_from - 1);
                 }
             }
             Origin::Received => self.install = Some(snapshot.clone()),

@@ -172,6 +172,20 @@ fn waiting_requests_are_bounded_by_client_and_in_all() {
 }
 
 #[test]
+fn values_read_in_one_turn_are_bounded_in_bytes() {
+    let mut rig = Rig::single(1);
+    let node = NodeId(1);
+    let session = rig.session(node, "k");
+    let put = WriteOp::Put(vec![b'v'; VALUE_BYTES_MAX]);
+    rig.call(node, RequestBody::Write { session, sequence: 1, key: b"k".to_vec(), op: put });
+    let asked: Vec<_> = (0..40).map(|_| rig.ask(node, CLIENT, read("k", ReadLevel::Linearizable))).collect();
+    rig.settle();
+    let replies: Vec<Reply> = asked.into_iter().flat_map(|request| rig.replies_to(request)).collect();
+    let busy = replies.iter().filter(|reply| **reply == BUSY).count();
+    assert_eq!((replies.len(), busy), (40, 40 - 17), "16 MiB and the one that reaches it are answered");
+}
+
+#[test]
 fn nobody_answers_a_client_that_is_gone() {
     let mut rig = Rig::new(3, 1);
     let leader = rig.elect();
