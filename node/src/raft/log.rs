@@ -175,6 +175,8 @@ fn to_usize(number: u64) -> usize {
 mod tests {
     use std::sync::Arc;
 
+    use ordeal_client::wire::NodeId;
+
     use super::*;
     use crate::raft::Payload;
 
@@ -202,14 +204,17 @@ mod tests {
     #[test]
     fn what_trails_is_bounded_in_bytes() {
         let mut log = log(LogId::new(10, 1), &[1, 1, 1, 1]); // 11..=14, 36 bytes each
-        let from = |log: &Log, upto, bytes| log.first_within(upto, bytes);
-        assert_eq!(
-            [0, 35, 36, 71, 72, 108, 1000].map(|bytes| from(&log, 13, bytes)),
-            [14, 14, 13, 13, 12, 11, 11]
-        );
-        assert_eq!(from(&log, 14, 72), 13);
+        let from = |log: &Log, last, trailing_entries, trailing_bytes| {
+            let config = Config::new(NodeId(1), [NodeId(1)].into(), 0);
+            log.trailing_from(last, &Config { trailing_entries, trailing_bytes, ..config })
+        };
+        let by_bytes =
+            |log: &Log, last| [0, 35, 36, 71, 72, 108, 1000].map(|bytes| from(log, last, 99, bytes));
+        assert_eq!(by_bytes(&log, 13), [14, 14, 13, 13, 12, 11, 11]);
+        assert_eq!([0, 1, 2, 3, 99].map(|entries| from(&log, 13, entries, 1000)), [14, 13, 12, 11, 11]);
+        assert_eq!(from(&log, 14, 99, 72), 13);
         log.cut_upto(12);
-        assert_eq!([0, 36, 72, 1000].map(|bytes| from(&log, 14, bytes)), [15, 14, 13, 13]);
+        assert_eq!([0, 36, 72, 1000].map(|bytes| from(&log, 14, 99, bytes)), [15, 14, 13, 13]);
     }
 
     #[test]
