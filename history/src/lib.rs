@@ -1,8 +1,8 @@
 //! What clients of a key-value store saw, and whether any one store could have shown it to them.
 //!
 //! * [`operation`] and [`history`]: operations, events, histories.
-//! * [`recorder`] and [`file`]: histories on disk, written so that a killed recorder leaves a readable prefix.
-//! * [`check`]: the judge; [`report`]: what it says; [`model`]: the store it believes in.
+//! * [`recorder`] and [`mod@file`]: histories on disk, written so that a killed recorder leaves a readable prefix.
+//! * [`mod@check`]: the judge; [`report`]: what it says; [`model`]: the store it believes in.
 //!
 //! Nothing here knows of Raft, of Ordeal's wire protocol or of its cluster: a history of any store with string keys and
 //! text values can be judged.

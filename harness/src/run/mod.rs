@@ -7,7 +7,6 @@
 //! ```
 //!
 //! * [`schedule`]: the faults. [`stage`]: the cluster as it sees it.
-//! * [`figures`], [`judge`]: numbers and sentences drawn from what was recorded.
 //! * [`screen`], [`interrupt`]: the user.
 
 mod finish;
