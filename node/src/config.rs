@@ -138,7 +138,7 @@ impl NodeConfig {
     /// Whose data directory it is.
     #[must_use]
     pub fn identity(&self) -> Identity {
-        Identity { cluster: self.cluster, node: self.node }
+        Identity { cluster: self.cluster, node: self.node, groups: self.groups, shards: self.shards }
     }
 
     /// What the engine is told.

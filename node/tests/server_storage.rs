@@ -16,7 +16,7 @@ use ordeal_wal::SyncMode;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
-const OURS: Identity = Identity { cluster: ClusterId(0xc0ffee), node: NodeId(1) };
+const OURS: Identity = Identity { cluster: ClusterId(0xc0ffee), node: NodeId(1), groups: 2, shards: 64 };
 
 /// Small segments, so that a short test turns and releases many; no flushes, as nothing here cuts the power.
 fn options() -> Options {

@@ -29,6 +29,8 @@ use crate::storage::Identity;
 #[derive(Debug)]
 pub(super) struct Links {
     us: Identity,
+    /// Owner of each shard, the same on all nodes.
+    owners: Vec<GroupId>,
     links: Vec<Link>,
     by_node: BTreeMap<NodeId, usize>,
     first_token: usize,
@@ -56,6 +58,7 @@ impl Links {
     /// A link to each of `addresses`; their tokens are counted from `first_token` on.
     pub(super) fn new(
         us: Identity,
+        owners: Vec<GroupId>,
         addresses: &BTreeMap<NodeId, SocketAddr>,
         first_token: usize,
         chance: Pcg64,
@@ -69,7 +72,7 @@ impl Links {
         };
         let links: Vec<Link> = addresses.iter().filter(|&(&to, _)| to != us.node).map(rest).collect();
         let by_node = links.iter().enumerate().map(|(place, link)| (link.to, place)).collect();
-        Links { us, links, by_node, first_token, chance }
+        Links { us, owners, links, by_node, first_token, chance }
     }
 
     /// How many tokens are taken.
@@ -115,7 +118,7 @@ impl Links {
     pub(super) fn turn(&mut self, registry: &Registry, scratch: &mut [u8; READ_BYTES], now: Instant) {
         for place in 0..self.links.len() {
             let link = &mut self.links[place];
-            if let Err(end) = link.turn(&self.us, scratch, now) {
+            if let Err(end) = link.turn(&self.us, &self.owners, scratch, now) {
                 self.end(place, &end, registry, now);
             } else if let Phase::Resting { until } = link.phase
                 && until <= now
@@ -192,7 +195,13 @@ impl Link {
         Ok(())
     }
 
-    fn turn(&mut self, us: &Identity, scratch: &mut [u8; READ_BYTES], now: Instant) -> Result<(), End> {
+    fn turn(
+        &mut self,
+        us: &Identity,
+        owners: &[GroupId],
+        scratch: &mut [u8; READ_BYTES],
+        now: Instant,
+    ) -> Result<(), End> {
         match &mut self.phase {
             Phase::Resting { .. } => Ok(()),
             Phase::Connecting { connection, since } => {
@@ -207,7 +216,7 @@ impl Link {
                 let Some(message) = connection.next_message() else {
                     return in_time(*since, DIAL_TIMEOUT, now);
                 };
-                check_welcome(us, self.to, &message)?;
+                check_welcome(us, owners, self.to, &message)?;
                 self.up(now);
                 Ok(())
             }
@@ -258,16 +267,23 @@ fn in_time(since: Instant, limit: Duration, now: Instant) -> Result<(), End> {
     if now.saturating_duration_since(since) > limit { Err(End::Silent) } else { Ok(()) }
 }
 
-/// Whoever answers must be the node that was meant: a forwarded port may lead anywhere.
-fn check_welcome(us: &Identity, to: NodeId, message: &Message) -> Result<(), End> {
+/// Whoever answers must be the node that was meant, as a forwarded port may lead anywhere; and must know the same owner of
+/// each shard, as the entries of one who does not make no sense here. Both sides of a pair dial, and so both find out.
+fn check_welcome(us: &Identity, owners: &[GroupId], to: NodeId, message: &Message) -> Result<(), End> {
     match message.kind {
         Kind::Welcome => {
             let welcome: Welcome =
                 decode(&message.body).map_err(|error| End::Body { kind: message.kind, error })?;
-            if welcome.cluster == us.cluster && welcome.node == to {
-                return Ok(());
+            if welcome.cluster != us.cluster || welcome.node != to {
+                return Err(End::Handshake(format!(
+                    "{} of cluster {} answers",
+                    welcome.node, welcome.cluster
+                )));
             }
-            Err(End::Handshake(format!("{} of cluster {} answers", welcome.node, welcome.cluster)))
+            if welcome.owners != owners {
+                return Err(End::Handshake(format!("{to} was started with other --groups or --shards")));
+            }
+            Ok(())
         }
         Kind::Refused => {
             let refusal: HandshakeRefusal =

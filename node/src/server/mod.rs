@@ -129,7 +129,7 @@ impl Server {
 
         // Two nodes of a cluster with one seed must not dial in step.
         let chance = Pcg64::seed_from_u64(config.seed ^ (u64::from(us.node.0) << 32));
-        let links = Links::new(us, &config.dial_addresses(), FIRST_LINK, chance, now);
+        let links = Links::new(us, engine.owners(), &config.dial_addresses(), FIRST_LINK, chance, now);
         let peers: Vec<NodeId> = config.members.keys().copied().filter(|&node| links.knows(node)).collect();
         let incoming =
             Incoming::new(House { us, peers, welcome: engine.welcome() }, FIRST_LINK + links.len());

@@ -156,3 +156,16 @@ fn a_damaged_snapshot_is_an_error_wherever_it_is_damaged() {
     assert_eq!(Machine::restore(&newer), Err(SnapshotError::Version { found: 2 }));
     assert!(bytes.len() < wire::FRAME_BYTES_MAX);
 }
+
+/// Decoding has a limit of its own, and a command that does not decode stops every replica.
+#[test]
+fn the_largest_write_there_is_decodes() {
+    let (key, value) = (vec![7; wire::KEY_BYTES_MAX], vec![255; wire::VALUE_BYTES_MAX]);
+    let op = WriteOp::Cas { expected: Some(value.clone()), new: value };
+    let (session, sequence) = (SessionId(u64::MAX), u64::MAX);
+    let body = wire::RequestBody::Write { session, sequence, key: key.clone(), op: op.clone() };
+    let request = wire::Request { id: u64::MAX, body };
+    assert_eq!(wire::decode(&wire::encode(&request)), Ok(request));
+    let command = Command::Write { shard: ShardId(u32::MAX), session, sequence, key, op };
+    assert_eq!(Command::decode(&command.encode()), Ok(command));
+}

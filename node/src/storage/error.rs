@@ -21,6 +21,20 @@ pub enum StorageError {
         /// Who wants it.
         expected: Identity,
     },
+    /// The directory is ours, of a cluster with other groups or shards: keys would not be where they are looked for.
+    /// Nothing was touched.
+    #[error(
+        "data directory {} was begun with {} groups and {} shards, not with {} and {}",
+        dir.display(), found.groups, found.shards, expected.groups, expected.shards
+    )]
+    Layout {
+        /// The directory.
+        dir: PathBuf,
+        /// What it was begun with.
+        found: Identity,
+        /// What is asked for.
+        expected: Identity,
+    },
     /// The directory holds something, but nothing of ours. Nothing was touched.
     #[error("directory {} holds {found} and is no data directory of a node", dir.display())]
     NotOurs {
@@ -101,6 +115,12 @@ impl StorageError {
         match self {
             StorageError::Foreign { .. } => {
                 "give the directory of this node with --dir, or a new one".to_owned()
+            }
+            StorageError::Layout { found, .. } => {
+                format!(
+                    "a cluster keeps what it began with: --groups {} --shards {}",
+                    found.groups, found.shards
+                )
             }
             StorageError::NotOurs { .. } => "give an empty or a new directory with --dir".to_owned(),
             StorageError::Locked { dir, .. } => {

@@ -1,10 +1,13 @@
-//! Whose data directory is it? A small text file says so, written once; a lock file keeps a second process out.
+//! Whose data directory is it, and how is its data laid out? A small text file says so, written once; a lock file keeps a
+//! second process out.
 //!
 //! ```text
 //! ordeal data directory
 //! format 1
 //! cluster 00c0ffee00c0ffee
 //! node n2
+//! groups 1
+//! shards 64
 //! checksum 5d0f4c1a
 //! ```
 
@@ -32,6 +35,10 @@ pub struct Identity {
     pub cluster: ClusterId,
     /// The node.
     pub node: NodeId,
+    /// Data groups of the cluster.
+    pub groups: u32,
+    /// Shards of the cluster. Where a key is follows from these two: with others, what is there would not be found.
+    pub shards: u32,
 }
 
 impl Identity {
@@ -89,8 +96,12 @@ pub(super) fn claim(dir: &Path, ours: &Identity) -> Result<(), StorageError> {
                     StorageError::Damaged { path: path.clone(), what: "is no identity file".to_owned() }
                 }
             })?;
+            let dir = || dir.to_owned();
+            if (found.cluster, found.node) != (ours.cluster, ours.node) {
+                return Err(StorageError::Foreign { dir: dir(), found, expected: *ours });
+            }
             if found != *ours {
-                return Err(StorageError::Foreign { dir: dir.to_owned(), found, expected: *ours });
+                return Err(StorageError::Layout { dir: dir(), found, expected: *ours });
             }
             Ok(())
         }
@@ -158,7 +169,10 @@ enum ParseError {
 }
 
 fn render(identity: &Identity) -> String {
-    let body = format!("{TITLE}\nformat {FORMAT}\ncluster {}\nnode {}\n", identity.cluster, identity.node);
+    let Identity { cluster, node, groups, shards } = identity;
+    let body = format!(
+        "{TITLE}\nformat {FORMAT}\ncluster {cluster}\nnode {node}\ngroups {groups}\nshards {shards}\n"
+    );
     let checksum = crc32fast::hash(body.as_bytes());
     format!("{body}checksum {checksum:08x}\n")
 }
@@ -177,7 +191,9 @@ fn parse(text: &str) -> Result<Identity, ParseError> {
         |name: &str| lines.next().and_then(|line| line.strip_prefix(name)).ok_or(ParseError::Damaged);
     let cluster = field("cluster ")?.parse().map_err(|_| ParseError::Damaged)?;
     let node = field("node ")?.parse().map_err(|_| ParseError::Damaged)?;
-    let identity = Identity { cluster, node };
+    let groups = field("groups ")?.parse().map_err(|_| ParseError::Damaged)?;
+    let shards = field("shards ")?.parse().map_err(|_| ParseError::Damaged)?;
+    let identity = Identity { cluster, node, groups, shards };
     if render(&identity) == text { Ok(identity) } else { Err(ParseError::Damaged) }
 }
 
@@ -185,7 +201,7 @@ fn parse(text: &str) -> Result<Identity, ParseError> {
 mod tests {
     use super::*;
 
-    const OURS: Identity = Identity { cluster: ClusterId(0xc0ffee), node: NodeId(2) };
+    const OURS: Identity = Identity { cluster: ClusterId(0xc0ffee), node: NodeId(2), groups: 1, shards: 64 };
 
     #[test]
     fn an_identity_is_written_once_and_recognised() {
@@ -195,6 +211,18 @@ mod tests {
         let other = Identity { node: NodeId(3), ..OURS };
         let error = claim(dir.path(), &other).unwrap_err();
         assert!(error.to_string().contains("belongs to cluster 0000000000c0ffee node n2, not to"), "{error}");
+    }
+
+    #[test]
+    fn other_groups_or_shards_than_the_first_ones_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        claim(dir.path(), &OURS).unwrap();
+        for other in [Identity { groups: 2, ..OURS }, Identity { shards: 128, ..OURS }] {
+            let error = claim(dir.path(), &other).unwrap_err();
+            assert!(error.to_string().contains("was begun with 1 groups and 64 shards, not with"), "{error}");
+            assert!(error.hint().contains("--groups 1 --shards 64"), "{}", error.hint());
+        }
+        claim(dir.path(), &OURS).unwrap();
     }
 
     #[test]

@@ -38,8 +38,12 @@ fn until_left(wire: &mut Wire, mut note: impl FnMut(&Message)) {
 }
 
 fn welcome(node: u32) -> Vec<u8> {
-    let welcome =
-        Welcome { cluster: CLUSTER, node: NodeId(node), members: Vec::new(), owners: vec![GroupId(1)] };
+    welcome_with(node, 64)
+}
+
+fn welcome_with(node: u32, shards: usize) -> Vec<u8> {
+    let owners = vec![GroupId(1); shards];
+    let welcome = Welcome { cluster: CLUSTER, node: NodeId(node), members: Vec::new(), owners };
     FrameBuilder::single(Kind::Welcome, GroupId(0), &welcome)
 }
 
@@ -58,6 +62,10 @@ fn a_silent_peer_is_dialled_anew() {
     let mut wrong = dialled(&peer);
     wrong.send(&welcome(3));
     assert!(wrong.receive().is_none(), "somebody else than was meant is left");
+
+    let mut other = dialled(&peer);
+    other.send(&welcome_with(2, 128));
+    assert!(other.receive().is_none(), "who has other shards is left");
 
     let mut deaf = dialled(&peer);
     deaf.send(&welcome(2));

@@ -7,6 +7,7 @@
 )]
 
 mod cluster;
+mod layout;
 mod links;
 mod strangers;
 mod support;
