@@ -1,11 +1,12 @@
 //! `ordeal kv`: reads and writes from a shell. Values go to stdout, everything else to stderr, and the exit code keeps
 //! the outcomes apart, so that a script can tell *not done* from *unknown*.
 
+mod bench;
 mod outcome;
 mod status;
 
 use std::ffi::OsString;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IsTerminal, Read, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -120,6 +121,9 @@ Examples:
   ordeal kv status --endpoints 127.0.0.1:7101,127.0.0.1:7102,127.0.0.1:7103
   ordeal kv status --json --endpoints 127.0.0.1:7101"))]
     Status,
+    /// Measure how fast the cluster answers: clients that read and write the keys `bench-<n>`
+    #[command(after_help = bench::EXAMPLES)]
+    Bench(bench::BenchArgs),
 }
 
 fn with_codes(examples: &str) -> String {
@@ -159,11 +163,23 @@ impl From<Exit> for ExitCode {
 /// Runs a command on the process's own standard streams.
 #[must_use]
 pub fn run(args: KvArgs) -> ExitCode {
-    execute(args, &mut io::stdin(), &mut io::stdout(), &mut io::stderr()).into()
+    let progress = io::stderr().is_terminal();
+    execute_with(args, progress, &mut io::stdin(), &mut io::stdout(), &mut io::stderr()).into()
 }
 
 /// Runs a command on the given streams. Whoever closes `out` early has seen enough: the exit code stays.
 pub fn execute(args: KvArgs, input: &mut dyn Read, out: &mut dyn Write, err: &mut dyn Write) -> Exit {
+    execute_with(args, false, input, out, err)
+}
+
+/// Runs a command; what takes long tells its `progress` where somebody watches.
+fn execute_with(
+    args: KvArgs,
+    progress: bool,
+    input: &mut dyn Read,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Exit {
     let mut printer = Printer::new(args.json, out, err);
     let endpoints: Vec<String> = args
         .endpoints
@@ -178,11 +194,17 @@ pub fn execute(args: KvArgs, input: &mut dyn Read, out: &mut dyn Write, err: &mu
              like --endpoints 127.0.0.1:7101",
         );
     }
-    if let KvCommand::Status = args.command {
-        return status::status(&endpoints, args.timeout.unwrap_or(STATUS_TIMEOUT_DEFAULT), &mut printer);
+    let deadline = args.timeout.unwrap_or(DEADLINE_DEFAULT);
+    match args.command {
+        KvCommand::Status => {
+            let timeout = args.timeout.unwrap_or(STATUS_TIMEOUT_DEFAULT);
+            return status::status(&endpoints, timeout, &mut printer);
+        }
+        KvCommand::Bench(args) => return bench::bench(endpoints, deadline, args, progress, &mut printer),
+        _ => {}
     }
     let config = ClientConfig {
-        deadline: args.timeout.unwrap_or(DEADLINE_DEFAULT),
+        deadline,
         seed: u64::from(std::process::id()),
         prefer: Some(Prefer::Endpoint(0)),
         ..ClientConfig::new(endpoints)
@@ -231,7 +253,7 @@ fn operate(mut client: Client, command: KvCommand, input: &mut dyn Read, printer
             }
             Err(error) => printer.usage_of_input(&error),
         },
-        KvCommand::Status => unreachable!("status needs no client"),
+        KvCommand::Status | KvCommand::Bench(_) => unreachable!("they make clients of their own"),
     }
 }
 
@@ -257,14 +279,19 @@ impl From<Level> for ReadLevel {
 
 /// A time like `500ms`, `5s` or `2m`; longer than 0 and at most an hour, as nobody waits longer for one key.
 fn parse_timeout(text: &str) -> Result<Duration, String> {
-    let units = [("ms", 1), ("s", 1_000), ("m", 60_000)];
-    let number_of = |&(unit, ms): &(&str, u64)| Some((text.strip_suffix(unit)?.parse::<u64>().ok()?, ms));
-    let (number, ms) =
-        units.iter().find_map(number_of).ok_or_else(|| "expected a time like 500ms, 5s or 2m".to_owned())?;
-    match number.checked_mul(ms) {
+    match milliseconds(text)? {
         Some(ms) if (1..=3_600_000).contains(&ms) => Ok(Duration::from_millis(ms)),
         _ => Err("expected more than 0 and at most 60m".to_owned()),
     }
+}
+
+/// A number and its unit; `None` when it is beyond all bounds.
+fn milliseconds(text: &str) -> Result<Option<u64>, String> {
+    let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
+    let number_of = |&(unit, ms): &(&str, u64)| Some((text.strip_suffix(unit)?.parse::<u64>().ok()?, ms));
+    let (number, ms) =
+        units.iter().find_map(number_of).ok_or_else(|| "expected a time like 500ms, 5s or 2m".to_owned())?;
+    Ok(number.checked_mul(ms))
 }
 
 #[cfg(test)]

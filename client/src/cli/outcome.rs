@@ -11,7 +11,7 @@ use crate::error::ClientError;
 use crate::wire::Version;
 
 /// Version of the JSON lines.
-const JSON_VERSION: u32 = 1;
+pub(super) const JSON_VERSION: u32 = 1;
 
 /// Where results and words go.
 pub(super) struct Printer<'a> {
@@ -115,6 +115,11 @@ impl<'a> Printer<'a> {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => exit,
             Err(error) => self.say(&format!("error: standard output: {error}"), Exit::Usage),
         }
+    }
+
+    /// How far it is, on a terminal's current line in place of what was said there before.
+    pub(super) fn progress(&mut self, words: &str) {
+        drop(write!(self.err, "\r\x1b[K{words}").and_then(|()| self.err.flush()));
     }
 
     /// Words, on stderr. Where even they cannot be written, nobody is left to tell.
