@@ -46,7 +46,7 @@ const HARNESS_ROOMS: [(&str, &[&str]); 15] = [
     ("plan", &["lab", "cluster", "chance"]),
     ("workload", &["system", "plan", "chance", "latch"]),
     ("store", &["plan", "cluster", "lab"]),
-    ("verdict", &["plan", "store", "lab", "exit"]),
+    ("verdict", &["plan", "store", "cluster", "lab", "exit"]),
     ("report", &["plan", "store", "cluster", "lab", "verdict"]),
     (
         "run",
