@@ -80,8 +80,14 @@ fn in_force(anomaly: &Anomaly, history: &History, spans: &[FaultSpan]) -> String
     let mut sentence = format!("During that {what} ");
     for (index, span) in active.iter().enumerate() {
         // `the partition isolate n2 (…) was in force since 12.100 s, and the kill n3 since 12.550 s`
-        let (joint, verb) = if index == 0 { ("", " was in force") } else { (", and ", "") };
-        sentence += &format!("{joint}{}{verb} since {}", title(span), at(span.applied_ns()));
+        // What began only then was not there since: it came.
+        let joint = if index == 0 { "" } else { ", and " };
+        let verb = match (span.applied_ns() <= from_ns, index) {
+            (true, 0) => " was in force since",
+            (true, _) => " since",
+            (false, _) => " came into force at",
+        };
+        sentence += &format!("{joint}{}{verb} {}", title(span), at(span.applied_ns()));
     }
     sentence + "."
 }
@@ -181,7 +187,7 @@ mod tests {
         check(
             &[early.clone(), cut, kill, late.clone()],
             "During that read the partition isolate n2 (n2 | n1 n3) was in force since 12.100 s, \
-             and the kill n3 since 12.550 s.",
+             and the kill n3 came into force at 12.550 s.",
         );
         check(
             &[early, late.clone()],
