@@ -6,10 +6,11 @@ use ordeal_history::{Anomaly, AnomalyKind, Call, History, Operation, Report, Ver
 use crate::plan::{FaultKind, seconds};
 use crate::store::{AnomalyRecord, FaultSpan, Summary, Word};
 
-/// The word for a verdict.
+/// The word for the verdict on a history. Of one without operations nothing was shown, so it is not judged.
 #[must_use]
-pub fn word(verdict: Verdict) -> Word {
+pub fn word(verdict: Verdict, history: &History) -> Word {
     match verdict {
+        _ if history.operations.is_empty() => Word::NotJudged,
         Verdict::Valid => Word::Valid,
         Verdict::Invalid => Word::NotLinearizable,
         Verdict::Unknown => Word::Unknown,
