@@ -18,12 +18,13 @@ use ordeal_harness::store::{Event, RunState, Store, Summary, Word, spans};
 use ordeal_history::Budget;
 use run_toy::{Fault, Toy};
 
-const CASES: [(&str, fn()); 8] = [
+const CASES: [(&str, fn()); 9] = [
     ("a_healthy_register_is_valid", || healthy(WorkloadKind::Register)),
     ("a_healthy_append_is_valid", || healthy(WorkloadKind::Append)),
     ("a_healthy_cas_is_valid", || healthy(WorkloadKind::Cas)),
     ("stale_reads_are_found_and_explained", stale_reads),
     ("a_node_that_ends_uninvited_is_found", crash),
+    ("a_node_that_panics_when_it_is_to_end_is_found", crash_at_the_end),
     ("a_node_that_does_not_start_is_set_up", never_starts),
     ("a_missed_requirement_is_said", requirement),
     ("an_interrupted_run_heals_and_judges", interrupted),
@@ -155,6 +156,17 @@ fn crash() {
     assert_eq!((summary.verdict, summary.exit), (Word::Valid, 12), "{summary:#?}");
     assert!(summary.findings[0].what.contains("n2 ended uninvited"), "{:?}", summary.findings);
     assert!(summary.clients_ms < 15_000, "a crash ends the run early");
+    check_stored(&order, &summary);
+}
+
+fn crash_at_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut order = order(dir.path(), WorkloadKind::Register);
+    order.settings.faults = vec![];
+    order.settings.time_ms = 1_000;
+    let summary = play(&order, Fault::CrashesAtTheEnd);
+    assert_eq!((summary.verdict, summary.exit), (Word::Valid, 12), "{summary:#?}");
+    assert!(summary.findings[0].what.contains("n2 ended uninvited: exit code 101"), "{:?}", summary.findings);
     check_stored(&order, &summary);
 }
 

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::operation::{Answer, Call, Claim, OpId, Operation, Version};
 use crate::report::{Anomaly, AnomalyKind, lateness};
-use crate::words::{deed, from_node, left_behind, moment, observed, quoted, sight, span};
+use crate::words::{deed, from_node, left_behind, moment, observed, quoted, shown, sight, span};
 
 /// Broken claims reported for one key. One lost write often breaks many: the first few tell the story.
 const PER_KEY_MAX: usize = 5;
@@ -16,12 +16,13 @@ pub(crate) fn broken(operations: &[&Operation]) -> Vec<Anomaly> {
     let chain = Chain::of(operations);
     let mut found = Vec::new();
     let mut known: HashSet<OpId> = HashSet::new();
-    let checks: [(AnomalyKind, Check); 6] = [
+    let checks: [(AnomalyKind, Check); 7] = [
         (AnomalyKind::BrokenClaim, against_itself),
         (AnomalyKind::BrokenClaim, out_of_chain),
         (AnomalyKind::BrokenClaim, unheard_of),
         (AnomalyKind::BrokenClaim, other_value),
         (AnomalyKind::StaleRead, misses),
+        (AnomalyKind::NonMonotonicRead, back_in_time),
         (AnomalyKind::BrokenClaim, against_time),
     ];
     for (kind, check) in checks {
@@ -205,8 +206,18 @@ fn misses<'a>(chain: &Chain<'a>) -> Vec<Break<'a>> {
     broken.collect()
 }
 
-/// A version that is not newer than one that was acknowledged before the call, or, for a read, that is older.
+/// A write whose version is not newer than one that had been given to somebody before its call.
 fn against_time<'a>(chain: &Chain<'a>) -> Vec<Break<'a>> {
+    too_old_ones(chain).filter(|(_, makes)| *makes).map(|(broken, _)| broken).collect()
+}
+
+/// A read whose version is older than one that had been seen before its call. (Those that miss a write are stale.)
+fn back_in_time<'a>(chain: &Chain<'a>) -> Vec<Break<'a>> {
+    too_old_ones(chain).filter(|(_, makes)| !makes).map(|(broken, _)| broken).collect()
+}
+
+/// Both of them, each with whether it makes a version.
+fn too_old_ones<'a>(chain: &Chain<'a>) -> impl Iterator<Item = (Break<'a>, bool)> + use<'a> {
     let claimed = || {
         let writes = chain.writes.iter().map(|&(made, write)| (made, write, true));
         writes.chain(chain.sights.iter().map(|&(seen, read)| (seen, read, false)))
@@ -229,10 +240,11 @@ fn against_time<'a>(chain: &Chain<'a>) -> Vec<Break<'a>> {
         let Some((known, earlier)) = newest else { continue };
         let is_right = if makes { version > known } else { version >= known };
         if !is_right {
-            broken.push((operation, vec![earlier], too_old(operation, version, makes, earlier, known)));
+            let sentence = too_old(operation, version, makes, earlier, known);
+            broken.push(((operation, vec![earlier], sentence), makes));
         }
     }
-    broken
+    broken.into_iter()
 }
 
 fn too_old(
@@ -249,13 +261,15 @@ fn too_old(
         format!("{}, as version {version}", sight(operation))
     };
     let returned = moment(earlier.answered_ns().unwrap_or_default());
-    let (client, what) = (
-        earlier.client,
-        match &earlier.call {
-            Call::Write(value) | Call::Append(value) | Call::Cas { new: value, .. } => quoted(value),
-            Call::Read => "a read".to_owned(),
-            Call::Delete => "a delete".to_owned(),
-        },
-    );
+    // What had that version: what was seen of it, or what was left behind by who made it. A compare-and-set that failed
+    // saw a value, and left none.
+    let client = earlier.client;
+    let what = match (&earlier.call, observed(earlier)) {
+        (Call::Read, Some(seen)) => shown(seen),
+        (Call::Cas { .. }, Some(seen)) if earlier.answer() != Some(&Answer::CasDone) => shown(seen),
+        (Call::Write(value) | Call::Append(value) | Call::Cas { new: value, .. }, _) => quoted(value),
+        (Call::Read, None) => "a read".to_owned(),
+        (Call::Delete, _) => "a delete".to_owned(),
+    };
     format!("{claim}, although version {known} ({what}) had been given to {client} at {returned}")
 }

@@ -25,7 +25,7 @@ const PRINTED_MAX: usize = 10;
         judge the history of the newest run again\n  \
     ordeal check history.jsonl --timeout 10m --json\n      \
         judge a file, perhaps written by hand, with ten minutes to search\n\n\
-    Exit codes: 0 valid, 10 not linearizable, 11 unknown, 3 the file is missing or damaged.")]
+    Exit codes: 0 valid, 10 not linearizable, 11 unknown or nothing to judge, 3 the file is missing or damaged.")]
 pub struct CheckArgs {
     /// A history file, or a run by its name or path
     #[arg(value_name = "FILE|RUN")]
@@ -71,20 +71,24 @@ pub(super) fn execute(args: &CheckArgs) -> Done {
 }
 
 fn answer(args: &CheckArgs, file: &Path, judged: &Judged, spans: &[FaultSpan]) -> Done {
-    let (report, verdict) = (&judged.report, word(judged.report.verdict));
+    let (report, verdict) = (&judged.report, word(judged.report.verdict, &judged.history));
     let exit = match verdict {
         Word::Valid => code_of(&[]),
         Word::NotLinearizable => code_of(&[Cause::NotLinearizable]),
         Word::Unknown | Word::NotJudged => code_of(&[Cause::Undecided]),
     };
     let anomalies = anomalies(report, &judged.history, spans);
+    let sentence = match verdict {
+        Word::NotJudged => "not judged: no operation was recorded".to_owned(),
+        Word::Valid | Word::NotLinearizable | Word::Unknown => report.sentence(),
+    };
     if args.json {
         let checked = Checked {
             version: 1,
             file: file.display().to_string(),
             verdict,
             exit,
-            sentence: &report.sentence(),
+            sentence: &sentence,
             counts: report.counts,
             keys: report.keys.len(),
             anomalies: &anomalies,
@@ -103,7 +107,6 @@ fn answer(args: &CheckArgs, file: &Path, judged: &Judged, spans: &[FaultSpan]) -
     if report.anomalies.len() > PRINTED_MAX {
         text += &format!("  … and {} more\n", report.anomalies.len() - PRINTED_MAX);
     }
-    let sentence = report.sentence();
     let rest = sentence.split_once(": ").map_or(sentence.as_str(), |(_, rest)| rest);
     print(&format!("{text}{verdict}: {}\n", full_stop(rest)), exit)
 }

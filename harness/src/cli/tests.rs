@@ -48,6 +48,8 @@ fn check_judges_files_written_by_hand() {
     checks(&format!("{HEADER}{WRITE_A}{}", read_at_3000("\"a\"")), 0);
     checks(&format!("{HEADER}{WRITE_A}{}", read_at_3000("null")), 10);
     checks(&format!("{HEADER}{WRITE_A}{}", read_at_3000("\"b\"")), 10);
+    // Where nothing was asked nothing was shown.
+    checks(HEADER, 11);
 }
 
 #[test]

@@ -71,6 +71,8 @@ impl Run<'_> {
         self.phase("stop")?;
         self.note_crashes(&cluster, &mut 0)?;
         cluster.stop();
+        // A node that was asked to end and panicked instead has crashed, too.
+        self.note_crashes(&cluster, &mut 0)?;
         Ok(())
     }
 

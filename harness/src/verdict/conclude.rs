@@ -9,7 +9,9 @@ use super::judge;
 use crate::exit::{Cause, code_of};
 use crate::lab::LabKind;
 use crate::plan::{FaultKind, Plan};
-use crate::store::{Event, FaultCount, FaultSpan, Finding, RunDir, SUMMARY_VERSION, Summary, Word, spans};
+use crate::store::{
+    Event, FaultCount, FaultSpan, Finding, Operations, RunDir, SUMMARY_VERSION, Summary, Word, spans,
+};
 
 /// A recorded history with its judgement.
 pub struct Judged {
@@ -112,10 +114,7 @@ fn summarize(
     numbers: &Figures,
 ) -> Summary {
     let spans = spans(events);
-    let word = match judged.history.operations.is_empty() {
-        true => Word::NotJudged,
-        false => judge::word(judged.report.verdict),
-    };
+    let word = judge::word(judged.report.verdict, &judged.history);
     let anomalies = judge::anomalies(&judged.report, &judged.history, &spans);
     let headline = anomalies.first().map_or_else(|| judged.report.sentence(), |first| first.sentence.clone());
     let causes = causes(&known, judged.report.verdict, &headline, numbers);
@@ -157,12 +156,17 @@ fn summarize(
 /// Why the run is no success, the most important reason first.
 fn causes(known: &Known, verdict: Verdict, headline: &str, numbers: &Figures) -> Vec<(Cause, String)> {
     let mut causes = known.causes.clone();
+    let Operations { completed, failed, unknown } = numbers.operations;
+    let is_empty = completed + failed + unknown == 0;
     match verdict {
+        // Nothing was shown to be right. Where something else explains why, that is enough.
+        Verdict::Valid if is_empty && causes.is_empty() => {
+            causes.push((Cause::Undecided, "no operation was recorded".to_owned()));
+        }
         Verdict::Valid => {}
         Verdict::Invalid => causes.push((Cause::NotLinearizable, headline.to_owned())),
         Verdict::Unknown => causes.push((Cause::Undecided, headline.to_owned())),
     }
-    let completed = numbers.operations.completed;
     if let Some(required) = known.require_ops
         && completed < required
     {

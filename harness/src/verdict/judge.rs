@@ -6,10 +6,11 @@ use ordeal_history::{Anomaly, AnomalyKind, Call, History, Operation, Report, Ver
 use crate::plan::{FaultKind, seconds};
 use crate::store::{AnomalyRecord, FaultSpan, Summary, Word};
 
-/// The word for a verdict.
+/// The word for the verdict on a history. Of one without operations nothing was shown, so it is not judged.
 #[must_use]
-pub fn word(verdict: Verdict) -> Word {
+pub fn word(verdict: Verdict, history: &History) -> Word {
     match verdict {
+        _ if history.operations.is_empty() => Word::NotJudged,
         Verdict::Valid => Word::Valid,
         Verdict::Invalid => Word::NotLinearizable,
         Verdict::Unknown => Word::Unknown,
@@ -80,8 +81,14 @@ fn in_force(anomaly: &Anomaly, history: &History, spans: &[FaultSpan]) -> String
     let mut sentence = format!("During that {what} ");
     for (index, span) in active.iter().enumerate() {
         // `the partition isolate n2 (…) was in force since 12.100 s, and the kill n3 since 12.550 s`
-        let (joint, verb) = if index == 0 { ("", " was in force") } else { (", and ", "") };
-        sentence += &format!("{joint}{}{verb} since {}", title(span), at(span.applied_ns()));
+        // What began only then was not there since: it came.
+        let joint = if index == 0 { "" } else { ", and " };
+        let verb = match (span.applied_ns() <= from_ns, index) {
+            (true, 0) => " was in force since",
+            (true, _) => " since",
+            (false, _) => " came into force at",
+        };
+        sentence += &format!("{joint}{}{verb} {}", title(span), at(span.applied_ns()));
     }
     sentence + "."
 }
@@ -181,7 +188,7 @@ mod tests {
         check(
             &[early.clone(), cut, kill, late.clone()],
             "During that read the partition isolate n2 (n2 | n1 n3) was in force since 12.100 s, \
-             and the kill n3 since 12.550 s.",
+             and the kill n3 came into force at 12.550 s.",
         );
         check(
             &[early, late.clone()],

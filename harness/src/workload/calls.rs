@@ -15,8 +15,9 @@ pub fn draw(kind: WorkloadKind, rng: &mut Pcg64Mcg, seen: &[Value], client: Clie
         WorkloadKind::Register if percent < 50 => Call::Read,
         WorkloadKind::Register => Call::Write(value()),
         WorkloadKind::Append if percent < 40 => Call::Read,
-        // The end mark keeps `c3-1` and `c3-17` apart within one value.
-        WorkloadKind::Append => Call::Append(Value::from(format!("{client}-{number};"))),
+        // The end mark keeps `c3-1` and `c3-17` apart within one value. It is the one by which the judge tells words apart:
+        // with another it could still decide, but name nothing.
+        WorkloadKind::Append => Call::Append(Value::from(format!("{client}-{number},"))),
         WorkloadKind::Cas if percent < 30 => Call::Read,
         WorkloadKind::Cas if percent < 45 => Call::Write(value()),
         WorkloadKind::Cas => Call::Cas { expected: expected(rng, seen), new: value() },
@@ -38,6 +39,10 @@ fn expected(rng: &mut Pcg64Mcg, seen: &[Value]) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+
+    use ordeal_history::{
+        AnomalyKind, Answer, Budget, Claim, History, OpId, Operation, Outcome, Verdict, check,
+    };
 
     use super::*;
     use crate::chance::{Stream, generator};
@@ -68,6 +73,33 @@ mod tests {
                 .collect();
             assert_eq!(written.iter().collect::<BTreeSet<_>>().len(), written.len(), "{kind}");
         }
+    }
+
+    #[test]
+    fn the_judge_knows_the_words_that_are_appended() {
+        let words: Vec<Call> =
+            calls(WorkloadKind::Append).into_iter().filter(|call| *call != Call::Read).take(2).collect();
+        let [Call::Append(first), Call::Append(second)] = &words[..] else { panic!("{words:?}") };
+        let both = Value::from(format!("{first}{second}"));
+        let asked = [
+            (words[0].clone(), Answer::Done),
+            (words[1].clone(), Answer::Done),
+            (Call::Read, Answer::Value(Some(first.clone()))),
+            (Call::Read, Answer::Value(Some(both))),
+        ];
+        let operations = (0u64..).zip(asked).map(|(at, (call, answer))| Operation {
+            id: OpId(at),
+            client: ClientId(3),
+            key: "k".into(),
+            call,
+            invoked_ns: at * 10,
+            returned: Some((at * 10 + 5, Outcome::Ok(answer, Claim::default()))),
+            node: None,
+        });
+        let history = History { operations: operations.collect() };
+        let report = check(&history, &Budget::default(), &|_| {});
+        assert_eq!(report.verdict, Verdict::Invalid);
+        assert_eq!(report.anomalies[0].kind, AnomalyKind::StaleRead, "{:?}", report.anomalies);
     }
 
     #[test]

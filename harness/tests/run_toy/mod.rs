@@ -21,6 +21,8 @@ pub enum Fault {
     StaleReads,
     /// A node ends by itself a second after its start.
     CrashesSoon,
+    /// A node panics when it is asked to end.
+    CrashesAtTheEnd,
     /// A node does not start.
     NeverStarts,
 }
@@ -38,6 +40,13 @@ pub fn main(words: &[&str]) -> ExitCode {
         std::thread::spawn(|| {
             Latch::new().wait(Duration::from_secs(1));
             eprintln!("n2: these are my last words");
+            std::process::exit(101);
+        });
+    }
+    if (*id, *fault) == ("n2", "CrashesAtTheEnd") {
+        let mut asked = signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM]).unwrap();
+        std::thread::spawn(move || {
+            asked.forever().next();
             std::process::exit(101);
         });
     }

@@ -90,3 +90,13 @@ fn an_operation_whose_answer_is_wrong_is_not_blamed_twice() {
         report.anomalies.iter().map(|anomaly| (anomaly.kind, anomaly.operations[0])).collect();
     assert_eq!(kinds, [(StaleRead, OpId(2))]);
 }
+
+#[test]
+fn a_version_that_a_failed_compare_and_set_saw_is_told_with_the_value_that_it_saw() {
+    bad(
+        "c1 0-10 write a @1.5\nc3 12- write b\nc2 20-30 cas a x found b @1.7\nc2 40-50 read b @1.6 n3",
+        AnomalyKind::NonMonotonicRead,
+        "non-monotonic read of k17: c2 read \"b\" at 0.040 s from n3, as version 1.6, although version 1.7 (\"b\") had been given \
+         to c2 at 0.030 s",
+    );
+}
