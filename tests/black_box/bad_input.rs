@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
-use super::{ORDEAL, done, ordeal};
+use super::{Guarded, ORDEAL, done, ordeal};
 
 const HEADER: &str = "{\"ordeal-history\":1,\"model\":\"key-value\"}\n";
 const WRITE: &str = "{\"invoke\":{\"op\":0,\"client\":1,\"key\":\"k\",\"time_ns\":1000,\"call\":{\"write\":\"a\"}}}\n\
@@ -66,17 +66,16 @@ fn a_data_directory_of_another_cluster_is_refused() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let listen = taken.local_addr().expect("its address").to_string();
     let mut first = node(dir.path(), "00000000000000aa", "127.0.0.1:0");
-    let mut child = first.stdout(std::process::Stdio::piped()).spawn().expect("a node");
+    let mut child = Guarded(first.stdout(std::process::Stdio::piped()).spawn().expect("a node"));
     let mut ready = String::new();
     std::io::BufRead::read_line(
-        &mut std::io::BufReader::new(child.stdout.take().expect("its output")),
+        &mut std::io::BufReader::new(child.0.stdout.take().expect("its output")),
         &mut ready,
     )
     .expect("its first line");
     assert!(ready.starts_with("ready n1 127.0.0.1:"), "{ready}");
     done(&mut node(dir.path(), "00000000000000aa", "127.0.0.1:0")).exits(13).explains("data");
-    child.kill().expect("kill");
-    child.wait().expect("reap");
+    drop(child);
     done(&mut node(dir.path(), "00000000000000bb", "127.0.0.1:0")).exits(13).explains("00000000000000aa");
     done(&mut node(&dir.path().join("new"), "00000000000000aa", &listen)).exits(13).explains(&listen);
 }

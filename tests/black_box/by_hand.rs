@@ -2,12 +2,12 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 
-use super::{Done, done, ordeal, processes_of, soon};
+use super::{Done, Guarded, done, ordeal, processes_of, soon};
 
 struct ByHand {
-    child: Child,
+    child: Guarded,
     dir: tempfile::TempDir,
     endpoints: String,
 }
@@ -20,10 +20,10 @@ impl ByHand {
 
     fn up_in(dir: tempfile::TempDir, net: &str) -> ByHand {
         let mut command = ordeal(["cluster", "up", "--net", net, "--dir"]);
-        let mut child =
-            command.arg(dir.path()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("up");
+        let child = command.arg(dir.path()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        let mut child = Guarded(child.expect("up"));
         let mut lines =
-            BufReader::new(child.stdout.take().expect("its output")).lines().map_while(Result::ok);
+            BufReader::new(child.0.stdout.take().expect("its output")).lines().map_while(Result::ok);
         let export = lines.find_map(|line| Some(line.strip_prefix("export ORDEAL_ENDPOINTS=")?.to_owned()));
         ByHand { child, dir, endpoints: export.expect("the endpoints") }
     }
@@ -38,7 +38,7 @@ impl ByHand {
 
     fn down(mut self) -> tempfile::TempDir {
         self.cluster(&["down"]).exits(0);
-        let status = self.child.wait().expect("it ends");
+        let status = self.child.0.wait().expect("it ends");
         assert!(status.success(), "{status}");
         soon("all of its processes are gone", || processes_of(self.dir.path()).is_empty());
         self.dir

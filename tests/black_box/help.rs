@@ -48,8 +48,11 @@ fn works(example: &str, dir: &std::path::Path) {
         || words.first().is_some_and(|word| word == "node");
     if stays {
         words.push("--help".to_owned());
-    } else if words.first().is_some_and(|word| word == "run") {
+    } else if words.first().is_some_and(|word| word == "run") && !words.contains(&"--dry-run".to_owned()) {
         words.push("--dry-run".to_owned());
+    } else if words.first().is_some_and(|word| word == "kv") && !words.contains(&"--timeout".to_owned()) {
+        // Nobody is there to answer.
+        words.extend(["--timeout".to_owned(), "100ms".to_owned()]);
     }
     if words.iter().any(|word| word == "--watch") {
         return;

@@ -10,7 +10,7 @@ mod runs;
 
 use std::ffi::OsStr;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
 
 /// The program under test.
@@ -55,6 +55,17 @@ impl Done {
         assert!(self.stderr.contains("hint: "), "no hint:\n{}", self.stderr);
         assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
         self
+    }
+}
+
+/// A child that does not outlive its test, however that ends.
+struct Guarded(Child);
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        // It may have ended, and been waited for, already.
+        let _gone = self.0.kill();
+        let _reaped = self.0.wait();
     }
 }
 

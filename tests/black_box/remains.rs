@@ -7,7 +7,7 @@ use std::process::Stdio;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{done, ordeal, processes_of, soon};
+use super::{Guarded, done, ordeal, processes_of, soon};
 
 /// Network namespaces of this machine's processes, as far as they can be seen.
 fn namespaces_of(processes: &[(i32, String)]) -> Vec<std::path::PathBuf> {
@@ -25,8 +25,9 @@ fn killed_in_mid_run(net: &str) {
     let store = dir.path().join("runs");
     let mut command =
         ordeal(["run", "--time", "60s", "--nodes", "3", "--seed", "5", "--net", net, "--store"]);
-    let mut child = command.arg(&store).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("a run");
-    let stderr = BufReader::new(child.stderr.take().expect("its stderr"));
+    let child = command.arg(&store).stderr(Stdio::piped()).stdout(Stdio::null()).spawn();
+    let mut child = Guarded(child.expect("a run"));
+    let stderr = BufReader::new(child.0.stderr.take().expect("its stderr"));
     // The first line with a count of operations: clients write, and faults come.
     let working = stderr.lines().map_while(Result::ok).any(|line| line.contains("operations completed"));
     assert!(working, "the run gets to work");
@@ -35,8 +36,8 @@ fn killed_in_mid_run(net: &str) {
     let outside = std::fs::read_link("/proc/self/ns/net").expect("our namespace");
     let inside: Vec<_> = namespaces_of(&processes).into_iter().filter(|space| *space != outside).collect();
 
-    kill(Pid::from_raw(i32::try_from(child.id()).expect("a pid")), Signal::SIGKILL).expect("kill -9");
-    child.wait().expect("reap");
+    kill(Pid::from_raw(i32::try_from(child.0.id()).expect("a pid")), Signal::SIGKILL).expect("kill -9");
+    child.0.wait().expect("reap");
 
     soon("all of its processes are gone", || processes_of(&store).is_empty());
     soon("all of its namespaces are gone", || !all_namespaces().iter().any(|space| inside.contains(space)));
