@@ -141,7 +141,7 @@ pub(super) fn table(history: &History, guilty: &[u64]) -> String {
         let returned = op.returned.as_ref().map_or("never".to_owned(), |(ns, _)| seconds(ns / 1_000_000));
         let _ = write!(
             html,
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{returned}</td><td>{}</td><td>{}</td></tr>",
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{returned}</td><td class=\"what\">{}</td><td>{}</td></tr>",
             op.id,
             op.client,
             seconds(op.invoked_ns / 1_000_000),

@@ -148,6 +148,10 @@ fn a_failure_shows_the_sentence_the_guilty_operations_and_the_fault() {
     assert!(html.contains("During that read the partition isolate n2 was in force."));
     assert_eq!(html.matches("<rect class=\"ok guilty\"").count(), 4, "two operations in two drawings");
     assert!(html.contains("▶ read = old") && html.contains("isolate n2 (n2 | n1 n3)"));
+    assert!(
+        html.contains("<td class=\"what\">read = old"),
+        "a long value may wrap, or it pushes the node off the page"
+    );
     assert!(html.contains("class=\"unknown\"") && html.contains("class=\"failed\""));
     assert!(html.contains(">c5</text>") || html.contains(">c1</text>"), "lanes have names");
     assert!(!html.contains("elsewhere"), "operations on other keys are not drawn");
