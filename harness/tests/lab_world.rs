@@ -5,14 +5,12 @@
 
 mod lab_cases;
 mod lab_node;
+mod runner;
 
-use std::process::{Command, ExitCode, Stdio};
-use std::time::Instant;
+use std::process::ExitCode;
 
 use ordeal_harness::lab::{self, LabKind, NetChoice};
-
-/// Exit code of a case that this machine cannot run.
-const SKIPPED: u8 = 77;
+use runner::SKIPPED;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -20,9 +18,18 @@ fn main() -> ExitCode {
     match words[..] {
         ["lab-exec", ..] => ExitCode::from(lab::exec::execute(std::env::args_os().skip(2))),
         ["node", ..] => lab_node::main(&words[1..]),
-        ["case", name] => ExitCode::from(case(name)),
-        ["victim", kind, dir] => ExitCode::from(lab_cases::death::victim(kind, dir)),
-        _ => runner(&words),
+        ["case", name] => {
+            runner::die_with_parent();
+            ExitCode::from(case(name))
+        }
+        ["victim", kind, dir] => {
+            runner::die_with_parent();
+            ExitCode::from(lab_cases::death::victim(kind, dir))
+        }
+        _ => {
+            let names: Vec<&str> = lab_cases::all().iter().map(|case| case.name).collect();
+            runner::run(&names, &words)
+        }
     }
 }
 
@@ -46,48 +53,4 @@ fn case(name: &str) -> u8 {
     }
     (case.run)();
     0
-}
-
-/// Behaves as libtest does, as far as cargo and people need it: a filter, `--list`, `--nocapture`.
-fn runner(words: &[&str]) -> ExitCode {
-    let filters: Vec<&str> = words.iter().copied().filter(|word| !word.starts_with('-')).collect();
-    let cases = lab_cases::all();
-    let wanted = cases
-        .iter()
-        .filter(|case| filters.is_empty() || filters.iter().any(|filter| case.name.contains(filter)));
-    if words.contains(&"--list") {
-        wanted.for_each(|case| println!("{}: test", case.name));
-        return ExitCode::SUCCESS;
-    }
-    let mut failed = Vec::new();
-    for case in wanted {
-        let start = Instant::now();
-        let mut command = Command::new("/proc/self/exe");
-        command.args(["case", case.name]).stdin(Stdio::null());
-        if words.contains(&"--nocapture") {
-            command.stdout(Stdio::inherit()).stderr(Stdio::inherit());
-        }
-        let output = command.output().expect("this program can run itself");
-        let took = start.elapsed().as_millis();
-        let said = String::from_utf8_lossy(&output.stdout);
-        match output.status.code() {
-            Some(0) => println!("test {} ... ok ({took} ms)", case.name),
-            Some(code) if code == i32::from(SKIPPED) => {
-                println!("test {} ... skipped: {}", case.name, said.trim());
-            }
-            _ => {
-                println!("test {} ... FAILED ({})", case.name, output.status);
-                println!("{said}{}", String::from_utf8_lossy(&output.stderr));
-                failed.push(case.name);
-            }
-        }
-        if output.status.success() {
-            said.lines().filter(|line| line.starts_with("measured")).for_each(|line| println!("    {line}"));
-        }
-    }
-    if failed.is_empty() {
-        return ExitCode::SUCCESS;
-    }
-    println!("failed: {}", failed.join(" "));
-    ExitCode::from(101)
 }

@@ -2,11 +2,12 @@
 //! has a main of its own, because it is several programs: the runner, `lab-exec` as the real binary has it, and the nodes.
 
 mod run_toy;
+mod runner;
 
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -37,40 +38,13 @@ fn main() -> ExitCode {
         ["lab-exec", ..] => ExitCode::from(lab::exec::execute(std::env::args_os().skip(2))),
         ["node", ..] => run_toy::main(&words[1..]),
         ["case", name] => {
+            runner::die_with_parent();
             let (_, case) = CASES.into_iter().find(|(known, _)| *known == name).expect("a case of ours");
             case();
             ExitCode::SUCCESS
         }
-        _ => runner(&words),
+        _ => runner::run(&CASES.map(|(name, _)| name), &words),
     }
-}
-
-/// Each case in a process of its own: they watch signals and end with their nodes.
-fn runner(words: &[&str]) -> ExitCode {
-    let filters: Vec<&&str> = words.iter().filter(|word| !word.starts_with('-')).collect();
-    let wanted =
-        CASES.iter().filter(|(name, _)| filters.is_empty() || filters.iter().any(|f| name.contains(**f)));
-    if words.contains(&"--list") {
-        wanted.for_each(|(name, _)| println!("{name}: test"));
-        return ExitCode::SUCCESS;
-    }
-    let mut failed = 0;
-    for (name, _) in wanted {
-        let start = Instant::now();
-        let output = Command::new("/proc/self/exe").args(["case", name]).stdin(Stdio::null()).output();
-        let output = output.expect("this program can run itself");
-        let verdict = if output.status.success() { "ok" } else { "FAILED" };
-        println!("test {name} ... {verdict} ({} ms)", start.elapsed().as_millis());
-        if !output.status.success() {
-            failed += 1;
-            println!(
-                "{}{}",
-                String::from_utf8_lossy(&output.stdout),
-                String::from_utf8_lossy(&output.stderr)
-            );
-        }
-    }
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn order(store: &Path, workload: WorkloadKind) -> Order {

@@ -7,6 +7,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use ordeal_harness::lab::{self, KernelLab, LabKind, NetChoice};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 
 use super::{cluster_in, nodes, soon};
 
@@ -19,9 +22,13 @@ pub fn victim(kind: &str, dir: &str) -> u8 {
     }
     let lab = lab::open(choice.kind, &nodes(3)).expect("the lab opens");
     let _cluster = cluster_in(lab, nodes(3), Path::new(dir)).expect("the cluster starts");
+    // Whoever starts the tests in the background of a script has them ignore SIGINT, and children inherit that.
+    let mut signals = Signals::new([SIGINT, SIGTERM]).expect("signals can be caught");
     println!("up");
     loop {
-        std::thread::park();
+        for signal in signals.wait() {
+            emulate_default_handler(signal).expect("they end a process");
+        }
     }
 }
 
