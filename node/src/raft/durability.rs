@@ -24,7 +24,7 @@ pub(super) enum Origin {
 }
 
 /// The writes of one member.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Durability {
     ticket: Ticket,
     /// Writes that the driver has, by ascending ticket.
@@ -42,7 +42,7 @@ pub(super) struct Durability {
     first: Index,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Write {
     ticket: Ticket,
     hard_state: HardState,

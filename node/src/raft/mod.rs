@@ -52,7 +52,7 @@ use reads::{Confirmed, Reads};
 use snapshot::Partial;
 
 /// One member of one group.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Raft {
     config: Config,
     /// currentTerm and votedFor.
@@ -80,7 +80,7 @@ pub struct Raft {
 }
 
 /// What a member is, with what only such a one knows.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum State {
     Follower,
     PreCandidate(Votes),
@@ -89,7 +89,7 @@ enum State {
 }
 
 /// What only a leader knows; gone with its term.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Leader {
     followers: BTreeMap<NodeId, Progress>,
     heartbeat_elapsed: u32,
@@ -97,7 +97,7 @@ struct Leader {
 }
 
 /// The election timer, in ticks.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Timer {
     /// Since the timer was last reset.
     elapsed: u32,

@@ -5,7 +5,7 @@ use ordeal_client::wire::NodeId;
 use super::{Event, Message, Persist, Ready, Role, Term};
 
 /// Messages and events not yet handed out. Bounded by what one turn of the driver puts in.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Output {
     send_now: Vec<(NodeId, Message)>,
     send_after_persist: Vec<(NodeId, Message)>,

@@ -13,7 +13,7 @@ use super::quorum::reached_by_majority;
 use super::{Index, ProposeError, Raft, State};
 
 /// Reads of a leader that are not confirmed yet.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Reads {
     /// Before an entry of this term is committed.
     early: Vec<u64>,
@@ -21,7 +21,7 @@ pub(super) struct Reads {
     waiting: VecDeque<Read>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Read {
     token: u64,
     index: Index,
@@ -43,7 +43,7 @@ impl Reads {
 
 /// Reads that are confirmed and wait for their index to be applied, by ascending index. They hold whatever becomes of the
 /// leader.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Confirmed(VecDeque<(Index, u64)>);
 
 impl Confirmed {

@@ -19,7 +19,7 @@ pub(super) const SNAPSHOT_BYTES_MAX: u64 = 4 << 30;
 pub(super) const INDEX_MAX: Index = 1 << 62;
 
 /// A part as it came.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Part {
     pub(super) last: LogId,
     pub(super) total_bytes: u64,
@@ -28,7 +28,7 @@ pub(super) struct Part {
 }
 
 /// What has come of a snapshot so far. Gone after a restart, with its term, and with its leader.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Partial {
     from: NodeId,
     last: LogId,

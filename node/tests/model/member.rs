@@ -1,0 +1,226 @@
+//! A member with its driver, as a value: the `Raft` itself, a disk whose writes finish when the search says so, and a
+//! machine that only knows how far it is. The driver does what `Ready` documents, like the one in `tests/raft/member.rs`.
+
+use std::collections::VecDeque;
+use std::sync::LazyLock;
+
+use ordeal_client::wire::NodeId;
+use ordeal_node::raft::{
+    Config, Entry, Event, HardState, Index, LogId, Message, Persist, Raft, Recovered, Role, Status,
+};
+use rand::RngExt;
+use rand_pcg::Pcg32;
+
+use crate::faces::{Faces, faces, field, sum, then};
+
+/// Ticks of the minimum election timeout: 3 × heartbeat, the least that is allowed.
+const ELECTION_TICKS: u32 = 24;
+const HEARTBEAT_TICKS: u32 = 8;
+
+/// A seed whose timeouts are never the least one: then `patience` can pass without a campaign. What is drawn plays no
+/// other part. 64 draws: more than one life of a member within any bounds here; [`Member::wait`] asserts it.
+static SEED: LazyLock<u64> = LazyLock::new(|| {
+    let fits = |seed: &u64| {
+        (1..=3).all(|stream| {
+            let mut rng = Pcg32::new(*seed, stream);
+            (0..64).all(|_| rng.random_range(ELECTION_TICKS..=2 * ELECTION_TICKS) > ELECTION_TICKS)
+        })
+    };
+    (0..).find(fits).expect("one in some thousand seeds")
+});
+
+/// Addressee and message.
+pub type Sent = (NodeId, Message);
+
+/// Term, vote and log, on the disk or on the way there. Nobody takes a snapshot here, so the log begins at 1.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Disk {
+    pub hard_state: HardState,
+    pub entries: Vec<Entry>,
+}
+
+impl Disk {
+    fn write(&mut self, persist: &Persist) {
+        if let Some(hard_state) = persist.hard_state {
+            let old = self.hard_state;
+            assert!(hard_state.term >= old.term, "the term falls on the disk");
+            let replaced = old.vote.is_some() && hard_state.vote != old.vote;
+            assert!(hard_state.term > old.term || !replaced, "a second vote in one term");
+            self.hard_state = hard_state;
+        }
+        if let Some(from) = persist.truncate_from {
+            self.entries.retain(|entry| entry.id.index < from);
+        }
+        for entry in &persist.entries {
+            assert!(entry.id.index == self.last().index + 1, "a gap on the disk");
+            self.entries.push(entry.clone());
+        }
+    }
+
+    pub fn last(&self) -> LogId {
+        self.entries.last().map_or(LogId::ZERO, |entry| entry.id)
+    }
+
+    pub fn entry(&self, index: Index) -> Option<&Entry> {
+        self.entries.get(usize::try_from(index).ok()?.checked_sub(1)?)
+    }
+
+    pub fn holds(&self, entry: &Entry) -> bool {
+        self.entry(entry.id.index) == Some(entry)
+    }
+}
+
+/// A write on its way to the disk, and what leaves after it.
+#[derive(Debug, Clone)]
+struct Held {
+    persist: Persist,
+    after: Vec<Sent>,
+}
+
+/// One member of three.
+#[derive(Debug, Clone)]
+pub struct Member {
+    raft: Raft,
+    pub id: NodeId,
+    pub disk: Disk,
+    /// The disk as it will be when all held writes are durable: after a turn, the log in memory.
+    pub view: Disk,
+    held: VecDeque<Held>,
+    /// Left in the last turn.
+    pub sent: Vec<Sent>,
+    /// Applied in the last turn.
+    pub applied: Vec<Entry>,
+}
+
+impl Member {
+    /// A member as its disk remembers it.
+    pub fn new(id: NodeId, disk: Disk) -> Member {
+        let mut config = Config::new(id, (1..=3).map(NodeId).collect(), *SEED);
+        config.heartbeat_ticks = HEARTBEAT_TICKS;
+        config.election_ticks = ELECTION_TICKS;
+        config.append_bytes_max = 1; // an entry a message, so that a majority may hold a part of what a leader has
+        let recovered =
+            Recovered { hard_state: disk.hard_state, snapshot: None, entries: disk.entries.clone() };
+        Member {
+            raft: Raft::new(config, recovered),
+            id,
+            view: disk.clone(),
+            disk,
+            held: VecDeque::new(),
+            sent: Vec::new(),
+            applied: Vec::new(),
+        }
+    }
+
+    pub fn status(&self) -> Status {
+        self.raft.status()
+    }
+
+    /// How many writes are under way.
+    pub fn writes(&self) -> usize {
+        self.held.len()
+    }
+
+    /// The election timer fires.
+    pub fn campaign(&mut self) {
+        for _ in 0..=2 * ELECTION_TICKS {
+            self.raft.tick();
+            self.turn();
+            if !self.sent.is_empty() {
+                return;
+            }
+        }
+        panic!("{} does not campaign within twice the election timeout", self.id);
+    }
+
+    /// Whether a leader was heard within the minimum election timeout, so that others do not get the vote.
+    pub fn hears_a_leader(&self) -> bool {
+        let status = self.status();
+        status.role != Role::Leader
+            && status.leader.is_some()
+            && self.since_leader() < u64::from(ELECTION_TICKS)
+    }
+
+    /// The minimum election timeout passes, but not the drawn one.
+    pub fn wait(&mut self) {
+        for _ in self.since_leader()..u64::from(ELECTION_TICKS) {
+            self.raft.tick();
+            self.turn();
+            assert!(self.sent.is_empty(), "the seed was to draw longer timeouts: take another");
+        }
+    }
+
+    fn since_leader(&self) -> u64 {
+        field(&format!("{:?}", self.raft), "since_leader: ").expect("a field of the timer")
+    }
+
+    /// The leader's heartbeat is due.
+    pub fn beat(&mut self) {
+        (0..HEARTBEAT_TICKS).for_each(|_| self.raft.tick());
+        self.turn();
+    }
+
+    pub fn propose(&mut self, command: u8) {
+        self.raft.propose([command].into()).expect("a leader with room");
+        self.turn();
+    }
+
+    pub fn step(&mut self, from: NodeId, message: Message) {
+        self.raft.step(from, message);
+        self.turn();
+    }
+
+    /// The oldest write becomes durable.
+    pub fn persist(&mut self) {
+        let Some(held) = self.held.pop_front() else { return };
+        self.disk.write(&held.persist);
+        self.raft.persisted(held.persist.ticket);
+        self.turn();
+        self.sent.extend(held.after);
+    }
+
+    /// Loses everything but what is durable, and starts again.
+    pub fn crash(&mut self) {
+        *self = Member::new(self.id, std::mem::take(&mut self.disk));
+        self.turn();
+    }
+
+    /// Does what the driver does with a `Ready`, but for the writes, which wait.
+    pub fn turn(&mut self) {
+        self.sent.clear();
+        self.applied.clear();
+        while let Some(ready) = self.raft.ready() {
+            self.sent.extend(ready.send_now);
+            match (ready.persist, self.held.back_mut()) {
+                (Some(persist), _) => {
+                    self.view.write(&persist);
+                    self.held.push_back(Held { persist, after: ready.send_after_persist });
+                }
+                (None, Some(last)) => last.after.extend(ready.send_after_persist),
+                (None, None) => self.sent.extend(ready.send_after_persist),
+            }
+            for event in ready.events {
+                match event {
+                    Event::Apply(entry) => self.applied.push(entry),
+                    Event::Role { .. } => {}
+                    Event::Install(_) | Event::ReadReady { .. } | Event::ReadFailed { .. } => {
+                        panic!("nobody takes snapshots or reads here: {event:?}")
+                    }
+                }
+            }
+        }
+        assert!(self.status().last == self.view.last(), "everything in the log is on its way to the disk");
+    }
+
+    /// This member for the fingerprint. `view` follows from the rest, `sent` and `applied` are taken already.
+    pub fn faces(&self) -> Faces {
+        let patience = u64::from(ELECTION_TICKS);
+        let held = self.held.iter().map(|held| {
+            // In what order the others are written to says nothing: the network keeps none.
+            let after = sum(held.after.iter().map(|sent| faces(sent, patience)));
+            then(faces(&held.persist, patience), after)
+        });
+        let disk = then(faces(&self.raft, patience), faces(&self.disk, patience));
+        held.fold(disk, then)
+    }
+}

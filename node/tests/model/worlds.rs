@@ -1,0 +1,70 @@
+//! The small worlds that every `cargo test` searches, each around one danger, and how they grow under `ORDEAL_MODEL=large`.
+
+use ordeal_client::wire::NodeId;
+use ordeal_node::raft::{Entry, HardState, LogId, Payload, Term};
+
+use crate::member::Disk;
+use crate::past::Past;
+use crate::world::{Bounds, World};
+
+const COMMITS: [&str; 3] = ["a leader is elected", "a leader commits", "a follower commits"];
+const A_SECOND_LEADER: [&str; 2] = ["two lead at once", "a leader of a higher term commits"];
+
+/// Small: lossless pairs of messages, everything else lost at will; a disk that holds up its process.
+const SMALL: Bounds = Bounds {
+    term_max: 1,
+    campaigns_max: 2,
+    commands_max: 0,
+    crashes_max: 0,
+    beats_max: 0,
+    repeats_max: 0,
+    waits_max: 0,
+    in_flight_max: 2,
+    writes_max: 1,
+};
+
+/// Two campaign in one term, and a member may forget for whom it voted.
+pub fn one_term_two_candidates() -> World {
+    let bounds = Bounds { crashes_max: 1, writes_max: 2, ..SMALL };
+    world(bounds, &["a leader is elected", "a crash loses a write"])
+}
+
+/// One leader, a command and a crash.
+pub fn one_term_one_command() -> World {
+    let bounds = Bounds { campaigns_max: 1, commands_max: 1, crashes_max: 1, writes_max: 2, ..SMALL };
+    world(bounds, &[&COMMITS[..], &["a command is committed", "a crash loses a write"]].concat())
+}
+
+/// Three campaigns in two terms: votes of the first arrive in the second.
+pub fn two_terms_three_campaigns() -> World {
+    let bounds = Bounds { term_max: 2, campaigns_max: 3, ..SMALL };
+    world(bounds, &[&COMMITS[..], &A_SECOND_LEADER].concat())
+}
+
+/// Figure 8 between (b) and (c): n1 led term 1 and has an entry of it alone, n3 led term 2 with the vote of n2 and has another
+/// one in its place; n1 heard of term 2, and refused its vote. Two elections from here to (d): from the very beginning it would
+/// be four.
+pub fn figure_8() -> World {
+    let noop = |term| Entry { id: LogId::new(1, term), payload: Payload::Noop };
+    let disk = |term: Term, vote, entries| {
+        let hard_state = HardState { term, vote };
+        Disk { hard_state, entries }
+    };
+    let n3 = Some(NodeId(3));
+    let disks = [disk(2, None, vec![noop(1)]), disk(2, n3, vec![]), disk(2, n3, vec![noop(2)])];
+    let leaders = [(1, NodeId(1)), (2, NodeId(3))].into();
+    let bounds = Bounds { term_max: 4, waits_max: 1, ..SMALL };
+    let world = world(bounds, &[&COMMITS[..], &A_SECOND_LEADER, &["an old entry is replaced"]].concat());
+    World { disks, past: Past { leaders, ..Past::default() }, ..world }
+}
+
+fn world(bounds: Bounds, wanted: &[&'static str]) -> World {
+    World { bounds, disks: Default::default(), past: Past::default(), wanted: wanted.to_vec() }
+}
+
+/// The same danger in a larger world: three messages under way, writes that wait, a heartbeat a command.
+pub fn large(world: World) -> World {
+    let beats_max = world.bounds.commands_max;
+    let bounds = Bounds { in_flight_max: 3, writes_max: 2, beats_max, ..world.bounds };
+    World { bounds, ..world }
+}
