@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ordeal_client::wire::{ClusterId, GroupId, NodeId, ShardId};
 
 use crate::kv::digest;
-use crate::raft;
+use crate::raft::{self, Membership};
 use crate::shard::SnapshotError;
 
 /// Settings of a node. [`EngineConfig::new`] fills in the defaults for ticks of 10 ms.
@@ -84,7 +84,7 @@ impl EngineConfig {
             heartbeat_ticks: self.heartbeat_ticks,
             election_ticks: self.election_ticks,
             trailing_entries: self.trailing_entries,
-            ..raft::Config::new(self.node, self.members.keys().copied().collect(), seed)
+            ..raft::Config::new(self.node, Membership::of_voters(self.members.clone()), seed)
         }
     }
 }
