@@ -25,7 +25,7 @@ pub struct EngineConfig {
     pub seed: u64,
     /// A leader's heartbeat goes out every so many ticks.
     pub heartbeat_ticks: u32,
-    /// A follower waits this long without a leader, and up to twice as long by chance, before it campaigns.
+    /// A follower waits longer than this without a leader, and up to half as long again by chance, before it campaigns.
     pub election_ticks: u32,
     /// A group takes a snapshot when it has applied more entries than this since the last one.
     pub snapshot_entries: u64,
