@@ -80,11 +80,14 @@ impl EngineConfig {
 
     pub(super) fn raft(&self, group: GroupId) -> raft::Config {
         let seed = digest::mix(&[self.seed, u64::from(self.node.0), u64::from(group.0)]);
+        let defaults = raft::Config::new(self.node, self.members.keys().copied().collect(), seed);
         raft::Config {
             heartbeat_ticks: self.heartbeat_ticks,
             election_ticks: self.election_ticks,
             trailing_entries: self.trailing_entries,
-            ..raft::Config::new(self.node, self.members.keys().copied().collect(), seed)
+            // What stays behind a snapshot is no longer than what made it due.
+            trailing_bytes: self.snapshot_bytes.min(defaults.trailing_bytes),
+            ..defaults
         }
     }
 }
