@@ -112,6 +112,7 @@ impl World {
         for other in self.plan.node_ids().filter(|&other| other != id) {
             for (from, to) in [(id, other), (other, id)] {
                 self.epochs[at(from, to)] += 1;
+                self.close(from, to);
             }
         }
     }

@@ -23,7 +23,7 @@ const BACKLOG_MAX: usize = 2_000;
 #[derive(Debug)]
 pub struct Node {
     /// None while it is down.
-    pub engine: Option<Engine>,
+    pub engine: Option<Box<Engine>>,
     pub disk: Disk,
     /// Counts its starts.
     pub life: u64,
@@ -86,7 +86,8 @@ impl World {
         let config = self.plan.engine(id, life);
         let node = self.node_mut(id);
         assert!(node.engine.is_none(), "{id} is started while it is down");
-        node.engine = Some(Engine::new(config, node.disk.recover()).expect("a disk fits its node"));
+        let engine = Engine::new(config, node.disk.recover()).expect("a disk fits its node");
+        node.engine = Some(Box::new(engine));
         (node.life, node.turn_due, node.sync_until_us, node.stalled_at) = (life, false, 0, None);
         let delay_us = node.rng.random_range(0..=TICK_US);
         self.checks.started(id);
@@ -109,6 +110,22 @@ impl World {
         for (connection, client) in broken {
             let delay_us = self.node_mut(id).rng.random_range(100..=2_000);
             self.later(delay_us, Event::Broken { client, node: id, connection });
+        }
+        for other in self.plan.node_ids().filter(|&other| other != id) {
+            self.close(id, other);
+        }
+    }
+
+    /// A connection of `id` to another node breaks, as the other one will see it, unless the way there is cut.
+    pub fn close(&mut self, id: NodeId, other: NodeId) {
+        let delay_us = self.links[at(id, other)].random_range(100..=2_000);
+        self.later(delay_us, Event::Closed { node: other, peer: id });
+    }
+
+    pub fn closed(&mut self, node: NodeId, peer: NodeId) {
+        if self.cut[at(peer, node)] == 0 {
+            self.trace.note(self.now_us, &[11, u64::from(node.0)], || format!("{node}: {peer} closed"));
+            self.input(node, Input::PeerClosed(peer));
         }
     }
 

@@ -71,6 +71,10 @@ pub enum Event {
         node: NodeId,
         connection: ClientKey,
     },
+    Closed {
+        node: NodeId,
+        peer: NodeId,
+    },
     Wake {
         client: usize,
         number: u64,
@@ -226,6 +230,7 @@ impl World {
             Event::Broken { client, node, connection } => {
                 self.with_client(client, |client, hands| client.broken(hands, node, connection));
             }
+            Event::Closed { node, peer } => self.closed(node, peer),
             Event::Wake { client, number } => {
                 if self.clients[client].expects(number) {
                     self.with_client(client, |client, hands| client.wake(hands));
