@@ -70,6 +70,11 @@ impl Engine {
                 }
             }
             Input::Peer { from, group, message } => self.peer(from, group, message),
+            Input::PeerClosed(peer) => {
+                for group in self.groups.values_mut() {
+                    group.raft.leader_unreachable(peer);
+                }
+            }
             Input::Request { from, request } => self.request(from, request),
             Input::ClientGone(client) => self.waiters.client_gone(client),
             Input::Persisted(ticket) => self.persisted(ticket),

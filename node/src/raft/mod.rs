@@ -12,6 +12,7 @@
 //!   acceptance   §5.3, the follower's side     log          entries in memory
 //!   commit       §5.3, §5.4.2                  progress     what a leader knows of a follower
 //!   durability   Figure 2, "persistent state"  invariants   Figure 3 and our own, asserted after every call
+//!   hint         a leader whose connection closed
 //! ```
 
 pub mod config;
@@ -23,6 +24,7 @@ mod acceptance;
 mod commit;
 mod durability;
 mod election;
+mod hint;
 mod invariants;
 mod log;
 mod output;

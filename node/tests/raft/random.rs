@@ -82,7 +82,12 @@ impl World {
             760..860 => self.on(|member, _| member.tick()),
             860..920 => self.propose(),
             920..950 => self.read(),
-            950..970 => self.on(|member, _| member.compact()),
+            950..965 => self.on(|member, _| member.compact()),
+            965..970 => self.on(|member, _| {
+                let leader = member.status().leader.unwrap_or(n(1));
+                member.raft.leader_unreachable(leader); // true or not
+                member.turn();
+            }),
             970..976 => self.crash(),
             976..984 => {
                 let cut = self.anybody();
