@@ -22,11 +22,11 @@ pub mod handshake;
 pub mod ids;
 pub mod protocol;
 
-pub use codec::{DecodeError, decode, encode};
+pub use codec::{DecodeError, decode, encode, encode_into};
 pub use frame::{FRAME_BYTES_MAX, FrameBuilder, FrameError, FrameReader, Kind, Message};
 pub use handshake::{Hello, MAGIC, PROTOCOL_VERSION, Refusal as HandshakeRefusal, Role, Welcome};
 pub use ids::{ClusterId, GroupId, NodeId, SessionId, ShardId, Version, shard_of};
 pub use protocol::{
     Answer, GroupStatus, KEY_BYTES_MAX, NodeStatus, ReadLevel, RefusalReason, Reply, Request, RequestBody,
-    RoleName, VALUE_BYTES_MAX, WriteOp,
+    RoleName, SESSION_WINDOW_MAX, VALUE_BYTES_MAX, WriteOp,
 };
