@@ -78,12 +78,16 @@ struct StartArgs {
     /// How often a leader says that it is there.
     #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = duration)]
     heartbeat: Duration,
-    /// How long a follower waits for a leader before it campaigns; up to twice as long by chance.
+    /// How long a follower waits for a leader before it campaigns; up to half as long again by chance.
     #[arg(long, value_name = "TIME", default_value = "250ms", value_parser = duration)]
     election_timeout: Duration,
     /// A group takes a snapshot after so many entries.
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     snapshot_entries: u64,
+    /// A group takes a snapshot, too, when its log has grown by more bytes than this, or by a quarter of its state if
+    /// that is more; about as much of the log is kept behind it.
+    #[arg(long, value_name = "BYTES", default_value_t = 8 << 20)]
+    snapshot_bytes: u64,
     /// Whether writes wait for the disk. `never` survives the death of the process, not that of the machine.
     #[arg(long, value_name = "WHEN", default_value = "always")]
     sync: SyncWhen,
@@ -134,6 +138,7 @@ impl StartArgs {
             heartbeat: self.heartbeat,
             election_timeout: self.election_timeout,
             snapshot_entries: self.snapshot_entries,
+            snapshot_bytes: self.snapshot_bytes,
             sync: match self.sync {
                 SyncWhen::Always => SyncMode::Always,
                 SyncWhen::Never => SyncMode::Never,

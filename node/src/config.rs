@@ -44,10 +44,12 @@ pub struct NodeConfig {
     pub shards: u32,
     /// A leader's heartbeat goes out so often.
     pub heartbeat: Duration,
-    /// A follower campaigns when it heard no leader for so long, and up to twice as long by chance.
+    /// A follower campaigns when it heard no leader for so long, and up to half as long again by chance.
     pub election_timeout: Duration,
     /// A group takes a snapshot after so many entries.
     pub snapshot_entries: u64,
+    /// A group takes a snapshot, too, after so many bytes of entries.
+    pub snapshot_bytes: u64,
     /// Whether a sync reaches the disk.
     pub sync: SyncMode,
     /// Seed of the random timeouts; nodes draw differently from the same one.
@@ -102,6 +104,7 @@ impl NodeConfig {
             heartbeat: Duration::from_millis(50),
             election_timeout: Duration::from_millis(250),
             snapshot_entries: 10_000,
+            snapshot_bytes: 8 << 20,
             sync: SyncMode::Always,
             seed: 1,
         }
@@ -129,6 +132,7 @@ impl NodeConfig {
         range("--groups", u64::from(self.groups), 1, u64::from(GROUPS_MAX))?;
         range("--shards", u64::from(self.shards), 1, u64::from(SHARDS_MAX))?;
         range("--snapshot-entries", self.snapshot_entries, 1, u64::MAX)?;
+        range("--snapshot-bytes", self.snapshot_bytes, 1, u64::MAX)?;
         let (heartbeat, election) = (ticks(self.heartbeat), ticks(self.election_timeout));
         range("--heartbeat in ticks of 10 ms", u64::from(heartbeat), 1, 1_000)?;
         // 3 × heartbeat, so that one lost beat is no election.
@@ -150,6 +154,7 @@ impl NodeConfig {
             heartbeat_ticks: ticks(self.heartbeat),
             election_ticks: ticks(self.election_timeout),
             snapshot_entries: self.snapshot_entries,
+            snapshot_bytes: self.snapshot_bytes,
             ..EngineConfig::new(self.node, self.cluster, members, self.shards, self.seed)
         }
     }
@@ -201,6 +206,8 @@ mod tests {
         let err = config(|c| c.dial.extend([(NodeId(1), elsewhere)]));
         assert_eq!(err, Err("--dial names n1, which is no other member".to_owned()));
         assert_eq!(config(|c| c.shards = 0), Err("--shards is 0, expected 1 to 4096".to_owned()));
+        let err = config(|c| c.snapshot_bytes = 0);
+        assert_eq!(err, Err("--snapshot-bytes is 0, expected at least 1".to_owned()));
         let err = config(|c| c.election_timeout = Duration::from_millis(140));
         assert_eq!(err, Err("--election-timeout in ticks of 10 ms is 14, expected 15 to 10000".to_owned()));
         assert!(config(|c| c.members.extend([(NodeId(0), elsewhere)])).is_err());

@@ -25,7 +25,7 @@ pub struct EngineConfig {
     pub seed: u64,
     /// A leader's heartbeat goes out every so many ticks.
     pub heartbeat_ticks: u32,
-    /// A follower waits this long without a leader, and up to twice as long by chance, before it campaigns.
+    /// A follower waits longer than this without a leader, and up to half as long again by chance, before it campaigns.
     pub election_ticks: u32,
     /// A group takes a snapshot when it has applied more entries than this since the last one.
     pub snapshot_entries: u64,
@@ -80,11 +80,14 @@ impl EngineConfig {
 
     pub(super) fn raft(&self, group: GroupId) -> raft::Config {
         let seed = digest::mix(&[self.seed, u64::from(self.node.0), u64::from(group.0)]);
+        let defaults = raft::Config::new(self.node, Membership::of_voters(self.members.clone()), seed);
         raft::Config {
             heartbeat_ticks: self.heartbeat_ticks,
             election_ticks: self.election_ticks,
             trailing_entries: self.trailing_entries,
-            ..raft::Config::new(self.node, Membership::of_voters(self.members.clone()), seed)
+            // What stays behind a snapshot is no longer than what made it due.
+            trailing_bytes: self.snapshot_bytes.min(defaults.trailing_bytes),
+            ..defaults
         }
     }
 }

@@ -35,11 +35,13 @@ impl Raft {
         }
     }
 
-    /// Starts the election timer anew, with a new random timeout.
+    /// Starts the election timer anew, with a new random timeout: up to half as long again, as pre-candidates that time
+    /// out together give way to each other. At least a tick more than the minimum, so that voters whose ticks came a
+    /// little later have waited for the minimum, too.
     pub(super) fn reset_timer(&mut self) {
         self.timer.elapsed = 0;
         let least = self.config.election_ticks;
-        self.timer.timeout = self.rng.random_range(least..=least.saturating_mul(2));
+        self.timer.timeout = self.rng.random_range(least + 1..=least + least / 2);
     }
 
     /// A member asks for a vote, or whether it would get one.
@@ -64,7 +66,11 @@ impl Raft {
         }
         if pre {
             let free = term > self.hard_state.term || self.may_vote_for(from);
-            return self.answer_vote(from, term, pre, free && last >= self.log.last());
+            let granted = free && last >= self.log.last();
+            if granted {
+                self.give_way(from, last);
+            }
+            return self.answer_vote(from, term, pre, granted);
         }
         if term > self.hard_state.term {
             self.become_follower(term, None);

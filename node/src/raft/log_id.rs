@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::Membership;
+use super::{Membership, shared_bytes};
 
 /// Index of an entry, from 1; 0 is the place before the first.
 pub type Index = u64;
@@ -60,7 +60,7 @@ pub enum Payload {
     /// Nothing: the first entry of a term, whose commit commits everything before it (§8).
     Noop,
     /// A command of the state machine above, encoded. Shared, never changed: a message and the log hold the same bytes.
-    Command(Arc<[u8]>),
+    Command(#[serde(with = "shared_bytes")] Arc<[u8]>),
     /// Who belongs to the group from this entry on (§6).
     Membership(Arc<Membership>),
 }
@@ -91,6 +91,7 @@ pub struct Snapshot {
     /// Who belongs to the group at that entry.
     pub membership: Arc<Membership>,
     /// The state, encoded by the machine above.
+    #[serde(with = "shared_bytes")]
     pub data: Arc<[u8]>,
 }
 

@@ -341,7 +341,7 @@ mod tests {
         both.learners.insert(NodeId(1), false);
         let mut nowhere = sound.clone();
         nowhere.addresses.remove(&NodeId(1));
-        let mut stranger = sound.clone();
+        let mut stranger = sound;
         stranger.addresses.insert(NodeId(7), String::new());
         let many = (1..=16).collect::<Vec<u32>>();
         for wrong in [both, nowhere, stranger, of(&[]), of(&[0]), of(&many)] {

@@ -14,6 +14,7 @@
 //!   durability   Figure 2, "persistent state"  invariants   Figure 3 and our own, asserted after every call
 //!   membership   §6, who belongs to a group    changes      §6, thesis chapter 4: how that changes
 //!   quorum       §6, majorities of both halves transfer     thesis §3.10
+//!   hint         a leader whose connection closed
 //! ```
 
 pub mod config;
@@ -27,6 +28,7 @@ mod changes;
 mod commit;
 mod durability;
 mod election;
+mod hint;
 mod invariants;
 mod log;
 mod output;
@@ -34,6 +36,7 @@ mod progress;
 mod quorum;
 mod reads;
 mod replication;
+mod shared_bytes;
 mod snapshot;
 mod transfer;
 

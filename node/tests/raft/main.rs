@@ -6,6 +6,7 @@ mod messages;
 mod net;
 mod oracle;
 
+mod leader_hint;
 mod malice;
 mod paper_acceptance;
 mod paper_commit;

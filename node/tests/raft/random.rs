@@ -91,8 +91,13 @@ impl World {
             860..920 => self.propose(),
             920..950 => self.read(),
             950..960 => self.on(|member, _| member.compact()),
-            960..970 => self.change_members(),
-            970..972 => self.transfer(),
+            960..966 => self.change_members(),
+            966..968 => self.transfer(),
+            968..972 => self.on(|member, _| {
+                let leader = member.status().leader.unwrap_or(n(1));
+                member.raft.leader_unreachable(leader); // true or not
+                member.turn();
+            }),
             972..978 => self.crash(),
             978..985 => {
                 let cut = self.anybody();

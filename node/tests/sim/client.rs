@@ -245,7 +245,8 @@ impl Client {
             RefusalReason::WrongGroup { .. }
             | RefusalReason::TooLong { .. }
             | RefusalReason::DiskFull
-            | RefusalReason::Stopping => panic!("nothing in this workload deserves `{reason}`"),
+            | RefusalReason::Stopping
+            | RefusalReason::WindowFull { .. } => panic!("nothing in this workload deserves `{reason}`"),
         }
     }
 
@@ -263,7 +264,7 @@ impl Client {
             (Call::Read, _) => RequestBody::Read { key, level: hands.plan.read_level },
             (_, None) => RequestBody::OpenSession { shard: open.shard },
             (call, Some((session, sequence))) => {
-                RequestBody::Write { session, sequence, key, op: op_of(call) }
+                RequestBody::Write { session, sequence, settled: sequence - 1, key, op: op_of(call) }
             }
         };
         let group = hands.plan.groups[open.shard.0 as usize % hands.plan.groups.len()];

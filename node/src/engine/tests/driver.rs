@@ -159,3 +159,25 @@ fn a_disk_of_something_else_is_an_error() {
 fn started_error(recovered: BTreeMap<GroupId, Recovered>) -> EngineError {
     crate::engine::Engine::new(config(1, 1, 1), recovered).expect_err("it does not fit")
 }
+
+/// Of all groups at once: a member that is gone is gone in each.
+#[test]
+fn a_closed_connection_is_a_hint_to_every_group() {
+    let mut rig = Rig::new(3, 4);
+    (0..100).for_each(|_| rig.tick());
+    let leaders = |rig: &Rig, at: u32| -> Vec<Option<NodeId>> {
+        rig.engines[&NodeId(at)].status(0, 0).groups.iter().map(|group| group.leader).collect()
+    };
+    // Of three nodes and four groups one leads at least two.
+    let led = |node: u32| leaders(&rig, 1).iter().filter(|leader| **leader == Some(NodeId(node))).count();
+    let dead = NodeId((1..=3).max_by_key(|node| led(*node)).expect("three nodes"));
+    assert!(led(dead.0) >= 2);
+    rig.isolated.insert(dead);
+    for (_, engine) in rig.engines.iter_mut().filter(|(id, _)| **id != dead) {
+        engine.handle(Input::PeerClosed(dead));
+    }
+    (0..4).for_each(|_| rig.tick());
+    for node in (1..=3).filter(|node| NodeId(*node) != dead) {
+        assert!(leaders(&rig, node).iter().all(|leader| leader.is_some_and(|leader| leader != dead)));
+    }
+}
