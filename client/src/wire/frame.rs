@@ -21,7 +21,7 @@ pub const FRAME_BYTES_MAX: usize = 4 << 20;
 /// Bytes of the public header before each message's body.
 pub const HEADER_BYTES: usize = 9;
 
-const HEAD_BYTES: usize = 8;
+pub(super) const HEAD_BYTES: usize = 8;
 
 /// What a message is. Kinds below 16 belong to the handshake, from 16 to clients, from 32 to peers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -185,12 +185,19 @@ impl FrameBuilder {
     #[must_use]
     pub fn finish(mut self) -> Vec<u8> {
         assert!(!self.is_empty(), "a frame holds at least one message");
-        let length = u32::try_from(self.bytes.len() - HEAD_BYTES).expect("bounded by the frame's limit");
-        let checksum = checksum(length, &self.bytes[HEAD_BYTES..]);
-        self.bytes[..4].copy_from_slice(&length.to_le_bytes());
-        self.bytes[4..8].copy_from_slice(&checksum.to_le_bytes());
+        let head = head(&self.bytes[HEAD_BYTES..]);
+        self.bytes[..HEAD_BYTES].copy_from_slice(&head);
         self.bytes
     }
+}
+
+/// What stands before these messages in a frame.
+pub(super) fn head(content: &[u8]) -> [u8; HEAD_BYTES] {
+    let length = u32::try_from(content.len()).expect("bounded by the frame's limit");
+    let mut head = [0; HEAD_BYTES];
+    head[..4].copy_from_slice(&length.to_le_bytes());
+    head[4..].copy_from_slice(&checksum(length, content).to_le_bytes());
+    head
 }
 
 /// Cuts a byte stream into frames. Holds at most one frame and what was read behind it.

@@ -32,6 +32,7 @@ mod progress;
 mod quorum;
 mod reads;
 mod replication;
+mod shared_bytes;
 mod snapshot;
 
 pub use config::{Config, Recovered};
