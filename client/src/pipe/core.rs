@@ -1,5 +1,5 @@
 //! The rules of a pipelining client, without sockets and clock. Every entry takes the time; what comes of it is taken out
-//! with [`Core::effect`], [`Core::output`] and [`Core::done`].
+//! with [`Core::effect`], [`Core::writer`] and [`Core::done`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -15,7 +15,8 @@ use crate::course::{Aim, Course, Next, Stop};
 use crate::error::{ClientError, LinkError};
 use crate::router::{Place, Router};
 use crate::wire::{
-    Answer, ClusterId, GroupId, NodeId, ReadLevel, Reply, RequestBody, SessionId, ShardId, Welcome,
+    Answer, ClusterId, FrameWriter, GroupId, NodeId, ReadLevel, Reply, RequestBody, SessionId, ShardId,
+    Welcome,
 };
 
 /// What the driver is to do.
@@ -183,15 +184,14 @@ impl Core {
         self.effects.pop_front()
     }
 
-    /// A link that has something to send; it is appended to what the driver finds for it.
-    pub(crate) fn output(
-        &mut self,
-        find: impl FnOnce(LinkId) -> Option<Vec<u8>>,
-    ) -> Option<(LinkId, Vec<u8>)> {
-        let id = *self.links.dirty.first()?;
-        let mut bytes = find(id).unwrap_or_default();
-        self.links.take_output(id, self.ops.serial(), &mut bytes);
-        Some((id, bytes))
+    /// A link that has something new to send.
+    pub(crate) fn dirty(&mut self) -> Option<LinkId> {
+        self.links.dirty.first().copied()
+    }
+
+    /// What a link has to send, which counts as received from now on.
+    pub(crate) fn writer(&mut self, link: LinkId) -> Option<&mut FrameWriter> {
+        self.links.writer(link, self.ops.serial())
     }
 
     /// The next outcome.

@@ -14,7 +14,7 @@ use super::ops::{Done, Operation};
 use crate::config::ClientConfig;
 use crate::error::{ClientError, LinkError};
 use crate::link::{Expect, check, ended, welcome_of};
-use crate::wire::{FrameBuilder, FrameReader, GroupId, HandshakeRefusal, Hello, Kind, Role, Welcome, decode};
+use crate::wire::{FrameReader, FrameWriter, GroupId, HandshakeRefusal, Hello, Kind, Role, Welcome, decode};
 
 /// How exactly deadlines and pauses are kept: as long as the first pause.
 const TICK: Duration = Duration::from_millis(5);
@@ -59,9 +59,7 @@ struct Socket {
     expect: Expect,
     state: State,
     reader: FrameReader,
-    out: Vec<u8>,
-    /// Everything in `out` before this was taken by the kernel.
-    start: usize,
+    hello: FrameWriter,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,14 +166,17 @@ impl Pipeline {
                     }
                 }
             }
-            let sockets = &mut self.sockets;
-            let find = |link| sockets.get_mut(&link).map(|socket| std::mem::take(&mut socket.out));
-            let Some((link, bytes)) = self.core.output(find) else { return };
-            let Some(socket) = self.sockets.get_mut(&link) else { continue };
-            socket.out = bytes;
-            if let Err(error) = socket.flush() {
-                self.core.broken(now, link, &error);
-            }
+            let Some(link) = self.core.dirty() else { return };
+            self.flush(now, link);
+        }
+    }
+
+    /// Gives the kernel as much as it takes of what a link has to send.
+    fn flush(&mut self, now: Instant, link: LinkId) {
+        let Some(writer) = self.core.writer(link) else { return };
+        let Some(socket) = self.sockets.get_mut(&link) else { return };
+        if let Err(error) = socket.write(writer) {
+            self.core.broken(now, link, &error);
         }
     }
 
@@ -189,8 +190,7 @@ impl Pipeline {
             expect,
             state: State::Connecting,
             reader: FrameReader::new(),
-            out: Vec::new(),
-            start: 0,
+            hello: FrameWriter::new(),
         };
         self.register(link, &mut socket.stream)?;
         self.sockets.insert(link, socket);
@@ -230,10 +230,10 @@ impl Pipeline {
             News::Welcome(welcome) => core.welcomed(now, link, &welcome),
             News::Answer(answer) => core.answered(now, link, answer),
         };
-        let outcome = socket.read(&mut self.scratch, &mut take).and_then(|()| socket.flush());
-        if let Err(error) = outcome {
-            self.core.broken(now, link, &error);
+        if let Err(error) = socket.read(&mut self.scratch, &mut take) {
+            return self.core.broken(now, link, &error);
         }
+        self.flush(now, link);
     }
 }
 
@@ -250,7 +250,9 @@ impl Socket {
         }
         self.stream.set_nodelay(true).map_err(LinkError::Connect)?;
         let hello = Hello::new(self.expect.cluster, Role::Client);
-        self.out.extend_from_slice(&FrameBuilder::single(Kind::Hello, GroupId(0), &hello));
+        let queued = self.hello.push(Kind::Hello, GroupId(0), &hello, usize::MAX);
+        assert!(queued, "there is no limit");
+        write(&mut self.stream, &mut self.hello)?;
         self.state = State::Greeting;
         Ok(true)
     }
@@ -299,23 +301,27 @@ impl Socket {
         Ok(())
     }
 
-    /// Gives the kernel as much as it takes.
-    fn flush(&mut self) -> Result<(), LinkError> {
-        while self.state != State::Connecting && self.start < self.out.len() {
-            match self.stream.write(&self.out[self.start..]) {
-                Ok(0) => return Err(LinkError::Closed),
-                Ok(count) => self.start += count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(ended(error)),
-            }
+    /// Writes what is left of the hello, then what the link has to send.
+    fn write(&mut self, writer: &mut FrameWriter) -> Result<(), LinkError> {
+        match self.state {
+            State::Connecting => Ok(()),
+            State::Greeting => write(&mut self.stream, &mut self.hello),
+            State::Open => write(&mut self.stream, writer),
         }
-        if self.start == self.out.len() {
-            self.out.clear();
-            self.start = 0;
-        }
-        Ok(())
     }
+}
+
+fn write(stream: &mut TcpStream, writer: &mut FrameWriter) -> Result<(), LinkError> {
+    while writer.waiting_bytes() > 0 {
+        match stream.write(writer.sealed()) {
+            Ok(0) => return Err(LinkError::Closed),
+            Ok(count) => writer.sent(count),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(ended(error)),
+        }
+    }
+    Ok(())
 }
 
 /// Begins to connect to the first of these that lets us.

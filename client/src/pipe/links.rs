@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::ops::OpId;
 use crate::router::Place;
-use crate::wire::{FrameBuilder, GroupId, Kind, NodeId, RequestBody};
+use crate::wire::{FrameWriter, GroupId, Kind, NodeId, RequestBody};
 
 /// A connection. Numbers are not used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,9 +25,9 @@ pub(super) struct Link {
     pub(super) waiting: Vec<OpId>,
     /// Requests that were sent and neither answered nor given up.
     pub(super) unanswered: usize,
-    frame: FrameBuilder,
-    full: Vec<u8>,
-    /// Operations with a higher serial number on this link are still in `frame`.
+    /// What is to be sent; bounded, as the operations are.
+    writer: FrameWriter,
+    /// Operations with a higher serial number were not given to the socket yet.
     pub(super) handed_out: u64,
     /// It takes no more requests, and ends when the last is answered.
     pub(super) retired: bool,
@@ -55,8 +55,7 @@ impl Links {
             heard: now,
             waiting: Vec::new(),
             unanswered: 0,
-            frame: FrameBuilder::new(),
-            full: Vec::new(),
+            writer: FrameWriter::new(),
             handed_out: 0,
             retired: false,
         };
@@ -123,40 +122,22 @@ impl Links {
         let link = self.all.get_mut(&id).expect("requests go to links that are open");
         link.unanswered += 1;
         // As a `Request`, which would have to own the body.
-        let request = (request.0, body);
-        if !link.frame.push(Kind::Request, group, &request) {
-            link.seal();
-            let fits = link.frame.push(Kind::Request, group, &request);
-            assert!(fits, "a request fits an empty frame: keys and values are bounded");
-        }
+        let queued = link.writer.push(Kind::Request, group, &(request.0, body), usize::MAX);
+        assert!(queued, "there is no limit but that of the operations");
         self.dirty.insert(id);
     }
 
-    /// Appends what the link has to send. From now on it counts as received.
-    pub(super) fn take_output(&mut self, id: LinkId, serial: u64, bytes: &mut Vec<u8>) {
+    /// What the link has to send. From now on it counts as received.
+    pub(super) fn writer(&mut self, id: LinkId, serial: u64) -> Option<&mut FrameWriter> {
         self.dirty.remove(&id);
-        let Some(link) = self.all.get_mut(&id) else { return };
-        link.seal();
-        bytes.append(&mut link.full);
+        let link = self.all.get_mut(&id)?;
         link.handed_out = serial;
+        Some(&mut link.writer)
     }
 
     fn close(&mut self, id: LinkId, link: &Link) {
         if let Some(node) = link.node.filter(|&node| self.open.get(&(node, link.lane)) == Some(&id)) {
             self.open.remove(&(node, link.lane));
-        }
-    }
-}
-
-impl Link {
-    fn seal(&mut self) {
-        if !self.frame.is_empty() {
-            let mut frame = std::mem::take(&mut self.frame).finish();
-            if self.full.is_empty() {
-                self.full = frame;
-            } else {
-                self.full.append(&mut frame);
-            }
         }
     }
 }
