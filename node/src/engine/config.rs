@@ -33,6 +33,8 @@ pub struct EngineConfig {
     pub snapshot_bytes: u64,
     /// Entries kept in the log behind a snapshot.
     pub trailing_entries: u64,
+    /// Parts of a snapshot hold so many bytes.
+    pub chunk_bytes: usize,
     /// Version of the build, for `status`.
     pub version: String,
 }
@@ -59,6 +61,7 @@ impl EngineConfig {
             snapshot_entries: 10_000,
             snapshot_bytes: 8 << 20,
             trailing_entries: 1_000,
+            chunk_bytes: 256 << 10, // 1/16 of a frame, so that heartbeats pass between parts
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
@@ -85,6 +88,7 @@ impl EngineConfig {
             heartbeat_ticks: self.heartbeat_ticks,
             election_ticks: self.election_ticks,
             trailing_entries: self.trailing_entries,
+            chunk_bytes: self.chunk_bytes,
             // What stays behind a snapshot is no longer than what made it due.
             trailing_bytes: self.snapshot_bytes.min(defaults.trailing_bytes),
             ..defaults

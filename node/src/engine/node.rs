@@ -12,7 +12,7 @@ use super::group::{Group, Wishes};
 use super::io::{Batch, BatchTicket, ClientKey, Input, Output};
 use super::waiters::{Awaited, Waiter, Waiters};
 use crate::kv::Claim;
-use crate::raft::{Message, Persist, ProposeError, Recovered, Ticket};
+use crate::raft::{self, Message, Persist, ProposeError, Recovered, Ticket};
 use crate::shard::Command;
 
 /// A node without a world.
@@ -115,6 +115,18 @@ impl Engine {
             log_disk_bytes,
             groups: self.groups.values().map(|group| group.status(&self.config)).collect(),
         }
+    }
+
+    /// How this node's member of a group is: cheap, for whoever looks after every turn.
+    #[must_use]
+    pub fn member(&self, group: GroupId) -> Option<raft::Status> {
+        self.groups.get(&group).map(|group| group.raft.status())
+    }
+
+    /// Checksum of the state of a group after all that was applied of it.
+    #[must_use]
+    pub fn digest(&self, group: GroupId) -> Option<u64> {
+        self.groups.get(&group).map(|group| group.machine.digest())
     }
 
     /// Strangers and unknown groups are no members' business: the server's handshake keeps them out, and what slips
