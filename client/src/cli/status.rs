@@ -3,20 +3,20 @@
 use std::thread;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Exit;
-use super::outcome::{Printer, line};
+use super::outcome::{Printer, line_without_key};
 use crate::client;
 use crate::error::ClientError;
-use crate::wire::{GroupStatus, NodeStatus, RoleName};
+use crate::wire::{GroupStatus, NodeId, NodeStatus, RoleName};
 
 const HEADINGS: [&str; 12] = [
     "endpoint", "node", "group", "role", "term", "leader", "commit", "applied", "log", "digest", "keys",
     "sessions",
 ];
 
-type Asked<'a> = (&'a str, Result<NodeStatus, ClientError>);
+pub(super) type Asked<'a> = (&'a str, Result<NodeStatus, ClientError>);
 
 /// Asks all endpoints. Done when at least one answered.
 pub(super) fn status(endpoints: &[String], timeout: Duration, printer: &mut Printer<'_>) -> Exit {
@@ -41,7 +41,7 @@ pub(super) fn status(endpoints: &[String], timeout: Duration, printer: &mut Prin
     printer.say("error: no node answers\nhint: is the cluster up? `ordeal cluster up` starts one", exit)
 }
 
-fn ask_all(endpoints: &[String], timeout: Duration) -> Vec<Asked<'_>> {
+pub(super) fn ask_all(endpoints: &[String], timeout: Duration) -> Vec<Asked<'_>> {
     thread::scope(|scope| {
         let ask = |endpoint| scope.spawn(move || client::status(endpoint, timeout));
         let threads: Vec<_> = endpoints.iter().map(|endpoint| (endpoint.as_str(), ask(endpoint))).collect();
@@ -103,7 +103,7 @@ fn row(endpoint: &str, status: &NodeStatus, group: &GroupStatus) -> [String; HEA
 }
 
 fn json_of((endpoint, answer): &Asked<'_>) -> serde_json::Map<String, Value> {
-    let mut line = line("status", if answer.is_ok() { "done" } else { "not_done" }, b"");
+    let mut line = line_without_key("status", if answer.is_ok() { "done" } else { "not_done" });
     line.insert("endpoint".into(), json!(endpoint));
     match answer {
         Ok(status) => {
@@ -135,8 +135,20 @@ fn json_of_group(group: &GroupStatus) -> Value {
         "digest": format!("{:016x}", group.digest),
         "keys": group.keys,
         "sessions": group.sessions,
-        "members": group.members.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "members": group.members.iter().map(|(node, _)| node.to_string()).collect::<Vec<_>>(),
+        "voters": names(&group.voters),
+        "outgoing": names(&group.outgoing),
+        "learners": names(&group.learners),
+        "addresses": addresses(group),
     })
+}
+
+pub(super) fn names(nodes: &[NodeId]) -> Vec<String> {
+    nodes.iter().map(ToString::to_string).collect()
+}
+
+pub(super) fn addresses(group: &GroupStatus) -> Map<String, Value> {
+    group.members.iter().map(|(node, address)| (node.to_string(), json!(address))).collect()
 }
 
 fn role(role: RoleName) -> &'static str {

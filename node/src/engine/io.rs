@@ -1,5 +1,7 @@
 //! What goes into an engine and what comes out of it.
 
+use std::collections::BTreeMap;
+
 use ordeal_client::wire::{Answer, GroupId, NodeId, Request};
 
 use crate::raft::{Message, Persist};
@@ -39,6 +41,8 @@ pub enum Input {
     ClientGone(ClientKey),
     /// A batch is durable, and with it all batches before it.
     Persisted(BatchTicket),
+    /// This node is about to stop: it hands over what it leads, as far as there is somebody.
+    HandOver,
 }
 
 /// What the world should do. Outputs of one turn are given in order: a `Send` that stands before a `Persist` may leave
@@ -54,6 +58,8 @@ pub enum Output {
         /// What.
         message: Message,
     },
+    /// These belong to the groups of this node from now on, and are there: links to them, and to nobody else.
+    Members(BTreeMap<NodeId, String>),
     /// Make durable, in order, with one sync for all groups.
     Persist(Batch),
     /// Answer a client.

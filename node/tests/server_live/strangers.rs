@@ -4,8 +4,8 @@ use std::net::TcpListener;
 
 use crate::support::{CLUSTER, Running, Wire, cluster, leader_for};
 use ordeal_client::wire::{
-    ClusterId, FRAME_BYTES_MAX, FrameBuilder, GroupId, HandshakeRefusal, Hello, Kind, NodeId, Reply, Request,
-    RequestBody, Role, decode,
+    ClusterId, FRAME_BYTES_MAX, FrameBuilder, GroupId, HandshakeRefusal, Hello, Kind, NodeId,
+    PROTOCOL_VERSION, Reply, Request, RequestBody, Role, decode,
 };
 use ordeal_node::config::NodeConfig;
 use ordeal_node::server::{Server, ServerError};
@@ -87,7 +87,8 @@ fn a_stranger_is_told_what_is_wrong() {
     let peer = Role::Peer { from: NodeId(2), to: NodeId(1) };
     assert_eq!(refusal(&Hello::new(other, peer)), us);
     assert_eq!(refusal(&Hello::new(None, peer)), us);
-    assert_eq!(refusal(&Hello::new(Some(CLUSTER), peer)), HandshakeRefusal::Node { ours: NodeId(1) });
+    let echo = Role::Peer { from: NodeId(1), to: NodeId(1) };
+    assert_eq!(refusal(&Hello::new(Some(CLUSTER), echo)), HandshakeRefusal::Node { ours: NodeId(1) });
     let meant_another = Role::Peer { from: NodeId(1), to: NodeId(2) };
     assert_eq!(
         refusal(&Hello::new(Some(CLUSTER), meant_another)),
@@ -95,9 +96,9 @@ fn a_stranger_is_told_what_is_wrong() {
     );
 
     let magic = Hello { magic: *b"ORACLE\r\n", ..Hello::new(None, Role::Client) };
-    assert_eq!(refusal(&magic), HandshakeRefusal::Version { ours: 1 });
-    let version = Hello { version: 2, ..Hello::new(None, Role::Client) };
-    assert_eq!(refusal(&version), HandshakeRefusal::Version { ours: 1 });
+    assert_eq!(refusal(&magic), HandshakeRefusal::Version { ours: PROTOCOL_VERSION });
+    let version = Hello { version: PROTOCOL_VERSION + 1, ..Hello::new(None, Role::Client) };
+    assert_eq!(refusal(&version), HandshakeRefusal::Version { ours: PROTOCOL_VERSION });
 }
 
 #[test]

@@ -216,7 +216,9 @@ impl Client {
                 let answer = value.map_or(Answer::CasFailedAbsent, |value| Answer::CasFailed(Some(value)));
                 self.finish(hands, Some(node), Outcome::Ok(answer, Claim { seen, ..Claim::default() }));
             }
-            Reply::Status(_) => panic!("nobody asked for a status"),
+            Reply::Status(_) | Reply::Members { .. } | Reply::Transferring { .. } => {
+                panic!("nobody asked for that")
+            }
         }
     }
 
@@ -250,7 +252,9 @@ impl Client {
             | RefusalReason::TooLong { .. }
             | RefusalReason::DiskFull
             | RefusalReason::Stopping
-            | RefusalReason::WindowFull { .. } => panic!("nothing in this workload deserves `{reason}`"),
+            | RefusalReason::WindowFull { .. }
+            | RefusalReason::MembersBusy
+            | RefusalReason::Unfit(_) => panic!("nothing in this workload deserves `{reason}`"),
         }
     }
 

@@ -254,6 +254,8 @@ impl World {
                 let (life, delay_us) = (node.life, node.sync_until_us - now_us);
                 self.later(delay_us, Event::Synced { node: id, life, ticket });
             }
+            // The network carries everything to everybody.
+            Output::Members(_) => {}
             Output::Reply { to, answer } => {
                 assert!(answer.node == id, "a node answers in its own name");
                 let node = self.node_mut(id);

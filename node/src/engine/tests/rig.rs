@@ -143,6 +143,7 @@ impl Rig {
                     self.engines.get_mut(&id).expect("a node").handle(Input::Persisted(ticket));
                 }
             }
+            Output::Members(_) => {}
             Output::Reply { to, answer } => {
                 assert_eq!(answer.node, id);
                 self.replies.push((to, answer.id, answer.reply));
