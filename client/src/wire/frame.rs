@@ -46,11 +46,12 @@ pub enum Kind {
     HeartbeatReply = 37,
     InstallSnapshot = 38,
     InstallSnapshotReply = 39,
+    TimeoutNow = 40,
 }
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Kind; 15] = [
+    pub const ALL: [Kind; 16] = [
         Kind::Hello,
         Kind::Welcome,
         Kind::Refused,
@@ -66,6 +67,7 @@ impl Kind {
         Kind::HeartbeatReply,
         Kind::InstallSnapshot,
         Kind::InstallSnapshotReply,
+        Kind::TimeoutNow,
     ];
 
     fn of(byte: u8) -> Option<Kind> {
