@@ -84,6 +84,7 @@ impl EngineConfig {
         raft::Config {
             heartbeat_ticks: self.heartbeat_ticks,
             election_ticks: self.election_ticks,
+            stall_ticks: self.election_ticks,
             trailing_entries: self.trailing_entries,
             // What stays behind a snapshot is no longer than what made it due.
             trailing_bytes: self.snapshot_bytes.min(defaults.trailing_bytes),

@@ -22,10 +22,15 @@ impl Raft {
     /// election timeout, then it begins an election" (§5.2), and so does a candidate again.
     pub(super) fn tick_election(&mut self) {
         self.timer.since_leader = self.timer.since_leader.saturating_add(1);
-        self.timer.elapsed += 1;
-        if self.timer.elapsed >= self.timer.timeout {
+        self.timer.elapsed = self.timer.elapsed.saturating_add(1);
+        if self.timer.elapsed >= self.timer.timeout && !self.disk_stalls() {
             self.become_pre_candidate();
         }
+    }
+
+    /// Whether the disk has finished nothing for so long that this member is no good as a leader.
+    pub(super) fn disk_stalls(&self) -> bool {
+        self.durability.stalled(self.config.stall_ticks)
     }
 
     /// Starts the election timer anew, with a new random timeout: up to half as long again, as pre-candidates that time
@@ -50,7 +55,8 @@ impl Raft {
         }
         if pre {
             let free = term > self.hard_state.term || self.may_vote_for(from);
-            let granted = free && last >= self.log.last();
+            // Whose disk stalls would vote, and the vote would never leave.
+            let granted = free && last >= self.log.last() && !self.disk_stalls();
             if granted {
                 self.give_way(from, last);
             }

@@ -176,6 +176,7 @@ impl Raft {
 
     /// A tick of time passed.
     pub fn tick(&mut self) {
+        self.durability.tick();
         match self.state {
             State::Leader(_) => self.tick_leader(),
             State::Follower | State::PreCandidate(_) | State::Candidate(_) => self.tick_election(),

@@ -11,7 +11,8 @@ use super::{AppendResult, Entry, LogId, Message, Payload, Raft, State, Term};
 
 impl Raft {
     /// A tick of a leader: heartbeats, and CheckQuorum: "a leader steps down if an election timeout elapses without a
-    /// successful round of heartbeats to a majority of its cluster" (thesis §6.2).
+    /// successful round of heartbeats to a majority of its cluster" (thesis §6.2). So does one whose disk stalls: its
+    /// heartbeats would hold off everybody who could go on.
     pub(super) fn tick_leader(&mut self) {
         let majority = majority(self.config.voters.len());
         let State::Leader(leader) = &mut self.state else { return };
@@ -19,7 +20,7 @@ impl Raft {
         let beat = leader.heartbeat_elapsed >= self.config.heartbeat_ticks;
         leader.followers.values_mut().for_each(Progress::tick);
         let heard = leader.followers.values().filter(|f| f.silent_ticks < self.config.election_ticks).count();
-        if heard + 1 < majority {
+        if heard + 1 < majority || self.disk_stalls() {
             self.become_follower(self.hard_state.term, None);
         } else if beat {
             self.broadcast_heartbeat();
@@ -40,7 +41,8 @@ impl Raft {
         let State::Leader(leader) = &mut self.state else { return };
         let last = self.log.last().index;
         for (&to, follower) in &mut leader.followers {
-            while follower.next_index <= last && follower.may_send(self.config.inflight_max) {
+            while follower.next_index <= last {
+                let Some(room) = follower.room(&self.config) else { break };
                 let previous = follower.next_index - 1;
                 let Some(term) = self.log.term_at(previous) else {
                     let snapshot =
@@ -50,8 +52,9 @@ impl Raft {
                     self.output.send_now(to, part);
                     break;
                 };
-                let entries = self.log.slice(follower.next_index, last, self.config.append_bytes_max);
-                follower.sent(previous + entries.len() as u64);
+                let entries = self.log.slice(follower.next_index, last, room);
+                let upto = previous + entries.len() as u64;
+                follower.sent(upto, self.log.bytes_behind(previous) - self.log.bytes_behind(upto));
                 let message = Message::AppendEntries {
                     term: self.hard_state.term,
                     previous: LogId::new(previous, term),

@@ -6,6 +6,8 @@ mod messages;
 mod net;
 mod oracle;
 
+mod disk_stall;
+mod flow;
 mod leader_hint;
 mod malice;
 mod paper_acceptance;

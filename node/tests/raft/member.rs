@@ -87,6 +87,8 @@ pub struct Member {
     /// The disk as it will be when all held writes are durable: after a turn, the log in memory.
     pub view: Disk,
     pub held: VecDeque<Held>,
+    /// While set, `persist_all` finishes nothing.
+    pub disk_hangs: bool,
     /// Left, not yet fetched by the test.
     pub sent: Vec<Sent>,
     pub machine: Machine,
@@ -106,6 +108,7 @@ impl Member {
             view: disk.clone(),
             disk,
             held: VecDeque::new(),
+            disk_hangs: false,
             sent: Vec::new(),
             machine: Machine::default(),
             events: Vec::new(),
@@ -233,7 +236,7 @@ impl Member {
     }
 
     pub fn persist_all(&mut self) {
-        while !self.held.is_empty() {
+        while !self.held.is_empty() && !self.disk_hangs {
             self.persist();
         }
     }

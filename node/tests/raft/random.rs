@@ -37,7 +37,9 @@ fn narrow(config: &mut Config, seed: u64) {
     config.seed = seed;
     config.append_bytes_max = 100; // three entries
     config.inflight_max = 3;
+    config.inflight_bytes_max = 200;
     config.uncommitted_bytes_max = 600;
+    config.stall_ticks = if seed % 3 == 0 { 5 } else { 25 };
     config.chunk_bytes = 16;
     config.apply_bytes_max = 100;
     config.trailing_entries = seed % 4;
