@@ -46,11 +46,13 @@ pub enum Kind {
     HeartbeatReply = 37,
     InstallSnapshot = 38,
     InstallSnapshotReply = 39,
+    ReadIndex = 42,
+    ReadIndexReply = 43,
 }
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Kind; 15] = [
+    pub const ALL: [Kind; 17] = [
         Kind::Hello,
         Kind::Welcome,
         Kind::Refused,
@@ -66,6 +68,8 @@ impl Kind {
         Kind::HeartbeatReply,
         Kind::InstallSnapshot,
         Kind::InstallSnapshotReply,
+        Kind::ReadIndex,
+        Kind::ReadIndexReply,
     ];
 
     fn of(byte: u8) -> Option<Kind> {

@@ -144,6 +144,7 @@ fn system(order: &Order) -> Arc<dyn System> {
         shards: settings.shards,
         read_level: match settings.read_level {
             ReadLevel::Linearizable => ordeal_client::wire::ReadLevel::Linearizable,
+            ReadLevel::Follower => ordeal_client::wire::ReadLevel::Follower,
             ReadLevel::Stale => ordeal_client::wire::ReadLevel::Stale,
         },
     }))

@@ -33,6 +33,10 @@ pub struct EngineConfig {
     pub snapshot_bytes: u64,
     /// Entries kept in the log behind a snapshot.
     pub trailing_entries: u64,
+    /// Whether leaders answer reads under a lease: see [`raft::lease_ticks`] for what clocks must promise then.
+    pub leases: bool,
+    /// Another number each time this node starts, as good as surely.
+    pub incarnation: u64,
     /// Version of the build, for `status`.
     pub version: String,
 }
@@ -59,6 +63,8 @@ impl EngineConfig {
             snapshot_entries: 10_000,
             snapshot_bytes: 8 << 20,
             trailing_entries: 1_000,
+            leases: false,
+            incarnation: 0,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
@@ -85,6 +91,8 @@ impl EngineConfig {
             heartbeat_ticks: self.heartbeat_ticks,
             election_ticks: self.election_ticks,
             stall_ticks: self.election_ticks,
+            lease_ticks: raft::lease_ticks(self.election_ticks).filter(|_| self.leases),
+            incarnation: digest::mix(&[self.incarnation, u64::from(group.0)]),
             trailing_entries: self.trailing_entries,
             // What stays behind a snapshot is no longer than what made it due.
             trailing_bytes: self.snapshot_bytes.min(defaults.trailing_bytes),

@@ -41,6 +41,11 @@ pub struct Config {
     pub trailing_bytes: u64,
     /// Reads waiting for their round, at most.
     pub reads_max: usize,
+    /// Leader leases, off by default: see [`super::lease_ticks`] for how long one may be, and what clocks must promise. The
+    /// same on all members: who has none keeps no promise.
+    pub lease_ticks: Option<u32>,
+    /// Another number each time this member starts, as good as surely. Needed for reads on followers.
+    pub incarnation: u64,
 }
 
 impl Config {
@@ -63,6 +68,8 @@ impl Config {
             trailing_entries: 1_000,
             trailing_bytes: 8 << 20, // 8 full messages
             reads_max: 10_000,
+            lease_ticks: None,
+            incarnation: 0,
         }
     }
 }

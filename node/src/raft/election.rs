@@ -15,7 +15,7 @@ use rand::RngExt;
 use super::progress::Progress;
 use super::quorum::{Votes, majority};
 use super::reads::Reads;
-use super::{Event, HardState, Leader, LogId, Message, Payload, Raft, State, Term};
+use super::{Event, HardState, Leader, Lease, LogId, Message, Payload, Raft, State, Term};
 
 impl Raft {
     /// A tick of one who does not lead: "If a follower receives no communication over a period of time called the
@@ -23,7 +23,8 @@ impl Raft {
     pub(super) fn tick_election(&mut self) {
         self.timer.since_leader = self.timer.since_leader.saturating_add(1);
         self.timer.elapsed = self.timer.elapsed.saturating_add(1);
-        if self.timer.elapsed >= self.timer.timeout && !self.disk_stalls() {
+        let may_campaign = !self.disk_stalls() && !self.is_promised();
+        if self.timer.elapsed >= self.timer.timeout && may_campaign {
             self.become_pre_candidate();
         }
     }
@@ -47,7 +48,7 @@ impl Raft {
         if term < self.hard_state.term {
             return self.answer_vote(from, term, pre, false);
         }
-        if self.hears_a_leader() {
+        if self.hears_a_leader() || self.is_promised() {
             return; // "within the minimum election timeout of hearing from a current leader" (thesis §4.2.3)
         }
         if last.term > term {
@@ -166,7 +167,12 @@ impl Raft {
         assert!(self.durability.holds(self.hard_state), "led before its own vote was durable");
         let next_index = self.log.last().index + 1;
         let followers = self.others().into_iter().map(|id| (id, Progress::new(next_index))).collect();
-        self.state = State::Leader(Leader { followers, heartbeat_elapsed: 0, reads: Reads::default() });
+        self.state = State::Leader(Leader {
+            followers,
+            heartbeat_elapsed: 0,
+            reads: Reads::default(),
+            lease: Lease::default(),
+        });
         self.leader = Some(self.config.id);
         self.partial = None;
         // "each leader commits a blank no-op entry into the log at the start of its term" (§8)
@@ -208,6 +214,7 @@ impl Raft {
         self.become_follower(term, Some(from));
         self.timer.elapsed = 0;
         self.timer.since_leader = 0;
+        self.timer.since_promise = 0;
         true
     }
 }

@@ -90,6 +90,24 @@ pub enum Message {
         /// Whether the whole is installed and durable.
         installed: bool,
     },
+    /// Up to where must I have applied to answer a read now? (thesis §6.4)
+    ReadIndex {
+        /// Follower's term.
+        term: Term,
+        /// Names this request among all of this follower's.
+        number: u64,
+    },
+    /// Answer to `ReadIndex`, when the leader knows that it led after the request came.
+    ReadIndexReply {
+        /// Leader's term.
+        term: Term,
+        /// Of the request.
+        number: u64,
+        /// The read index.
+        index: Index,
+        /// Leader's commit index, never beyond what this follower is known to match.
+        commit: Index,
+    },
 }
 
 /// What came of an `AppendEntries`.
@@ -122,6 +140,8 @@ impl Message {
             Message::HeartbeatReply { .. } => Kind::HeartbeatReply,
             Message::InstallSnapshot { .. } => Kind::InstallSnapshot,
             Message::InstallSnapshotReply { .. } => Kind::InstallSnapshotReply,
+            Message::ReadIndex { .. } => Kind::ReadIndex,
+            Message::ReadIndexReply { .. } => Kind::ReadIndexReply,
         }
     }
 
@@ -136,7 +156,9 @@ impl Message {
             | Message::Heartbeat { term, .. }
             | Message::HeartbeatReply { term, .. }
             | Message::InstallSnapshot { term, .. }
-            | Message::InstallSnapshotReply { term, .. } => term,
+            | Message::InstallSnapshotReply { term, .. }
+            | Message::ReadIndex { term, .. }
+            | Message::ReadIndexReply { term, .. } => term,
         }
     }
 }

@@ -111,6 +111,7 @@ impl Raft {
     pub(super) fn broadcast_heartbeat(&mut self) {
         let State::Leader(leader) = &mut self.state else { return };
         self.round += 1;
+        leader.lease.sent(self.round, self.now, self.config.lease_ticks.unwrap_or(0));
         leader.heartbeat_elapsed = 0;
         for (&to, follower) in &leader.followers {
             let commit = self.commit.min(follower.match_index);

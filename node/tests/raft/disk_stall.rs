@@ -142,7 +142,8 @@ fn a_group_goes_on_without_a_stalled_disk() {
         assert_eq!(net.member(1).status().applied, 1, "nothing is applied that is not durable");
         net.member(1).disk_hangs = false;
         net.ticks(5);
-        assert_eq!(net.member(1).machine, net.member(new.0).machine);
+        let state = net.member(new.0).machine;
+        assert_eq!(net.member(1).machine, state);
         assert_eq!(net.member(1).status().leader, Some(new));
     }
 }

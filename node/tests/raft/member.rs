@@ -252,7 +252,9 @@ impl Member {
             part.entries.truncate(kept);
             self.disk.write(&part);
         }
-        *self = Member::new(self.config.clone(), self.disk.clone());
+        let incarnation = self.config.incarnation + 1_000_000;
+        let config = Config { incarnation, ..self.config.clone() };
+        *self = Member::new(config, self.disk.clone());
     }
 
     /// What left since the last call.

@@ -61,7 +61,9 @@ pub fn appends(sent: &[Sent]) -> Vec<(u32, LogId, Vec<Index>)> {
         | Message::Heartbeat { .. }
         | Message::HeartbeatReply { .. }
         | Message::InstallSnapshot { .. }
-        | Message::InstallSnapshotReply { .. } => None,
+        | Message::InstallSnapshotReply { .. }
+        | Message::ReadIndex { .. }
+        | Message::ReadIndexReply { .. } => None,
     });
     appends.collect()
 }
@@ -77,7 +79,9 @@ pub fn rounds(sent: &[Sent], to: u32) -> Vec<u64> {
         | Message::AppendEntriesReply { .. }
         | Message::HeartbeatReply { .. }
         | Message::InstallSnapshot { .. }
-        | Message::InstallSnapshotReply { .. } => None,
+        | Message::InstallSnapshotReply { .. }
+        | Message::ReadIndex { .. }
+        | Message::ReadIndexReply { .. } => None,
     });
     rounds.collect()
 }

@@ -128,7 +128,9 @@ impl Oracle {
             Message::RequestVote { pre: true, .. }
             | Message::RequestVoteReply { .. }
             | Message::AppendEntriesReply { .. }
-            | Message::InstallSnapshotReply { .. } => {}
+            | Message::InstallSnapshotReply { .. }
+            | Message::ReadIndex { .. }
+            | Message::ReadIndexReply { .. } => {}
         }
     }
 

@@ -188,6 +188,7 @@ fn a_lost_request_is_sent_again() {
 fn nothing_is_sent_again_to_the_silent() {
     let mut leader = leader_of(&[], |_| {});
     leader.propose("a");
+    leader.persist_all();
     leader.fetch();
     for _ in 0..50 {
         leader.tick();

@@ -166,10 +166,12 @@ impl World {
     }
 
     fn read(&mut self) -> Option<NodeId> {
-        let who = self.leader()?;
+        let anybody = self.anybody();
+        let (who, here) = if self.chance(50) { (anybody, true) } else { (self.leader()?, false) };
         self.tokens += 1;
-        let member = self.net.members.get_mut(&who)?;
-        if member.raft.read(self.tokens).is_ok() {
+        let raft = &mut self.net.members.get_mut(&who)?.raft;
+        let taken = if here { raft.read_here(self.tokens) } else { raft.read(self.tokens) };
+        if taken.is_ok() {
             self.oracle.read_begins(self.tokens, who);
             self.seen.reads += 1;
         }
