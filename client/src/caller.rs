@@ -255,7 +255,9 @@ impl Caller {
                 let follow = self.router.hinted(node, group, leader.as_ref(), Instant::now());
                 Ok(if follow { Next::Follow } else { Next::Pause })
             }
-            RefusalReason::Busy | RefusalReason::DiskFull => Ok(Next::Pause),
+            RefusalReason::Busy | RefusalReason::DiskFull | RefusalReason::WindowFull { .. } => {
+                Ok(Next::Pause)
+            }
             // The map is out of date, or the node is going: the next handshake tells the news.
             RefusalReason::WrongGroup { .. } | RefusalReason::Stopping => {
                 self.links.remove(&node);

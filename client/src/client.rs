@@ -183,7 +183,9 @@ impl Client {
     ) -> Result<(NodeId, Reply), Stop> {
         let shard = self.caller.shard(course, key)?;
         let (session, sequence) = self.next_sequence(course, shard)?;
-        let body = RequestBody::Write { session, sequence, key: key.to_vec(), op: op.clone() };
+        // One write at a time: those before are answered, or given up for good.
+        let settled = sequence - 1;
+        let body = RequestBody::Write { session, sequence, settled, key: key.to_vec(), op: op.clone() };
         let outcome = self.caller.ask(course, Aim::Leader(shard), body);
         if let Err(Stop::SessionLost { .. }) = outcome {
             self.sessions.remove(&shard);

@@ -21,7 +21,7 @@ pub const FRAME_BYTES_MAX: usize = 4 << 20;
 /// Bytes of the public header before each message's body.
 pub const HEADER_BYTES: usize = 9;
 
-const HEAD_BYTES: usize = 8;
+pub(super) const HEAD_BYTES: usize = 8;
 
 /// What a message is. Kinds below 16 belong to the handshake, from 16 to clients, from 32 to peers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -145,7 +145,17 @@ impl FrameBuilder {
     /// Adds a message; false, and nothing added, when it does not fit into this frame any more.
     #[must_use]
     pub fn push<T: Serialize + ?Sized>(&mut self, kind: Kind, group: GroupId, body: &T) -> bool {
-        self.push_encoded(kind, group, &codec::encode(body))
+        let start = self.bytes.len();
+        self.head(kind, group, 0);
+        let body_start = self.bytes.len();
+        codec::encode_into(body, &mut self.bytes);
+        if self.bytes.len() - HEAD_BYTES > FRAME_BYTES_MAX {
+            self.bytes.truncate(start);
+            return false;
+        }
+        let length = u32::try_from(self.bytes.len() - body_start).expect("bounded by the frame's limit");
+        self.bytes[body_start - 4..body_start].copy_from_slice(&length.to_le_bytes());
+        true
     }
 
     /// As [`FrameBuilder::push`], with a body that is encoded already.
@@ -155,11 +165,15 @@ impl FrameBuilder {
             return false;
         }
         let length = u32::try_from(body.len()).expect("bounded by the frame's limit");
+        self.head(kind, group, length);
+        self.bytes.extend_from_slice(body);
+        true
+    }
+
+    fn head(&mut self, kind: Kind, group: GroupId, length: u32) {
         self.bytes.push(kind as u8);
         self.bytes.extend_from_slice(&group.0.to_le_bytes());
         self.bytes.extend_from_slice(&length.to_le_bytes());
-        self.bytes.extend_from_slice(body);
-        true
     }
 
     /// Whether no message was added yet.
@@ -175,12 +189,19 @@ impl FrameBuilder {
     #[must_use]
     pub fn finish(mut self) -> Vec<u8> {
         assert!(!self.is_empty(), "a frame holds at least one message");
-        let length = u32::try_from(self.bytes.len() - HEAD_BYTES).expect("bounded by the frame's limit");
-        let checksum = checksum(length, &self.bytes[HEAD_BYTES..]);
-        self.bytes[..4].copy_from_slice(&length.to_le_bytes());
-        self.bytes[4..8].copy_from_slice(&checksum.to_le_bytes());
+        let head = head(&self.bytes[HEAD_BYTES..]);
+        self.bytes[..HEAD_BYTES].copy_from_slice(&head);
         self.bytes
     }
+}
+
+/// What stands before these messages in a frame.
+pub(super) fn head(content: &[u8]) -> [u8; HEAD_BYTES] {
+    let length = u32::try_from(content.len()).expect("bounded by the frame's limit");
+    let mut head = [0; HEAD_BYTES];
+    head[..4].copy_from_slice(&length.to_le_bytes());
+    head[4..].copy_from_slice(&checksum(length, content).to_le_bytes());
+    head
 }
 
 /// Cuts a byte stream into frames. Holds at most one frame and what was read behind it.
@@ -313,6 +334,17 @@ mod tests {
         let mut frame = FrameBuilder::new();
         assert!(frame.push_encoded(Kind::Request, GroupId(1), &vec![0; FRAME_BYTES_MAX - HEADER_BYTES]));
         assert!(!frame.push_encoded(Kind::Request, GroupId(1), b""));
+        assert!(!frame.push(Kind::Request, GroupId(1), &()));
         assert!(read(&frame.finish()).is_ok());
+    }
+
+    #[test]
+    fn a_body_is_encoded_in_its_place() {
+        let (mut one, mut other) = (FrameBuilder::new(), FrameBuilder::new());
+        for body in [(1_u8, "one".to_owned()), (2, String::new())] {
+            assert!(one.push(Kind::Request, GroupId(1), &body));
+            assert!(other.push_encoded(Kind::Request, GroupId(1), &codec::encode(&body)));
+        }
+        assert_eq!(one.finish(), other.finish());
     }
 }

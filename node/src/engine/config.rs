@@ -37,6 +37,8 @@ pub struct EngineConfig {
     pub leases: bool,
     /// Another number each time this node starts, as good as surely.
     pub incarnation: u64,
+    /// Parts of a snapshot hold so many bytes.
+    pub chunk_bytes: usize,
     /// Version of the build, for `status`.
     pub version: String,
 }
@@ -65,6 +67,7 @@ impl EngineConfig {
             trailing_entries: 1_000,
             leases: false,
             incarnation: 0,
+            chunk_bytes: 256 << 10, // 1/16 of a frame, so that heartbeats pass between parts
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
@@ -94,6 +97,7 @@ impl EngineConfig {
             lease_ticks: raft::lease_ticks(self.election_ticks).filter(|_| self.leases),
             incarnation: digest::mix(&[self.incarnation, u64::from(group.0)]),
             trailing_entries: self.trailing_entries,
+            chunk_bytes: self.chunk_bytes,
             // What stays behind a snapshot is no longer than what made it due.
             trailing_bytes: self.snapshot_bytes.min(defaults.trailing_bytes),
             ..defaults

@@ -41,8 +41,6 @@ pub(super) struct Lease {
     beats: VecDeque<(u64, u64)>,
     /// A majority heard a beat that was sent at this tick.
     from: Option<u64>,
-    /// Never again in this term: somebody was told to campaign.
-    given_up: bool,
 }
 
 impl Lease {
@@ -77,21 +75,13 @@ impl Raft {
             return false;
         };
         let young = |from| self.now - from < u64::from(ticks);
-        leader.lease.from.is_some_and(young) && !leader.lease.given_up
+        leader.lease.from.is_some_and(young)
     }
 
     /// More time has passed than the ticks say: the process was stopped, or held up for long.
     pub fn ticks_lost(&mut self) {
         if let State::Leader(leader) = &mut self.state {
             leader.lease.forget();
-        }
-    }
-
-    /// Somebody is told to campaign at once, and others to vote for it: no lease any more in this term, as that word may
-    /// arrive at any time.
-    pub(super) fn give_up_lease(&mut self) {
-        if let State::Leader(leader) = &mut self.state {
-            leader.lease.given_up = true;
         }
     }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::shared_bytes;
+
 /// Index of an entry, from 1; 0 is the place before the first.
 pub type Index = u64;
 /// A term, from 1; 0 is before the first election.
@@ -58,7 +60,7 @@ pub enum Payload {
     /// Nothing: the first entry of a term, whose commit commits everything before it (§8).
     Noop,
     /// A command of the state machine above, encoded. Shared, never changed: a message and the log hold the same bytes.
-    Command(Arc<[u8]>),
+    Command(#[serde(with = "shared_bytes")] Arc<[u8]>),
 }
 
 impl Payload {
@@ -84,6 +86,7 @@ pub struct Snapshot {
     /// The last entry whose effect is in `data`.
     pub last: LogId,
     /// The state, encoded by the machine above.
+    #[serde(with = "shared_bytes")]
     pub data: Arc<[u8]>,
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ordeal_client::wire::Kind;
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, Index, LogId, Term};
+use super::{Entry, Index, LogId, Term, shared_bytes};
 
 /// A message between two members. The term is the sender's, except in a pre-vote (thesis §9.6): there it is the term
 /// that the sender would campaign in, and the receiver does not adopt it.
@@ -77,6 +77,7 @@ pub enum Message {
         /// Where `data` begins.
         offset: u64,
         /// The part.
+        #[serde(with = "shared_bytes")]
         data: Arc<[u8]>,
     },
     /// Answer to `InstallSnapshot`: how far the follower has got.

@@ -35,6 +35,7 @@ mod quorum;
 mod read_index;
 mod reads;
 mod replication;
+mod shared_bytes;
 mod snapshot;
 
 pub use config::{Config, Recovered};
