@@ -46,13 +46,14 @@ pub enum Kind {
     HeartbeatReply = 37,
     InstallSnapshot = 38,
     InstallSnapshotReply = 39,
+    TimeoutNow = 40,
     ReadIndex = 42,
     ReadIndexReply = 43,
 }
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Kind; 17] = [
+    pub const ALL: [Kind; 18] = [
         Kind::Hello,
         Kind::Welcome,
         Kind::Refused,
@@ -68,6 +69,7 @@ impl Kind {
         Kind::HeartbeatReply,
         Kind::InstallSnapshot,
         Kind::InstallSnapshotReply,
+        Kind::TimeoutNow,
         Kind::ReadIndex,
         Kind::ReadIndexReply,
     ];
@@ -231,6 +233,19 @@ impl FrameReader {
     /// # Errors
     /// [`FrameError`]; the stream cannot be read any further then.
     pub fn next_frame(&mut self) -> Result<Option<Vec<Message>>, FrameError> {
+        let own = |message: MessageRef<'_>| Message {
+            kind: message.kind,
+            group: message.group,
+            body: message.body.to_vec(),
+        };
+        Ok(self.next_messages()?.map(|messages| messages.map(own).collect()))
+    }
+
+    /// As [`FrameReader::next_frame`], without a copy of the bodies.
+    ///
+    /// # Errors
+    /// As [`FrameReader::next_frame`].
+    pub fn next_messages(&mut self) -> Result<Option<Messages<'_>>, FrameError> {
         let rest = &self.bytes[self.start..];
         let Some((head, rest)) = rest.split_first_chunk::<HEAD_BYTES>() else { return Ok(None) };
         let length_word = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
@@ -244,26 +259,53 @@ impl FrameReader {
         if found != expected {
             return Err(FrameError::Damaged { length, found, expected });
         }
-        let messages = messages_of(content)?;
+        let mut left = content;
+        loop {
+            left = message_of(left)?.1;
+            if left.is_empty() {
+                break;
+            }
+        }
         self.start += HEAD_BYTES + length;
-        Ok(Some(messages))
+        Ok(Some(Messages { left: content }))
     }
 }
 
-fn messages_of(mut content: &[u8]) -> Result<Vec<Message>, FrameError> {
-    let mut messages = Vec::new();
-    loop {
-        let (header, rest) = content.split_first_chunk::<HEADER_BYTES>().ok_or(FrameError::CutShort)?;
-        let kind = Kind::of(header[0]).ok_or(FrameError::UnknownKind(header[0]))?;
-        let group = GroupId(u32::from_le_bytes([header[1], header[2], header[3], header[4]]));
-        let length = u32::from_le_bytes([header[5], header[6], header[7], header[8]]) as usize;
-        let body = rest.get(..length).ok_or(FrameError::CutShort)?.to_vec();
-        messages.push(Message { kind, group, body });
-        content = &rest[length..];
-        if content.is_empty() {
-            return Ok(messages);
-        }
+/// One message of a frame, where it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MessageRef<'a> {
+    /// What the body is.
+    pub kind: Kind,
+    /// The Raft group concerned; [`GroupId`] 0 where none is.
+    pub group: GroupId,
+    /// The encoded body, see [`super::codec`].
+    pub body: &'a [u8],
+}
+
+/// The messages of a whole frame, in their order.
+#[derive(Debug, Clone)]
+pub struct Messages<'a> {
+    /// Looked through already: messages without a fault.
+    left: &'a [u8],
+}
+
+impl<'a> Iterator for Messages<'a> {
+    type Item = MessageRef<'a>;
+
+    fn next(&mut self) -> Option<MessageRef<'a>> {
+        let (message, left) = message_of(self.left).ok()?;
+        self.left = left;
+        Some(message)
     }
+}
+
+fn message_of(content: &[u8]) -> Result<(MessageRef<'_>, &[u8]), FrameError> {
+    let (header, rest) = content.split_first_chunk::<HEADER_BYTES>().ok_or(FrameError::CutShort)?;
+    let kind = Kind::of(header[0]).ok_or(FrameError::UnknownKind(header[0]))?;
+    let group = GroupId(u32::from_le_bytes([header[1], header[2], header[3], header[4]]));
+    let length = u32::from_le_bytes([header[5], header[6], header[7], header[8]]) as usize;
+    let body = rest.get(..length).ok_or(FrameError::CutShort)?;
+    Ok((MessageRef { kind, group, body }, &rest[length..]))
 }
 
 fn checksum(length: u32, content: &[u8]) -> u32 {

@@ -24,7 +24,9 @@ pub mod protocol;
 pub mod writer;
 
 pub use codec::{DecodeError, decode, encode, encode_into};
-pub use frame::{FRAME_BYTES_MAX, FrameBuilder, FrameError, FrameReader, Kind, Message};
+pub use frame::{
+    FRAME_BYTES_MAX, FrameBuilder, FrameError, FrameReader, Kind, Message, MessageRef, Messages,
+};
 pub use handshake::{Hello, MAGIC, PROTOCOL_VERSION, Refusal as HandshakeRefusal, Role, Welcome};
 pub use ids::{ClusterId, GroupId, NodeId, SessionId, ShardId, Version, shard_of};
 pub use protocol::{

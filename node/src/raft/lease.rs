@@ -16,7 +16,8 @@
 //! * all ticks that are due are handed in between a request and the `Ready` that follows it, or [`Raft::ticks_lost`] is
 //!   called: a process that was stopped must not take its lease for a young one.
 //!
-//! A voter that starts again does not remember whom it promised what, and gives no vote for an election timeout.
+//! A voter that starts again does not remember whom it promised what, and gives no vote for an election timeout. Votes that the
+//! leader itself asks for (thesis §3.10) break the promise: it has no lease from then on.
 
 use std::collections::VecDeque;
 
@@ -41,6 +42,8 @@ pub(super) struct Lease {
     beats: VecDeque<(u64, u64)>,
     /// A majority heard a beat that was sent at this tick.
     from: Option<u64>,
+    /// Never again in this term.
+    given_up: bool,
 }
 
 impl Lease {
@@ -75,13 +78,21 @@ impl Raft {
             return false;
         };
         let young = |from| self.now - from < u64::from(ticks);
-        leader.lease.from.is_some_and(young)
+        leader.lease.from.is_some_and(young) && !leader.lease.given_up
     }
 
     /// More time has passed than the ticks say: the process was stopped, or held up for long.
     pub fn ticks_lost(&mut self) {
         if let State::Leader(leader) = &mut self.state {
             leader.lease.forget();
+        }
+    }
+
+    /// Somebody is told to campaign at once, and may get votes that others were promised: as that may happen at any time from
+    /// now on, there is no lease any more in this term.
+    pub(super) fn give_up_lease(&mut self) {
+        if let State::Leader(leader) = &mut self.state {
+            leader.lease.given_up = true;
         }
     }
 

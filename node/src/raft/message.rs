@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ordeal_client::wire::Kind;
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, Index, LogId, Term, shared_bytes};
+use super::{Entry, Index, LogId, Membership, Term, shared_bytes};
 
 /// A message between two members. The term is the sender's, except in a pre-vote (thesis §9.6): there it is the term
 /// that the sender would campaign in, and the receiver does not adopt it.
@@ -20,6 +20,8 @@ pub enum Message {
         last: LogId,
         /// Whether this only asks.
         pre: bool,
+        /// Whether the leader itself wants it so (thesis §3.10): then one who hears a leader votes all the same.
+        handed_over: bool,
     },
     /// Answer to a `RequestVote`.
     RequestVoteReply {
@@ -72,6 +74,8 @@ pub enum Message {
         term: Term,
         /// Last entry covered by the whole snapshot.
         last: LogId,
+        /// Who belongs to the group at that entry.
+        membership: Arc<Membership>,
         /// Bytes of the whole snapshot.
         total_bytes: u64,
         /// Where `data` begins.
@@ -90,6 +94,11 @@ pub enum Message {
         received: u64,
         /// Whether the whole is installed and durable.
         installed: bool,
+    },
+    /// Campaign at once, I want you to lead (thesis §3.10).
+    TimeoutNow {
+        /// Leader's term.
+        term: Term,
     },
     /// Up to where must I have applied to answer a read now? (thesis §6.4)
     ReadIndex {
@@ -141,6 +150,7 @@ impl Message {
             Message::HeartbeatReply { .. } => Kind::HeartbeatReply,
             Message::InstallSnapshot { .. } => Kind::InstallSnapshot,
             Message::InstallSnapshotReply { .. } => Kind::InstallSnapshotReply,
+            Message::TimeoutNow { .. } => Kind::TimeoutNow,
             Message::ReadIndex { .. } => Kind::ReadIndex,
             Message::ReadIndexReply { .. } => Kind::ReadIndexReply,
         }
@@ -158,6 +168,7 @@ impl Message {
             | Message::HeartbeatReply { term, .. }
             | Message::InstallSnapshot { term, .. }
             | Message::InstallSnapshotReply { term, .. }
+            | Message::TimeoutNow { term }
             | Message::ReadIndex { term, .. }
             | Message::ReadIndexReply { term, .. } => term,
         }

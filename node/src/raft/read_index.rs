@@ -22,6 +22,8 @@ pub(super) struct Asking {
     next: Vec<u64>,
     /// Ticks since the request left.
     elapsed: u32,
+    /// Ticks since the leader answered, or the first request was made.
+    unanswered: u32,
     /// Whom all of them are waiting for.
     leader: Option<NodeId>,
 }
@@ -29,7 +31,14 @@ pub(super) struct Asking {
 impl Asking {
     /// Nothing was asked; numbers begin behind `incarnation`.
     pub(super) fn new(incarnation: u64) -> Self {
-        Asking { number: incarnation, asked: Vec::new(), next: Vec::new(), elapsed: 0, leader: None }
+        Asking {
+            number: incarnation,
+            asked: Vec::new(),
+            next: Vec::new(),
+            elapsed: 0,
+            unanswered: 0,
+            leader: None,
+        }
     }
 
     fn count(&self) -> usize {
@@ -62,6 +71,7 @@ impl Raft {
         }
         asked.append(next);
         let to = *leader;
+        self.asking.unanswered = 0;
         self.send_read_index(to);
     }
 
@@ -72,13 +82,19 @@ impl Raft {
         self.output.send_now(to, message);
     }
 
-    /// A request that was lost is made anew, under a new number, with all that wait by now.
+    /// A request that was lost is made anew, under a new number, with all that wait by now. A leader that has not answered
+    /// for an election timeout will not: it knows us for no member, or has other worries.
     pub(super) fn tick_reads(&mut self) {
-        let Asking { asked, next, leader: Some(leader), elapsed, .. } = &mut self.asking else { return };
+        let Asking { asked, next, leader: Some(leader), elapsed, unanswered, .. } = &mut self.asking else {
+            return;
+        };
         if asked.is_empty() {
             return;
         }
-        *elapsed += 1;
+        (*elapsed, *unanswered) = (*elapsed + 1, *unanswered + 1);
+        if *unanswered >= self.config.election_ticks {
+            return self.fail_asked_reads();
+        }
         // A beat, as an answer takes a round trip, two at most, and the loss of one is rare.
         if *elapsed >= self.config.heartbeat_ticks {
             asked.append(next);
@@ -92,6 +108,10 @@ impl Raft {
         if self.asking.leader.is_none() || self.asking.leader == self.leader {
             return;
         }
+        self.fail_asked_reads();
+    }
+
+    fn fail_asked_reads(&mut self) {
         self.asking.leader = None;
         for token in self.asking.asked.drain(..).chain(self.asking.next.drain(..)) {
             self.output.tell(Event::ReadFailed { token });

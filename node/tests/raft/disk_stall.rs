@@ -112,7 +112,7 @@ fn a_large_snapshot_is_no_stall() {
     member.persist_all();
     member.step(n(2), matched(1, 2));
     let data = command(&"x".repeat(10 * (256 << 10)));
-    member.raft.compact(ordeal_node::raft::Snapshot { last: id(2, 1), data });
+    member.raft.compact(id(2, 1), data);
     member.turn();
     (0..14).for_each(|_| tick_heard(&mut member));
     assert_eq!((member.status().role, member.held.len()), (Role::Leader, 1));

@@ -138,6 +138,7 @@ fn ten_thousand_divergent_entries_take_a_round_trip_a_term() {
                 | Message::Heartbeat { .. }
                 | Message::HeartbeatReply { .. }
                 | Message::InstallSnapshot { .. }
+                | Message::TimeoutNow { .. }
                 | Message::InstallSnapshotReply { .. }
                 | Message::ReadIndex { .. }
                 | Message::ReadIndexReply { .. } => None,

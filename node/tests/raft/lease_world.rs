@@ -12,7 +12,7 @@ use ordeal_node::raft::{Config, LATE_TICKS_MAX, Role, lease_ticks};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg32;
 
-use crate::member::command;
+use crate::member::{command, voters};
 use crate::net::{Net, Packet};
 use crate::oracle::Oracle;
 
@@ -52,8 +52,9 @@ struct Seen {
 impl World {
     fn new(seed: u64, honest: bool) -> World {
         let mut rng = Pcg32::seed_from_u64(seed);
-        let net = Net::with(if seed % 2 == 0 { 3 } else { 5 }, |config| {
-            *config = Config::new(config.id, config.voters.clone(), seed);
+        let count = if seed % 2 == 0 { 3 } else { 5 };
+        let net = Net::with(count, |config| {
+            *config = Config::new(config.id, voters(count), seed);
             config.lease_ticks = lease_ticks(config.election_ticks);
         });
         let clocks = net
@@ -116,7 +117,7 @@ impl World {
                 self.net.members.get_mut(&who).expect("a member").raft.step(from, message);
             }
         }
-        let (write, reset) = (self.chance(100), self.chance(20));
+        let (write, reset, transfer) = (self.chance(100), self.chance(20), self.chance(20));
         let member = self.net.members.get_mut(&who).expect("a member");
         self.tokens += 1;
         if member.raft.read_here(self.tokens).is_ok() {
@@ -124,6 +125,9 @@ impl World {
         }
         if write {
             let _not_leader = member.raft.propose(command("x"));
+        }
+        if transfer {
+            let _no_leader = member.raft.transfer(None);
         }
         if reset && let Some(leader) = member.status().leader {
             member.raft.leader_unreachable(leader);

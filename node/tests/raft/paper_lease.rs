@@ -1,13 +1,13 @@
 //! Thesis §6.4.1: "using clocks to reduce messaging for read-only queries", and what must hold for it.
 
-use ordeal_node::raft::{Config, LogId, Raft, Recovered, Role, lease_ticks};
+use ordeal_node::raft::{Config, LogId, Message, Raft, Recovered, Role, lease_ticks};
 
-use crate::member::{Member, config, id, n};
+use crate::member::{Member, id, n};
 use crate::messages::{append, heartbeat, heartbeat_reply, matched, pre_vote, rounds, vote};
 
 /// Default timeouts: a beat each 5 ticks, an election timeout of 25, and so a lease of 16.
 fn leased(own: u32, voters: u32) -> Config {
-    let config = Config::new(n(own), config(own, voters).voters, 7);
+    let config = Config::new(n(own), (1..=voters).map(n).collect(), 7);
     Config { lease_ticks: lease_ticks(config.election_ticks), ..config }
 }
 
@@ -204,4 +204,34 @@ fn a_restarted_voter_gives_no_vote_for_an_election_timeout() {
     }
     member.step(n(2), vote(9, id(9, 8)));
     assert_eq!(member.vote(), Some(n(2)));
+}
+
+/// Thesis §6.4.1: "a leader would expire its lease before transferring leadership", and here for good: the word to campaign may
+/// arrive long after the transfer was given up.
+#[test]
+fn a_leader_that_asked_an_heir_to_campaign_holds_no_lease_any_more() {
+    let mut member = leader(3);
+    let round = beat(&mut member);
+    member.step(n(2), heartbeat_reply(1, round));
+    assert!(reads_alone(&mut member));
+    member.raft.transfer(Some(n(2))).expect("a voter");
+    member.turn();
+    for _ in 0..60 {
+        let round = beat(&mut member);
+        [2, 3].iter().for_each(|other| member.step(n(*other), heartbeat_reply(1, round)));
+        assert!(!reads_alone(&mut member));
+        member.persist_all();
+    }
+    assert_eq!(member.status().role, Role::Leader, "it leads on, and asks a majority for each read");
+}
+
+/// And so voters may break their promise for the heir, and for nobody else.
+#[test]
+fn a_promise_does_not_hold_against_the_leaders_own_wish() {
+    let ask = |handed_over| Message::RequestVote { term: 2, last: LogId::ZERO, pre: false, handed_over };
+    for handed_over in [true, false] {
+        let mut member = promised(false);
+        member.step(n(2), ask(handed_over));
+        assert_eq!(member.vote(), handed_over.then(|| n(2)));
+    }
 }

@@ -26,6 +26,7 @@ fn asked(sent: &[Sent]) -> Vec<u64> {
         | Message::Heartbeat { .. }
         | Message::HeartbeatReply { .. }
         | Message::InstallSnapshot { .. }
+        | Message::TimeoutNow { .. }
         | Message::InstallSnapshotReply { .. } => None,
     });
     numbers.collect()
@@ -128,6 +129,24 @@ fn reads_fail_when_the_leader_changes() {
     member.campaign();
     assert_eq!(failed(&member), (true, true));
     assert_eq!(member.raft.read_here(9), Err(ProposeError::NotLeader { leader: None }));
+}
+
+/// Found by the random schedules (seed 75): a leader does not answer whom it has removed, and the reads waited for ever.
+#[test]
+fn reads_fail_when_the_leader_does_not_answer() {
+    let mut member = follower();
+    read(&mut member, 7);
+    for round in 0..5 {
+        assert!(!member.events.contains(&Event::ReadFailed { token: 7 }));
+        member.step(n(3), heartbeat(1, 0, round));
+        member.tick();
+    }
+    assert!(member.events.contains(&Event::ReadFailed { token: 7 }));
+    member.fetch();
+    read(&mut member, 8);
+    let number = asked(&member.fetch())[0];
+    member.step(n(3), answer(1, number, 1, 1));
+    assert_eq!(member.answered, [(8, 1)], "and others are asked for anew");
 }
 
 /// The same leader in a later term: the request is made anew in that term.
