@@ -118,7 +118,7 @@ impl Progress {
     pub(super) fn status(&self) -> FollowerStatus {
         let (mode, in_flight) = match &self.mode {
             Mode::Probe { waiting } => (FollowerMode::Probe, usize::from(*waiting)),
-            Mode::Replicate { inflight } => (FollowerMode::Replicate, inflight.len()),
+            Mode::Replicate { inflight } => (FollowerMode::Replicate, inflight.appends.len()),
             Mode::Snapshot(_) => (FollowerMode::Snapshot, 1),
         };
         let (match_index, next_index) = (self.match_index, self.next_index);

@@ -52,7 +52,7 @@ struct Seen {
 impl World {
     fn new(seed: u64, honest: bool) -> World {
         let mut rng = Pcg32::seed_from_u64(seed);
-        let count = if seed % 2 == 0 { 3 } else { 5 };
+        let count = if seed.is_multiple_of(2) { 3 } else { 5 };
         let net = Net::with(count, |config| {
             *config = Config::new(config.id, voters(count), seed);
             config.lease_ticks = lease_ticks(config.election_ticks);

@@ -41,7 +41,7 @@ fn narrow(config: &mut Config, seed: u64) {
     config.inflight_max = 3;
     config.inflight_bytes_max = 200;
     config.uncommitted_bytes_max = 600;
-    config.stall_ticks = if seed % 3 == 0 { 5 } else { 25 };
+    config.stall_ticks = if seed.is_multiple_of(3) { 5 } else { 25 };
     config.chunk_bytes = 16;
     config.apply_bytes_max = 100;
     config.trailing_entries = seed % 4;
