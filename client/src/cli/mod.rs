@@ -200,7 +200,7 @@ fn execute_with(
             let timeout = args.timeout.unwrap_or(STATUS_TIMEOUT_DEFAULT);
             return status::status(&endpoints, timeout, &mut printer);
         }
-        KvCommand::Bench(args) => return bench::bench(endpoints, deadline, args, progress, &mut printer),
+        KvCommand::Bench(args) => return bench::bench(endpoints, deadline, &args, progress, &mut printer),
         _ => {}
     }
     let config = ClientConfig {

@@ -51,7 +51,7 @@ struct Shared {
     welcome: Welcome,
     script: Mutex<Box<Script>>,
     seen: Mutex<Vec<RequestBody>>,
-    /// Open connections; `None` once the node is dead.
+    /// Connections so far; `None` once the node is dead.
     streams: Mutex<Option<Vec<TcpStream>>>,
 }
 
@@ -178,6 +178,11 @@ impl Fake {
             _ => None,
         };
         self.seen().iter().filter_map(numbers).collect()
+    }
+
+    /// How many connections there were so far, since the last time it hung up.
+    pub fn connections(&self) -> usize {
+        self.shared.streams.lock().expect("not poisoned").as_ref().map_or(0, Vec::len)
     }
 
     /// Hangs up on everybody. Who is connected notices at once.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ordeal_client::wire::{ClusterId, GroupId, NodeId, ShardId};
 
 use crate::kv::digest;
-use crate::raft;
+use crate::raft::{self, Membership};
 use crate::shard::SnapshotError;
 
 /// Settings of a node. [`EngineConfig::new`] fills in the defaults for ticks of 10 ms.
@@ -86,7 +86,7 @@ impl EngineConfig {
 
     pub(super) fn raft(&self, group: GroupId) -> raft::Config {
         let seed = digest::mix(&[self.seed, u64::from(self.node.0), u64::from(group.0)]);
-        let defaults = raft::Config::new(self.node, self.members.keys().copied().collect(), seed);
+        let defaults = raft::Config::new(self.node, Membership::of_voters(self.members.clone()), seed);
         raft::Config {
             heartbeat_ticks: self.heartbeat_ticks,
             election_ticks: self.election_ticks,

@@ -189,7 +189,7 @@ impl Group {
     fn apply(&mut self, entry: &Entry, waiters: &mut Waiters, replies: &mut Vec<(Waiter, Reply)>) {
         let index = entry.id.index;
         let result = match &entry.payload {
-            Payload::Noop => {
+            Payload::Noop | Payload::Membership(_) => {
                 self.machine.skip(index);
                 Reply::Unknown
             }
@@ -226,7 +226,7 @@ impl Group {
         }
         let data = self.machine.snapshot();
         let bytes = data.len() as u64;
-        self.raft.compact(Snapshot { last: self.applied, data: data.into() });
+        self.raft.compact(self.applied, data.into());
         self.covered_by_snapshot(bytes);
     }
 

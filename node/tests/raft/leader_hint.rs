@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use ordeal_client::wire::NodeId;
 use ordeal_node::raft::{Config, LogId, Message, Role};
 
-use crate::member::{Member, config, n};
+use crate::member::{Member, n, voters};
 use crate::messages::{heartbeat, pre_vote, pre_vote_reply};
 use crate::net::Net;
 
 /// A follower of n3 in term 1, with this seed.
 fn follower(seed: u64) -> Member {
-    let mut member = Member::lone_of(Config { seed, ..Config::new(n(1), config(1, 3).voters, 0) }, 1, &[]);
+    let mut member = Member::lone_of(Config { seed, ..Config::new(n(1), voters(3), 0) }, 1, &[]);
     member.step(n(3), heartbeat(1, 0, 1));
     member.flush();
     member
@@ -96,8 +96,8 @@ fn a_reset_link_deposes_nobody() {
 }
 
 /// Ticks from the end of the leader to the next one, with the default timeouts, and how many terms it took.
-fn failover(seed: u64, voters: u32, hinted: bool) -> (u32, u64) {
-    let mut net = Net::with(voters, |config| *config = Config::new(config.id, config.voters.clone(), seed));
+fn failover(seed: u64, count: u32, hinted: bool) -> (u32, u64) {
+    let mut net = Net::with(count, |config| *config = Config::new(config.id, voters(count), seed));
     let old = net.await_leader();
     net.ticks(60 + u32::try_from(seed % 5).expect("below 5")); // anywhere between two beats
     let term = net.member(old).status().term;

@@ -223,7 +223,7 @@ fn the_voter_denies_its_vote_to_an_older_log() {
     ] {
         for pre in [true, false] {
             let mut member = Member::lone(1, 2, own);
-            member.step(n(2), Message::RequestVote { term: 3, last, pre });
+            member.step(n(2), Message::RequestVote { term: 3, last, pre, handed_over: false });
             let answers: Vec<bool> = member
                 .flush()
                 .iter()

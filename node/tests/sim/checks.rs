@@ -163,6 +163,7 @@ impl Seen {
         let payload = match &entry.payload {
             Payload::Noop => 0,
             Payload::Command(command) => digest::checksum(1, command),
+            Payload::Membership(membership) => digest::checksum(2, membership.to_string().as_bytes()),
         };
         let written = Written { term: entry.id.term, previous, payload };
         let known = place(&mut self.written, entry.id.index);
