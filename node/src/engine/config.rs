@@ -23,6 +23,8 @@ pub struct EngineConfig {
     pub shards: u32,
     /// Seed of the generators behind random timeouts; nodes and groups draw differently from the same seed.
     pub seed: u64,
+    /// Length of a tick, for `status` alone: nothing else here knows of milliseconds.
+    pub tick_ms: u64,
     /// A leader's heartbeat goes out every so many ticks.
     pub heartbeat_ticks: u32,
     /// A follower waits longer than this without a leader, and up to half as long again by chance, before it campaigns.
@@ -58,6 +60,7 @@ impl EngineConfig {
             groups: vec![GroupId(1)],
             shards,
             seed,
+            tick_ms: 10,
             heartbeat_ticks: 5, // 50 ms
             election_ticks: 25, // 250 ms: 5 × heartbeat
             snapshot_entries: 10_000,

@@ -45,6 +45,7 @@ pub use config::{Config, Recovered};
 pub use log_id::{Entry, Index, LogId, Payload, Snapshot, Term};
 pub use membership::{ADDRESS_BYTES_MAX, Change, MEMBERS_MAX, Membership, Unfit};
 pub use message::{AppendResult, Message};
+pub use progress::{FollowerMode, FollowerStatus};
 pub use ready::{Event, HardState, Persist, ProposeError, Ready, Role, Status, Ticket};
 pub use transfer::TransferError;
 
@@ -300,6 +301,17 @@ impl Raft {
             last: self.log.last(),
             snapshot: self.snapshot.as_ref().map_or(LogId::ZERO, |snapshot| snapshot.last),
             log_bytes: self.log.command_bytes(),
+        }
+    }
+
+    /// How its followers are, as this leader sees them; none when it does not lead.
+    #[must_use]
+    pub fn followers(&self) -> Vec<(NodeId, FollowerStatus)> {
+        match &self.state {
+            State::Leader(leader) => {
+                leader.followers.iter().map(|(&node, progress)| (node, progress.status())).collect()
+            }
+            State::Follower | State::PreCandidate(_) | State::Candidate(_) => Vec::new(),
         }
     }
 
