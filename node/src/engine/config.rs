@@ -41,6 +41,8 @@ pub struct EngineConfig {
     pub incarnation: u64,
     /// Parts of a snapshot hold so many bytes.
     pub chunk_bytes: usize,
+    /// Entries of one message hold at most so many bytes (but always at least one entry).
+    pub append_bytes_max: usize,
     /// Version of the build, for `status`.
     pub version: String,
 }
@@ -71,6 +73,7 @@ impl EngineConfig {
             leases: false,
             incarnation: 0,
             chunk_bytes: 256 << 10, // 1/16 of a frame, so that heartbeats pass between parts
+            append_bytes_max: 1 << 20, // a quarter of a frame
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
@@ -101,6 +104,7 @@ impl EngineConfig {
             incarnation: digest::mix(&[self.incarnation, u64::from(group.0)]),
             trailing_entries: self.trailing_entries,
             chunk_bytes: self.chunk_bytes,
+            append_bytes_max: self.append_bytes_max,
             // What stays behind a snapshot is no longer than what made it due.
             trailing_bytes: self.snapshot_bytes.min(defaults.trailing_bytes),
             ..defaults

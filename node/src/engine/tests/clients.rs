@@ -86,12 +86,11 @@ fn a_follower_read_is_answered_by_whoever_is_asked_and_sees_every_write() {
     let leader = rig.elect();
     rig.tick();
     let session = rig.session(leader, "a");
-    for sequence in 1..=3 {
-        let text = "x".repeat(sequence as usize);
+    for (sequence, text) in [(1, "x"), (2, "xx"), (3, "xxx")] {
         rig.call(leader, append(session, sequence, "a", "x"));
         for node in 1..=3 {
             let got = rig.call(NodeId(node), read("a", ReadLevel::Follower));
-            assert_eq!(got, [value(&text, session.0 + sequence)], "n{node}");
+            assert_eq!(got, [value(text, session.0 + sequence)], "n{node}");
         }
     }
 }
