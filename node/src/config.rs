@@ -103,8 +103,8 @@ impl NodeConfig {
             shards: 64,
             heartbeat: Duration::from_millis(50),
             election_timeout: Duration::from_millis(250),
-            snapshot_entries: 10_000,
-            snapshot_bytes: 8 << 20,
+            snapshot_entries: 100_000,
+            snapshot_bytes: 32 << 20,
             sync: SyncMode::Always,
             seed: 1,
         }
