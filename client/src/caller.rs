@@ -1,121 +1,22 @@
 //! One operation against a cluster: attempt after attempt, at whichever node seems right, with pauses between, all under
 //! one deadline. It keeps count of the one thing that matters afterwards: may any attempt have been received?
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rand::{RngExt, SeedableRng};
+use rand::SeedableRng;
 use rand_pcg::Pcg32;
 
 use crate::config::ClientConfig;
-use crate::error::{ClientError, LinkError, Tries};
+use crate::course::{Aim, Course, Next, Stop, answers};
+use crate::error::LinkError;
 use crate::link::{CallError, Expect, Link};
 use crate::router::{Place, Router};
-use crate::wire::{ClusterId, GroupId, NodeId, RefusalReason, Reply, Request, RequestBody, ShardId, WriteOp};
+use crate::wire::{ClusterId, GroupId, NodeId, RefusalReason, Reply, Request, RequestBody, ShardId};
 
-/// The first pause: about one heartbeat of a quick cluster, or a few syncs.
-const PAUSE_FIRST: Duration = Duration::from_millis(5);
-/// The longest pause: a new leader is found within a fifth of a second.
-const PAUSE_MAX: Duration = Duration::from_millis(200);
-/// Hints followed in a row without a pause: a chain of true ones is shorter, a circle of stale ones is not.
-const HOPS_MAX: u32 = 3;
-/// A retry gets at least this share (one fourth) of an attempt's time, or is not begun: with a millisecond left it would
-/// hardly be answered, and only turn a write that is surely not done into an unknown one.
-const ATTEMPT_SHARE_MIN: u32 = 4;
 /// Open connections, one a node: more than any sensible cluster has nodes, far fewer than a process may have files.
 const LINKS_MAX: usize = 32;
-
-/// Whom a request is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Aim {
-    /// The leader of the shard's group.
-    Leader(ShardId),
-    /// The preferred node, else any.
-    Anyone,
-}
-
-/// Why an operation ended without an answer.
-#[derive(Debug)]
-pub(crate) enum Stop {
-    /// Its time is over.
-    OutOfTime,
-    /// The session is of no use any more.
-    SessionLost { node: NodeId, reason: RefusalReason },
-    /// Refused, and a retry would be refused again.
-    Refused { node: NodeId, reason: RefusalReason },
-    /// No endpoint is of this cluster.
-    Strangers(String),
-}
-
-/// The course of one operation.
-#[derive(Debug)]
-pub(crate) struct Course {
-    started: Instant,
-    deadline: Instant,
-    attempts: u32,
-    pauses: u32,
-    hops: u32,
-    last: Option<String>,
-    /// Endpoints that turned out to be of another cluster or protocol.
-    strangers: BTreeSet<String>,
-    /// Whether an attempt may have been received of which no definite answer came.
-    pub(crate) may_be_received: bool,
-}
-
-impl Course {
-    pub(crate) fn new(time: Duration) -> Course {
-        let started = Instant::now();
-        Course {
-            started,
-            deadline: started + time,
-            attempts: 0,
-            pauses: 0,
-            hops: 0,
-            last: None,
-            strangers: BTreeSet::new(),
-            may_be_received: false,
-        }
-    }
-
-    fn left(&self) -> Option<Duration> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        (!left.is_zero()).then_some(left)
-    }
-
-    /// The error that tells what `stop` means for this operation: once an attempt may have been received, nothing but
-    /// a definite answer makes it known again.
-    pub(crate) fn error(self, stop: Stop) -> ClientError {
-        let refusal = match &stop {
-            Stop::SessionLost { node, reason } | Stop::Refused { node, reason } => {
-                Some(format!("{node}: {reason}"))
-            }
-            Stop::OutOfTime | Stop::Strangers(_) => None,
-        };
-        let tries =
-            Tries { attempts: self.attempts, after: self.started.elapsed(), last: refusal.or(self.last) };
-        if self.may_be_received {
-            return ClientError::Unknown(tries);
-        }
-        match stop {
-            Stop::OutOfTime => ClientError::Unavailable(tries),
-            Stop::Strangers(last) => ClientError::Strangers(last),
-            Stop::SessionLost { node, reason } => ClientError::Refused { node, reason },
-            Stop::Refused { node, reason } => match reason {
-                RefusalReason::TooLong { what, bytes, limit } => ClientError::TooLong { what, bytes, limit },
-                reason => ClientError::Refused { node, reason },
-            },
-        }
-    }
-}
-
-/// What to do after an attempt that was no answer.
-enum Next {
-    /// Try elsewhere at once, for somebody said where; a few times in a row at most.
-    Follow,
-    /// Pause first.
-    Pause,
-}
 
 /// Connections, what is known of the cluster, and the patience to use both.
 #[derive(Debug)]
@@ -167,7 +68,7 @@ impl Caller {
                 Err(next) => next,
             };
             match next {
-                Next::Follow if course.hops < HOPS_MAX => course.hops += 1,
+                Next::Follow if course.hop() => {}
                 Next::Follow | Next::Pause => self.pause(course)?,
             }
         }
@@ -186,14 +87,7 @@ impl Caller {
             return Ok(Err(Next::Follow));
         }
         let group = self.group(aim);
-        let patience = self.attempt_timeout + transfer_time(&request.body);
-        let timeout = course.left().ok_or(Stop::OutOfTime)?.min(patience);
-        if course.last.is_some()
-            && !course.may_be_received
-            && timeout < self.attempt_timeout / ATTEMPT_SHARE_MIN
-        {
-            return Err(Stop::OutOfTime);
-        }
+        let timeout = course.patience(Instant::now(), self.attempt_timeout, &request.body)?;
         request.id = self.next_id;
         self.next_id += 1;
         let link = self.links.get_mut(&node).expect("linked just now");
@@ -255,7 +149,9 @@ impl Caller {
                 let follow = self.router.hinted(node, group, leader.as_ref(), Instant::now());
                 Ok(if follow { Next::Follow } else { Next::Pause })
             }
-            RefusalReason::Busy | RefusalReason::DiskFull => Ok(Next::Pause),
+            RefusalReason::Busy | RefusalReason::DiskFull | RefusalReason::WindowFull { .. } => {
+                Ok(Next::Pause)
+            }
             // The map is out of date, or the node is going: the next handshake tells the news.
             RefusalReason::WrongGroup { .. } | RefusalReason::Stopping => {
                 self.links.remove(&node);
@@ -280,7 +176,7 @@ impl Caller {
     /// already; else the next in turn.
     fn choose(&mut self, course: &Course, aim: Aim) -> Place {
         let now = Instant::now();
-        let untroubled = course.last.is_none();
+        let untroubled = course.is_untroubled();
         let hidden = aim == Aim::Anyone && self.router.is_preferred_hidden(now);
         let known = match aim {
             Aim::Leader(_) => {
@@ -297,8 +193,8 @@ impl Caller {
 
     /// Makes sure that a connection to this place is open; says to which node, or `None` when the attempt failed.
     fn link(&mut self, course: &mut Course, place: &Place) -> Result<Option<NodeId>, Stop> {
-        let timeout = course.left().ok_or(Stop::OutOfTime)?.min(self.attempt_timeout);
-        course.attempts += 1;
+        let timeout = course.left(Instant::now()).ok_or(Stop::OutOfTime)?.min(self.attempt_timeout);
+        course.attempt();
         if let Some(node) = place.node.filter(|node| self.links.contains_key(node)) {
             if self.links[&node].is_open() {
                 return Ok(Some(node));
@@ -328,7 +224,7 @@ impl Caller {
             }
             Err(error) => {
                 self.give_up_on(course, place, &error);
-                if self.router.endpoints().all(|address| course.strangers.contains(address)) {
+                if course.met_only_strangers(self.router.endpoints()) {
                     return Err(Stop::Strangers(format!("{}: {error}", place.address)));
                 }
                 Ok(None)
@@ -337,16 +233,7 @@ impl Caller {
     }
 
     fn give_up_on(&mut self, course: &mut Course, place: &Place, error: &LinkError) {
-        let text = format!("{}: {error}", place.address);
-        if error.is_of_a_stranger() {
-            course.strangers.insert(place.address.clone());
-        }
-        tracing::debug!(place = %place.address, %error, attempt = course.attempts, "attempt failed");
-        // An attempt that the deadline cut short says less than the one before it.
-        let short = self.attempt_timeout / ATTEMPT_SHARE_MIN;
-        if course.last.is_none() || !matches!(error, LinkError::Timeout(time) if *time < short) {
-            course.last = Some(text);
-        }
+        course.failed(&place.address, error, self.attempt_timeout);
         self.router.failed(place, Instant::now());
         if let LinkError::WrongNode { .. } = error {
             self.router.mistaken(&place.address);
@@ -355,45 +242,8 @@ impl Caller {
 
     /// Waits a little, longer each time, never in step with other clients, and never beyond the deadline.
     pub(crate) fn pause(&mut self, course: &mut Course) -> Result<(), Stop> {
-        let full = PAUSE_FIRST.saturating_mul(1 << course.pauses.min(10)).min(PAUSE_MAX);
-        let pause = full.mul_f64(self.jitter.random_range(0.5..=1.0));
-        course.pauses += 1;
-        course.hops = 0;
-        if course.left().is_none_or(|left| left <= pause) {
-            return Err(Stop::OutOfTime);
-        }
+        let pause = course.pause(Instant::now(), &mut self.jitter)?;
         thread::sleep(pause);
         Ok(())
-    }
-}
-
-impl Course {
-    fn note(&mut self, node: NodeId, what: &str) {
-        tracing::debug!(%node, what, attempt = self.attempts, "no answer yet");
-        self.last = Some(format!("{node}: {what}"));
-    }
-}
-
-/// What is granted to long values on top of an attempt's time: 1 µs a byte, as of a network of 1 MB/s.
-fn transfer_time(body: &RequestBody) -> Duration {
-    let bytes = match body {
-        RequestBody::Status | RequestBody::OpenSession { .. } | RequestBody::Read { .. } => 0,
-        RequestBody::Write { op, .. } => match op {
-            WriteOp::Put(value) | WriteOp::Append(value) => value.len(),
-            WriteOp::Delete => 0,
-            WriteOp::Cas { expected, new } => expected.as_ref().map_or(0, Vec::len) + new.len(),
-        },
-    };
-    Duration::from_micros(u64::try_from(bytes).unwrap_or(u64::MAX))
-}
-
-fn answers(reply: &Reply, asked: &RequestBody) -> bool {
-    match reply {
-        Reply::Status(_) => matches!(asked, RequestBody::Status),
-        Reply::SessionOpened(_) => matches!(asked, RequestBody::OpenSession { .. }),
-        Reply::Value(_) => matches!(asked, RequestBody::Read { .. }),
-        Reply::Written { .. } => matches!(asked, RequestBody::Write { .. }),
-        Reply::CasFailed { .. } => matches!(asked, RequestBody::Write { op: WriteOp::Cas { .. }, .. }),
-        Reply::Refused(_) | Reply::Unknown => false,
     }
 }

@@ -13,8 +13,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::caller::{Aim, Caller, Course, Stop};
+use crate::caller::Caller;
 use crate::config::{ClientConfig, check_address};
+use crate::course::{Aim, Course, Stop};
 use crate::error::{ClientError, LinkError};
 use crate::link::{CallError, Expect, Link};
 use crate::wire::{
@@ -92,10 +93,10 @@ impl Client {
     /// Any [`ClientError`] but `Unknown`: a read has no effect.
     pub fn get(&mut self, key: &[u8], level: ReadLevel) -> Result<Got, ClientError> {
         check_length("key", key, KEY_BYTES_MAX)?;
-        let mut course = Course::new(self.deadline);
+        let mut course = Course::new(Instant::now(), self.deadline);
         let outcome = self.read(&mut course, key, level);
         course.may_be_received = false;
-        let (node, reply) = outcome.map_err(|stop| course.error(stop))?;
+        let (node, reply) = outcome.map_err(|stop| course.error(stop, Instant::now()))?;
         let Reply::Value(found) = reply else { unreachable!("the caller hands out what fits the request") };
         let (value, version) = found.unzip();
         Ok(Got { value, version, node })
@@ -160,16 +161,16 @@ impl Client {
 
     fn write(&mut self, key: &[u8], op: &WriteOp) -> Result<(NodeId, Reply), ClientError> {
         check_length("key", key, KEY_BYTES_MAX)?;
-        let mut course = Course::new(self.deadline);
+        let mut course = Course::new(Instant::now(), self.deadline);
         loop {
             match self.write_in_session(&mut course, key, op) {
                 Ok(answer) => return Ok(answer),
                 // Refused before anybody may have received it: another session makes a fresh start.
                 Err(Stop::SessionLost { .. }) if !course.may_be_received => {}
-                Err(stop) => return Err(course.error(stop)),
+                Err(stop) => return Err(course.error(stop, Instant::now())),
             }
             if let Err(stop) = self.caller.pause(&mut course) {
-                return Err(course.error(stop));
+                return Err(course.error(stop, Instant::now()));
             }
         }
     }
@@ -183,7 +184,9 @@ impl Client {
     ) -> Result<(NodeId, Reply), Stop> {
         let shard = self.caller.shard(course, key)?;
         let (session, sequence) = self.next_sequence(course, shard)?;
-        let body = RequestBody::Write { session, sequence, key: key.to_vec(), op: op.clone() };
+        // One write at a time: those before are answered, or given up for good.
+        let settled = sequence - 1;
+        let body = RequestBody::Write { session, sequence, settled, key: key.to_vec(), op: op.clone() };
         let outcome = self.caller.ask(course, Aim::Leader(shard), body);
         if let Err(Stop::SessionLost { .. }) = outcome {
             self.sessions.remove(&shard);
@@ -247,7 +250,7 @@ fn written(node: NodeId, reply: &Reply) -> Written {
     }
 }
 
-fn check_length(what: &str, bytes: &[u8], limit: usize) -> Result<(), ClientError> {
+pub(crate) fn check_length(what: &str, bytes: &[u8], limit: usize) -> Result<(), ClientError> {
     if bytes.len() <= limit {
         return Ok(());
     }

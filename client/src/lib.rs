@@ -9,17 +9,21 @@
 //!    └ caller     one operation: attempts, pauses, one deadline
 //!        ├ router    where to: addresses, shards, leaders, who failed lately
 //!        └ link      one connection: handshake, one request at a time
+//!  pipe        the same for many operations at a time over few connections, from one thread: [`Pipeline`]
 //! ```
 
 mod caller;
 pub mod cli;
 mod client;
 mod config;
+mod course;
 mod error;
 mod link;
+mod pipe;
 mod router;
 pub mod wire;
 
 pub use client::{CasAnswer, Client, Got, Written, status, welcome};
 pub use config::{ATTEMPT_TIMEOUT_DEFAULT, ClientConfig, DEADLINE_DEFAULT, Prefer};
 pub use error::{ClientError, LinkError, Tries};
+pub use pipe::{Done, OPERATIONS_MAX, Operation, Pipeline};

@@ -64,7 +64,7 @@ impl Link {
         let hello = Hello::new(expect.cluster, Role::Client);
         link.write(&FrameBuilder::single(Kind::Hello, GroupId(0), &hello), deadline, timeout)?;
         let message = link.next_message(deadline, timeout)?;
-        let welcome = welcome_of(&message)?;
+        let welcome = welcome_of(message.kind, &message.body)?;
         check(&welcome, expect)?;
         link.node = welcome.node;
         Ok((link, welcome))
@@ -168,15 +168,15 @@ fn connect(address: &str, deadline: Instant, timeout: Duration) -> Result<TcpStr
     Err(last)
 }
 
-fn welcome_of(message: &Message) -> Result<Welcome, LinkError> {
-    match message.kind {
-        Kind::Welcome => Ok(decode(&message.body)?),
-        Kind::Refused => Err(LinkError::Refused(decode(&message.body)?)),
+pub(crate) fn welcome_of(kind: Kind, body: &[u8]) -> Result<Welcome, LinkError> {
+    match kind {
+        Kind::Welcome => Ok(decode(body)?),
+        Kind::Refused => Err(LinkError::Refused(decode(body)?)),
         other => Err(LinkError::Protocol(format!("{other:?} where a welcome was expected"))),
     }
 }
 
-fn check(welcome: &Welcome, expect: Expect) -> Result<(), LinkError> {
+pub(crate) fn check(welcome: &Welcome, expect: Expect) -> Result<(), LinkError> {
     if let Some(expected) = expect.cluster.filter(|&expected| expected != welcome.cluster) {
         return Err(LinkError::WrongCluster { found: welcome.cluster, expected });
     }
@@ -200,7 +200,7 @@ fn is_passing(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
-fn ended(error: io::Error) -> LinkError {
+pub(crate) fn ended(error: io::Error) -> LinkError {
     match error.kind() {
         ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => {
             LinkError::Closed

@@ -115,6 +115,11 @@ impl Router {
         self.place_of(node).is_none() && self.endpoints.iter().any(unknown)
     }
 
+    /// Who leads, as far as is known, wherever that is.
+    pub(crate) fn leading(&self, group: GroupId) -> Option<NodeId> {
+        self.leaders.get(&group).copied()
+    }
+
     /// Who leads, and is not known to be out of reach.
     pub(crate) fn leader(&self, group: GroupId, now: Instant) -> Option<Place> {
         let place = self.place_of(*self.leaders.get(&group)?)?;

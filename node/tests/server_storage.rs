@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use ordeal_client::wire::{ClusterId, GroupId, NodeId};
 use ordeal_node::engine::{Batch, BatchTicket};
-use ordeal_node::raft::{Entry, HardState, LogId, Payload, Persist, Recovered, Snapshot, Ticket};
+use ordeal_node::raft::{Entry, HardState, LogId, Membership, Payload, Persist, Recovered, Snapshot, Ticket};
 use ordeal_node::storage::{Identity, Options, Storage, StorageError};
 use ordeal_wal::SyncMode;
 use rand::{Rng, RngExt, SeedableRng};
@@ -105,7 +105,7 @@ impl Model {
             2 if last.index > snapshot.index => {
                 let upto = self.recovered.entries[chance.random_range(0..self.recovered.entries.len())].id;
                 if upto.index > snapshot.index {
-                    persist.snapshot = Some(Snapshot { last: upto, data: bytes(chance, 600) });
+                    persist.snapshot = Some(any_snapshot(upto, chance));
                     persist.first =
                         self.first.max((upto.index + 1).saturating_sub(chance.random_range(0..6)));
                 }
@@ -113,7 +113,7 @@ impl Model {
             3 if chance.random_bool(0.2) => {
                 let received = LogId::new(last.index + chance.random_range(1..9), term + 1);
                 persist.hard_state = Some(HardState { term: term + 1, vote: None });
-                persist.snapshot = Some(Snapshot { last: received, data: bytes(chance, 600) });
+                persist.snapshot = Some(any_snapshot(received, chance));
                 persist.first = received.index + 1;
                 if chance.random_bool(0.5) {
                     persist.entries = self.append(chance, term + 1, received.index);
@@ -130,8 +130,21 @@ impl Model {
 }
 
 fn entry(index: u64, term: u64, chance: &mut Pcg64) -> Entry {
-    let payload = if chance.random_bool(0.1) { Payload::Noop } else { Payload::Command(bytes(chance, 300)) };
+    let payload = match chance.random_range(0..20) {
+        0 => Payload::Noop,
+        1 => Payload::Membership(members(chance)),
+        _ => Payload::Command(bytes(chance, 300)),
+    };
     Entry { id: LogId::new(index, term), payload }
+}
+
+fn any_snapshot(last: LogId, chance: &mut Pcg64) -> Snapshot {
+    Snapshot { last, membership: members(chance), data: bytes(chance, 600) }
+}
+
+fn members(chance: &mut Pcg64) -> Arc<Membership> {
+    let addresses = (1..chance.random_range(2..9)).map(|id| (NodeId(id), format!("n{id}:{}", id * 7)));
+    Arc::new(Membership::of_voters(addresses.collect()))
 }
 
 fn bytes(chance: &mut Pcg64, max: usize) -> Arc<[u8]> {
@@ -223,7 +236,7 @@ impl Model {
         let persist = Persist {
             ticket: Ticket(self.tickets),
             hard_state: (last == LogId::ZERO).then_some(HardState { term: 1, vote: None }),
-            snapshot: compact.map(|_| Snapshot { last, data: bytes(chance, 600) }),
+            snapshot: compact.map(|_| any_snapshot(last, chance)),
             truncate_from: None,
             entries: (1..=count).map(|step| entry(last.index + step, 1, chance)).collect(),
             first: compact.map_or(self.first, |kept| last.index + 1 - kept),

@@ -115,12 +115,12 @@ Examples:
         #[arg(long, group = "expectation")]
         absent: bool,
     },
-    /// Show how the nodes at the endpoints are: a line for each of their groups
+    /// Show how the nodes at the endpoints are: a line for each of their groups, and what leaders know of the others
     #[command(after_help = with_codes("\
 Examples:
   ordeal kv status --endpoints 127.0.0.1:7101,127.0.0.1:7102,127.0.0.1:7103
   ordeal kv status --json --endpoints 127.0.0.1:7101"))]
-    Status,
+    Status(status::StatusArgs),
     /// Measure how fast the cluster answers: clients that read and write the keys `bench-<n>`
     #[command(after_help = bench::EXAMPLES)]
     Bench(bench::BenchArgs),
@@ -163,19 +163,26 @@ impl From<Exit> for ExitCode {
 /// Runs a command on the process's own standard streams.
 #[must_use]
 pub fn run(args: KvArgs) -> ExitCode {
-    let progress = io::stderr().is_terminal();
-    execute_with(args, progress, &mut io::stdin(), &mut io::stdout(), &mut io::stderr()).into()
+    let terminals = Terminals { on_out: io::stdout().is_terminal(), on_err: io::stderr().is_terminal() };
+    execute_with(args, terminals, &mut io::stdin(), &mut io::stdout(), &mut io::stderr()).into()
 }
 
 /// Runs a command on the given streams. Whoever closes `out` early has seen enough: the exit code stays.
 pub fn execute(args: KvArgs, input: &mut dyn Read, out: &mut dyn Write, err: &mut dyn Write) -> Exit {
-    execute_with(args, false, input, out, err)
+    execute_with(args, Terminals::default(), input, out, err)
 }
 
-/// Runs a command; what takes long tells its `progress` where somebody watches.
+/// Which of the streams somebody watches.
+#[derive(Debug, Clone, Copy, Default)]
+struct Terminals {
+    on_out: bool,
+    on_err: bool,
+}
+
+/// Runs a command; what takes long tells its progress where somebody watches.
 fn execute_with(
     args: KvArgs,
-    progress: bool,
+    terminals: Terminals,
     input: &mut dyn Read,
     out: &mut dyn Write,
     err: &mut dyn Write,
@@ -196,11 +203,13 @@ fn execute_with(
     }
     let deadline = args.timeout.unwrap_or(DEADLINE_DEFAULT);
     match args.command {
-        KvCommand::Status => {
+        KvCommand::Status(status) => {
             let timeout = args.timeout.unwrap_or(STATUS_TIMEOUT_DEFAULT);
-            return status::status(&endpoints, timeout, &mut printer);
+            return status::status(&endpoints, timeout, &status, terminals.on_out, &mut printer);
         }
-        KvCommand::Bench(args) => return bench::bench(endpoints, deadline, args, progress, &mut printer),
+        KvCommand::Bench(args) => {
+            return bench::bench(endpoints, deadline, &args, terminals.on_err, &mut printer);
+        }
         _ => {}
     }
     let config = ClientConfig {
@@ -253,7 +262,7 @@ fn operate(mut client: Client, command: KvCommand, input: &mut dyn Read, printer
             }
             Err(error) => printer.usage_of_input(&error),
         },
-        KvCommand::Status | KvCommand::Bench(_) => unreachable!("they make clients of their own"),
+        KvCommand::Status(_) | KvCommand::Bench(_) => unreachable!("they make clients of their own"),
     }
 }
 

@@ -42,6 +42,14 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     bincode::serde::encode_to_vec(value, config()).expect("our message types always encode")
 }
 
+/// As [`encode`], behind what is in `bytes` already.
+///
+/// # Panics
+/// As [`encode`].
+pub fn encode_into<T: Serialize + ?Sized>(value: &T, bytes: &mut Vec<u8>) {
+    bincode::serde::encode_into_std_write(value, bytes, config()).expect("our message types always encode");
+}
+
 /// Decodes a body, all of it.
 ///
 /// # Errors
@@ -67,6 +75,13 @@ mod tests {
     fn values_come_back_equal() {
         let value = (7u64, Some(vec![1u8, 2, 3]), "text".to_owned());
         assert_eq!(decode(&encode(&value)), Ok(value));
+    }
+
+    #[test]
+    fn encoding_behind_something_leaves_it_alone() {
+        let (value, mut bytes) = ((1u8, "text".to_owned()), vec![7, 8]);
+        encode_into(&value, &mut bytes);
+        assert_eq!(bytes, [&[7, 8], encode(&value).as_slice()].concat());
     }
 
     #[test]

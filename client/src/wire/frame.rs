@@ -21,7 +21,7 @@ pub const FRAME_BYTES_MAX: usize = 4 << 20;
 /// Bytes of the public header before each message's body.
 pub const HEADER_BYTES: usize = 9;
 
-const HEAD_BYTES: usize = 8;
+pub(super) const HEAD_BYTES: usize = 8;
 
 /// What a message is. Kinds below 16 belong to the handshake, from 16 to clients, from 32 to peers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,11 +46,12 @@ pub enum Kind {
     HeartbeatReply = 37,
     InstallSnapshot = 38,
     InstallSnapshotReply = 39,
+    TimeoutNow = 40,
 }
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Kind; 15] = [
+    pub const ALL: [Kind; 16] = [
         Kind::Hello,
         Kind::Welcome,
         Kind::Refused,
@@ -66,6 +67,7 @@ impl Kind {
         Kind::HeartbeatReply,
         Kind::InstallSnapshot,
         Kind::InstallSnapshotReply,
+        Kind::TimeoutNow,
     ];
 
     /// Whether it answers another message.
@@ -163,7 +165,17 @@ impl FrameBuilder {
     /// Adds a message; false, and nothing added, when it does not fit into this frame any more.
     #[must_use]
     pub fn push<T: Serialize + ?Sized>(&mut self, kind: Kind, group: GroupId, body: &T) -> bool {
-        self.push_encoded(kind, group, &codec::encode(body))
+        let start = self.bytes.len();
+        self.head(kind, group, 0);
+        let body_start = self.bytes.len();
+        codec::encode_into(body, &mut self.bytes);
+        if self.bytes.len() - HEAD_BYTES > FRAME_BYTES_MAX {
+            self.bytes.truncate(start);
+            return false;
+        }
+        let length = u32::try_from(self.bytes.len() - body_start).expect("bounded by the frame's limit");
+        self.bytes[body_start - 4..body_start].copy_from_slice(&length.to_le_bytes());
+        true
     }
 
     /// As [`FrameBuilder::push`], with a body that is encoded already.
@@ -173,11 +185,15 @@ impl FrameBuilder {
             return false;
         }
         let length = u32::try_from(body.len()).expect("bounded by the frame's limit");
+        self.head(kind, group, length);
+        self.bytes.extend_from_slice(body);
+        true
+    }
+
+    fn head(&mut self, kind: Kind, group: GroupId, length: u32) {
         self.bytes.push(kind as u8);
         self.bytes.extend_from_slice(&group.0.to_le_bytes());
         self.bytes.extend_from_slice(&length.to_le_bytes());
-        self.bytes.extend_from_slice(body);
-        true
     }
 
     /// Whether no message was added yet.
@@ -193,12 +209,19 @@ impl FrameBuilder {
     #[must_use]
     pub fn finish(mut self) -> Vec<u8> {
         assert!(!self.is_empty(), "a frame holds at least one message");
-        let length = u32::try_from(self.bytes.len() - HEAD_BYTES).expect("bounded by the frame's limit");
-        let checksum = checksum(length, &self.bytes[HEAD_BYTES..]);
-        self.bytes[..4].copy_from_slice(&length.to_le_bytes());
-        self.bytes[4..8].copy_from_slice(&checksum.to_le_bytes());
+        let head = head(&self.bytes[HEAD_BYTES..]);
+        self.bytes[..HEAD_BYTES].copy_from_slice(&head);
         self.bytes
     }
+}
+
+/// What stands before these messages in a frame.
+pub(super) fn head(content: &[u8]) -> [u8; HEAD_BYTES] {
+    let length = u32::try_from(content.len()).expect("bounded by the frame's limit");
+    let mut head = [0; HEAD_BYTES];
+    head[..4].copy_from_slice(&length.to_le_bytes());
+    head[4..].copy_from_slice(&checksum(length, content).to_le_bytes());
+    head
 }
 
 /// Cuts a byte stream into frames. Holds at most one frame and what was read behind it.
@@ -228,6 +251,19 @@ impl FrameReader {
     /// # Errors
     /// [`FrameError`]; the stream cannot be read any further then.
     pub fn next_frame(&mut self) -> Result<Option<Vec<Message>>, FrameError> {
+        let own = |message: MessageRef<'_>| Message {
+            kind: message.kind,
+            group: message.group,
+            body: message.body.to_vec(),
+        };
+        Ok(self.next_messages()?.map(|messages| messages.map(own).collect()))
+    }
+
+    /// As [`FrameReader::next_frame`], without a copy of the bodies.
+    ///
+    /// # Errors
+    /// As [`FrameReader::next_frame`].
+    pub fn next_messages(&mut self) -> Result<Option<Messages<'_>>, FrameError> {
         let rest = &self.bytes[self.start..];
         let Some((head, rest)) = rest.split_first_chunk::<HEAD_BYTES>() else { return Ok(None) };
         let length_word = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
@@ -241,26 +277,53 @@ impl FrameReader {
         if found != expected {
             return Err(FrameError::Damaged { length, found, expected });
         }
-        let messages = messages_of(content)?;
+        let mut left = content;
+        loop {
+            left = message_of(left)?.1;
+            if left.is_empty() {
+                break;
+            }
+        }
         self.start += HEAD_BYTES + length;
-        Ok(Some(messages))
+        Ok(Some(Messages { left: content }))
     }
 }
 
-fn messages_of(mut content: &[u8]) -> Result<Vec<Message>, FrameError> {
-    let mut messages = Vec::new();
-    loop {
-        let (header, rest) = content.split_first_chunk::<HEADER_BYTES>().ok_or(FrameError::CutShort)?;
-        let kind = Kind::of(header[0]).ok_or(FrameError::UnknownKind(header[0]))?;
-        let group = GroupId(u32::from_le_bytes([header[1], header[2], header[3], header[4]]));
-        let length = u32::from_le_bytes([header[5], header[6], header[7], header[8]]) as usize;
-        let body = rest.get(..length).ok_or(FrameError::CutShort)?.to_vec();
-        messages.push(Message { kind, group, body });
-        content = &rest[length..];
-        if content.is_empty() {
-            return Ok(messages);
-        }
+/// One message of a frame, where it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MessageRef<'a> {
+    /// What the body is.
+    pub kind: Kind,
+    /// The Raft group concerned; [`GroupId`] 0 where none is.
+    pub group: GroupId,
+    /// The encoded body, see [`super::codec`].
+    pub body: &'a [u8],
+}
+
+/// The messages of a whole frame, in their order.
+#[derive(Debug, Clone)]
+pub struct Messages<'a> {
+    /// Looked through already: messages without a fault.
+    left: &'a [u8],
+}
+
+impl<'a> Iterator for Messages<'a> {
+    type Item = MessageRef<'a>;
+
+    fn next(&mut self) -> Option<MessageRef<'a>> {
+        let (message, left) = message_of(self.left).ok()?;
+        self.left = left;
+        Some(message)
     }
+}
+
+fn message_of(content: &[u8]) -> Result<(MessageRef<'_>, &[u8]), FrameError> {
+    let (header, rest) = content.split_first_chunk::<HEADER_BYTES>().ok_or(FrameError::CutShort)?;
+    let kind = Kind::of(header[0]).ok_or(FrameError::UnknownKind(header[0]))?;
+    let group = GroupId(u32::from_le_bytes([header[1], header[2], header[3], header[4]]));
+    let length = u32::from_le_bytes([header[5], header[6], header[7], header[8]]) as usize;
+    let body = rest.get(..length).ok_or(FrameError::CutShort)?;
+    Ok((MessageRef { kind, group, body }, &rest[length..]))
 }
 
 fn checksum(length: u32, content: &[u8]) -> u32 {
@@ -331,6 +394,17 @@ mod tests {
         let mut frame = FrameBuilder::new();
         assert!(frame.push_encoded(Kind::Request, GroupId(1), &vec![0; FRAME_BYTES_MAX - HEADER_BYTES]));
         assert!(!frame.push_encoded(Kind::Request, GroupId(1), b""));
+        assert!(!frame.push(Kind::Request, GroupId(1), &()));
         assert!(read(&frame.finish()).is_ok());
+    }
+
+    #[test]
+    fn a_body_is_encoded_in_its_place() {
+        let (mut one, mut other) = (FrameBuilder::new(), FrameBuilder::new());
+        for body in [(1_u8, "one".to_owned()), (2, String::new())] {
+            assert!(one.push(Kind::Request, GroupId(1), &body));
+            assert!(other.push_encoded(Kind::Request, GroupId(1), &codec::encode(&body)));
+        }
+        assert_eq!(one.finish(), other.finish());
     }
 }

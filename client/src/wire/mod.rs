@@ -11,7 +11,7 @@
 //! knowing any body; bodies between peers are private to the node. All integers are little-endian.
 //!
 //! * [`ids`]: the names of things (`n3`, `g1`, `s7`, versions).
-//! * [`frame`]: frames, messages and their limits.
+//! * [`frame`]: frames, messages and their limits; [`writer`] lays many into one buffer.
 //! * [`codec`]: the encoding of bodies, and the only file that names the crate behind it.
 //! * [`handshake`]: who is there, and is it of our cluster?
 //! * [`protocol`]: requests and replies of clients.
@@ -21,12 +21,16 @@ pub mod frame;
 pub mod handshake;
 pub mod ids;
 pub mod protocol;
+pub mod writer;
 
-pub use codec::{DecodeError, decode, encode};
-pub use frame::{FRAME_BYTES_MAX, FrameBuilder, FrameError, FrameReader, Kind, Message};
+pub use codec::{DecodeError, decode, encode, encode_into};
+pub use frame::{
+    FRAME_BYTES_MAX, FrameBuilder, FrameError, FrameReader, Kind, Message, MessageRef, Messages,
+};
 pub use handshake::{Hello, MAGIC, PROTOCOL_VERSION, Refusal as HandshakeRefusal, Role, Welcome};
 pub use ids::{ClusterId, GroupId, NodeId, SessionId, ShardId, Version, shard_of};
 pub use protocol::{
-    Answer, GroupStatus, KEY_BYTES_MAX, NodeStatus, ReadLevel, RefusalReason, Reply, Request, RequestBody,
-    RoleName, VALUE_BYTES_MAX, WriteOp,
+    Answer, GroupStatus, KEY_BYTES_MAX, NodeStatus, PeerMode, PeerStatus, ReadLevel, RefusalReason, Reply,
+    Request, RequestBody, RoleName, SESSION_WINDOW_MAX, VALUE_BYTES_MAX, WriteOp,
 };
+pub use writer::FrameWriter;

@@ -11,6 +11,9 @@ use super::ids::{ClusterId, GroupId, NodeId, SessionId, ShardId, Version};
 pub const KEY_BYTES_MAX: usize = 4 << 10;
 /// The longest value, in bytes, also of one that grew by appends.
 pub const VALUE_BYTES_MAX: usize = 1 << 20;
+/// Writes that a session may have under way at a time: `sequence - settled` is at most this. 256 cover 25,000 writes a
+/// second of one client at a commit in 10 ms; what is remembered for one client stays below a frame.
+pub const SESSION_WINDOW_MAX: u64 = 256;
 
 /// A request. Replies carry its `id` and may come in another order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +37,7 @@ pub enum RequestBody {
     /// Read a key.
     Read {
         /// The key.
+        #[serde(with = "serde_bytes")]
         key: Vec<u8>,
         /// How fresh the answer must be.
         level: ReadLevel,
@@ -43,9 +47,13 @@ pub enum RequestBody {
     Write {
         /// A session of the key's shard.
         session: SessionId,
-        /// From 1, growing by 1 a write of this session; the same on every retry. One write is open at a time.
+        /// From 1, growing by 1 a write of this session; the same on every retry.
         sequence: u64,
+        /// Every sequence number up to this one is over for its client, answered or given up: it is never asked for again,
+        /// and its answer may be forgotten. May differ on a retry. At least `sequence - SESSION_WINDOW_MAX`.
+        settled: u64,
         /// The key.
+        #[serde(with = "serde_bytes")]
         key: Vec<u8>,
         /// What to do with it.
         op: WriteOp,
@@ -65,16 +73,18 @@ pub enum ReadLevel {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WriteOp {
     /// Set the value.
-    Put(Vec<u8>),
+    Put(#[serde(with = "serde_bytes")] Vec<u8>),
     /// Add bytes to the end of the value; an absent one counts as empty.
-    Append(Vec<u8>),
+    Append(#[serde(with = "serde_bytes")] Vec<u8>),
     /// Remove the key.
     Delete,
     /// Set the value if the present one is as expected.
     Cas {
         /// The value that must be there; `None`: the key must be absent.
+        #[serde(with = "serde_bytes")]
         expected: Option<Vec<u8>>,
         /// The value to set.
+        #[serde(with = "serde_bytes")]
         new: Vec<u8>,
     },
 }
@@ -98,7 +108,7 @@ pub enum Reply {
     /// To [`RequestBody::OpenSession`].
     SessionOpened(SessionId),
     /// To [`RequestBody::Read`]: the value and its version, or `None` where the key is absent.
-    Value(Option<(Vec<u8>, Version)>),
+    Value(#[serde(with = "found")] Option<(Vec<u8>, Version)>),
     /// To [`RequestBody::Write`]: done.
     Written {
         /// The version that this write made.
@@ -109,6 +119,7 @@ pub enum Reply {
     /// To a compare-and-set: the value was not as expected, nothing was changed. Final, also for retries.
     CasFailed {
         /// The value that was there, and its version; `None`: the key was absent.
+        #[serde(with = "found")]
         found: Option<(Vec<u8>, Version)>,
     },
     /// Nothing happened and nothing will.
@@ -140,7 +151,7 @@ pub enum RefusalReason {
     /// No such session: never opened, or expired. Open another.
     #[error("session unknown or expired")]
     SessionUnknown,
-    /// A later sequence number of this session was applied already.
+    /// The sequence number is settled: the client itself said so, with this request or another.
     #[error("sequence number is in the past")]
     SequencePast,
     /// A key, a value, or the value that an append would make is too long.
@@ -159,6 +170,34 @@ pub enum RefusalReason {
     /// The node is about to stop.
     #[error("stopping")]
     Stopping,
+    /// The sequence number is too far beyond the settled ones: wait for answers first.
+    #[error("more than {limit} writes of one session under way")]
+    WindowFull {
+        /// [`SESSION_WINDOW_MAX`].
+        limit: u64,
+    },
+}
+
+/// A value and its version, the value as one run of bytes.
+mod found {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serde_bytes::{ByteBuf, Bytes};
+
+    use super::Version;
+
+    pub(super) fn serialize<S: Serializer>(
+        found: &Option<(Vec<u8>, Version)>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        found.as_ref().map(|(value, version)| (Bytes::new(value), version)).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<(Vec<u8>, Version)>, D::Error> {
+        let found: Option<(ByteBuf, Version)> = Deserialize::deserialize(deserializer)?;
+        Ok(found.map(|(value, version)| (value.into_vec(), version)))
+    }
 }
 
 /// How a node is.
@@ -197,8 +236,12 @@ pub struct GroupStatus {
     pub first: u64,
     /// Last index in the log.
     pub last: u64,
+    /// Bytes of the commands in the log.
+    pub log_bytes: u64,
     /// Index of the newest snapshot, 0 if none.
     pub snapshot: u64,
+    /// Its length in bytes.
+    pub snapshot_bytes: u64,
     /// Checksum of the whole replicated state at `applied`: equal on all replicas at the same `applied`.
     pub digest: u64,
     /// Keys in the state.
@@ -207,6 +250,36 @@ pub struct GroupStatus {
     pub sessions: u64,
     /// The group's members, by ascending id.
     pub members: Vec<NodeId>,
+    /// On a leader, how the others are, by ascending id; else empty.
+    pub peers: Vec<PeerStatus>,
+}
+
+/// How a leader sees another member of its group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// The other member.
+    pub node: NodeId,
+    /// Highest index known to be durable there.
+    pub matched: u64,
+    /// Next index to send.
+    pub next: u64,
+    /// How it is sent to.
+    pub mode: PeerMode,
+    /// Messages with entries, or parts of a snapshot, under way.
+    pub in_flight: u64,
+    /// Milliseconds since anything was heard of it in this term.
+    pub heard_ms: u64,
+}
+
+/// How a leader sends to another member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum PeerMode {
+    /// Where it stands is unknown: one message at a time.
+    Probe,
+    /// Messages are pipelined.
+    Replicate,
+    /// It needs what the log no longer holds.
+    Snapshot,
 }
 
 /// What a node is in a group (Figure 4 of the paper).

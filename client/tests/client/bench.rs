@@ -178,6 +178,39 @@ fn where_nothing_is_answered_the_exit_code_says_so() {
 }
 
 #[test]
+fn all_clients_share_their_connections_and_sessions() {
+    let node = alone(|_| Act::Behave);
+    let flags = ["--clients", "20", "--depth", "5", "--operations", "2000", "--connections", "2"];
+    let (exit, report, err) = json(&node, &flags);
+    assert_eq!((exit, err.as_str(), count(&report, "both", "answered")), (Exit::Done, "", 2_000));
+    assert_eq!(node.connections(), 3, "two, and that of the read before all");
+    let opened = node.seen().iter().filter(|body| matches!(body, RequestBody::OpenSession { .. })).count();
+    assert_eq!(opened, 4, "one a shard");
+    let writes = node.writes();
+    let distinct: BTreeSet<_> = writes.iter().collect();
+    assert_eq!(distinct.len(), writes.len(), "no number is used twice");
+}
+
+#[test]
+fn a_rate_is_kept_where_there_is_room_for_it() {
+    let node = alone(|_| Act::Behave);
+    let flags = ["--rate", "2000", "--time", "300ms", "--clients", "8"];
+    let (exit, report, _) = json(&node, &flags);
+    assert_eq!(exit, Exit::Done);
+    // 600 are due in this time; a busy machine may be behind.
+    let answered = count(&report, "both", "answered");
+    assert!((1..=610).contains(&answered), "{report}");
+}
+
+#[test]
+fn more_under_way_than_a_client_carries_is_usage() {
+    let node = alone(|_| Act::Behave);
+    let (exit, _, err) = run(node.address(), &["--clients", "10000", "--depth", "256"]);
+    assert_eq!(exit, Exit::Usage);
+    assert!(err.contains("2560000 operations under way, the limit is 32768"), "{err}");
+}
+
+#[test]
 fn a_wrong_endpoint_is_usage() {
     let (exit, out, err) = run("nowhere", &[]);
     assert_eq!((exit, out.as_str()), (Exit::Usage, ""));
@@ -186,9 +219,13 @@ fn a_wrong_endpoint_is_usage() {
 
 #[test]
 fn flags_out_of_bounds_are_refused_and_the_bounds_are_named() {
-    let wrong: [(&[&str], &str); 14] = [
-        (&["--clients", "0"], "1 to 1024"),
-        (&["--clients", "1025"], "1 to 1024"),
+    let wrong: [(&[&str], &str); 18] = [
+        (&["--clients", "0"], "1 to 10000"),
+        (&["--clients", "10001"], "1 to 10000"),
+        (&["--connections", "65"], "1 to 64"),
+        (&["--depth", "0"], "1 to 256"),
+        (&["--depth", "257"], "1 to 256"),
+        (&["--rate", "0"], "1..="),
         (&["--clients", "-1"], ""),
         (&["--value-bytes", "1048577"], "0 to 1048576"),
         (&["--keys", "0"], "1..=10000000"),
@@ -207,7 +244,14 @@ fn flags_out_of_bounds_are_refused_and_the_bounds_are_named() {
         assert_eq!(error.exit_code(), 2, "{flags:?}");
         assert!(error.to_string().contains(words), "{flags:?}: {error}");
     }
-    for flags in [["--clients", "1024"], ["--keys", "10000000"], ["--time", "1h"], ["--time", "100ms"]] {
+    for flags in [
+        ["--clients", "10000"],
+        ["--depth", "256"],
+        ["--value-size", "1"],
+        ["--keys", "10000000"],
+        ["--time", "1h"],
+        ["--time", "100ms"],
+    ] {
         assert!(parsed(&flags).is_ok(), "{flags:?}");
     }
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use ordeal_client::wire::{
     Answer, ClusterId, FrameBuilder, FrameReader, GroupId, GroupStatus, Hello, Kind, NodeId, NodeStatus,
-    RefusalReason, Reply, Request, RequestBody, RoleName, SessionId, Version, Welcome, decode,
+    PeerMode, PeerStatus, RefusalReason, Reply, Request, RequestBody, RoleName, SessionId, Version, Welcome,
+    decode,
 };
 use ordeal_client::{Client, ClientConfig};
 
@@ -51,7 +52,7 @@ struct Shared {
     welcome: Welcome,
     script: Mutex<Box<Script>>,
     seen: Mutex<Vec<RequestBody>>,
-    /// Open connections; `None` once the node is dead.
+    /// Connections so far; `None` once the node is dead.
     streams: Mutex<Option<Vec<TcpStream>>>,
 }
 
@@ -180,6 +181,11 @@ impl Fake {
         self.seen().iter().filter_map(numbers).collect()
     }
 
+    /// How many connections there were so far, since the last time it hung up.
+    pub fn connections(&self) -> usize {
+        self.shared.streams.lock().expect("not poisoned").as_ref().map_or(0, Vec::len)
+    }
+
     /// Hangs up on everybody. Who is connected notices at once.
     pub fn hang_up(&self) {
         let mut streams = self.shared.streams.lock().expect("not poisoned");
@@ -276,11 +282,21 @@ impl Shared {
             applied: 41,
             first: 10,
             last: 43,
+            log_bytes: 2_048,
             snapshot: 9,
+            snapshot_bytes: 1_234,
             digest: 0xd16e57,
             keys: 5,
             sessions: 2,
             members: self.welcome.members.iter().map(|&(node, _)| node).collect(),
+            peers: vec![PeerStatus {
+                node: NodeId(2),
+                matched: 41,
+                next: 44,
+                mode: PeerMode::Replicate,
+                in_flight: 2,
+                heard_ms: 30,
+            }],
         };
         NodeStatus {
             cluster: CLUSTER,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ordeal_client::wire::{ClusterId, GroupId, NodeId, ShardId};
 
 use crate::kv::digest;
-use crate::raft;
+use crate::raft::{self, Membership};
 use crate::shard::SnapshotError;
 
 /// Settings of a node. [`EngineConfig::new`] fills in the defaults for ticks of 10 ms.
@@ -23,9 +23,11 @@ pub struct EngineConfig {
     pub shards: u32,
     /// Seed of the generators behind random timeouts; nodes and groups draw differently from the same seed.
     pub seed: u64,
+    /// Length of a tick, for `status` alone: nothing else here knows of milliseconds.
+    pub tick_ms: u64,
     /// A leader's heartbeat goes out every so many ticks.
     pub heartbeat_ticks: u32,
-    /// A follower waits this long without a leader, and up to twice as long by chance, before it campaigns.
+    /// A follower waits longer than this without a leader, and up to half as long again by chance, before it campaigns.
     pub election_ticks: u32,
     /// A group takes a snapshot when it has applied more entries than this since the last one.
     pub snapshot_entries: u64,
@@ -33,6 +35,8 @@ pub struct EngineConfig {
     pub snapshot_bytes: u64,
     /// Entries kept in the log behind a snapshot.
     pub trailing_entries: u64,
+    /// Parts of a snapshot hold so many bytes.
+    pub chunk_bytes: usize,
     /// Version of the build, for `status`.
     pub version: String,
 }
@@ -54,11 +58,13 @@ impl EngineConfig {
             groups: vec![GroupId(1)],
             shards,
             seed,
+            tick_ms: 10,
             heartbeat_ticks: 5, // 50 ms
             election_ticks: 25, // 250 ms: 5 × heartbeat
             snapshot_entries: 10_000,
             snapshot_bytes: 8 << 20,
             trailing_entries: 1_000,
+            chunk_bytes: 256 << 10, // 1/16 of a frame, so that heartbeats pass between parts
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
@@ -80,11 +86,12 @@ impl EngineConfig {
 
     pub(super) fn raft(&self, group: GroupId) -> raft::Config {
         let seed = digest::mix(&[self.seed, u64::from(self.node.0), u64::from(group.0)]);
-        let defaults = raft::Config::new(self.node, self.members.keys().copied().collect(), seed);
+        let defaults = raft::Config::new(self.node, Membership::of_voters(self.members.clone()), seed);
         raft::Config {
             heartbeat_ticks: self.heartbeat_ticks,
             election_ticks: self.election_ticks,
             trailing_entries: self.trailing_entries,
+            chunk_bytes: self.chunk_bytes,
             // What stays behind a snapshot is no longer than what made it due.
             trailing_bytes: self.snapshot_bytes.min(defaults.trailing_bytes),
             ..defaults

@@ -26,6 +26,8 @@ pub enum Input {
         /// What.
         message: Message,
     },
+    /// The connection from or to a member was closed: a hint that it may be dead, and no proof.
+    PeerClosed(NodeId),
     /// A client asks for something.
     Request {
         /// On which connection.

@@ -4,7 +4,7 @@
 //! ```text
 //!            handle(Input)                                     poll() -> Option<Output>
 //!   Tick ────────────┐                                   ┌──▶ Send …    what promises nothing, and what is durable by now
-//!   Peer ────────────┤    ┌─────────┐   ┌────────────┐   ├──▶ Persist   one batch a turn, for all groups
+//!   Peer, PeerClosed ┤    ┌─────────┐   ┌────────────┐   ├──▶ Persist   one batch a turn, for all groups
 //!   Request ─────────┼───▶│ Engine  │──▶│ raft, shard│───┤
 //!   ClientGone ──────┤    └─────────┘   │ of a group │   └──▶ Reply …
 //!   Persisted ───────┘         │        └────────────┘

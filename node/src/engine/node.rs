@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, VecDeque};
 
 use ordeal_client::wire::{
     Answer, GroupId, KEY_BYTES_MAX, NodeId, NodeStatus, ReadLevel, RefusalReason, Reply, Request,
-    RequestBody, SessionId, ShardId, VALUE_BYTES_MAX, Welcome, WriteOp, shard_of,
+    RequestBody, ShardId, VALUE_BYTES_MAX, Welcome, WriteOp, shard_of,
 };
 
 use super::config::{EngineConfig, EngineError};
 use super::group::{Group, Wishes};
 use super::io::{Batch, BatchTicket, ClientKey, Input, Output};
 use super::waiters::{Awaited, Waiter, Waiters};
-use crate::raft::{Message, Persist, ProposeError, Recovered, Ticket};
+use crate::kv::Claim;
+use crate::raft::{self, Message, Persist, ProposeError, Recovered, Ticket};
 use crate::shard::Command;
 
 /// A node without a world.
@@ -69,6 +70,11 @@ impl Engine {
                 }
             }
             Input::Peer { from, group, message } => self.peer(from, group, message),
+            Input::PeerClosed(peer) => {
+                for group in self.groups.values_mut() {
+                    group.raft.leader_unreachable(peer);
+                }
+            }
             Input::Request { from, request } => self.request(from, request),
             Input::ClientGone(client) => self.waiters.client_gone(client),
             Input::Persisted(ticket) => self.persisted(ticket),
@@ -111,6 +117,18 @@ impl Engine {
         }
     }
 
+    /// How this node's member of a group is: cheap, for whoever looks after every turn.
+    #[must_use]
+    pub fn member(&self, group: GroupId) -> Option<raft::Status> {
+        self.groups.get(&group).map(|group| group.raft.status())
+    }
+
+    /// Checksum of the state of a group after all that was applied of it.
+    #[must_use]
+    pub fn digest(&self, group: GroupId) -> Option<u64> {
+        self.groups.get(&group).map(|group| group.machine.digest())
+    }
+
     /// Strangers and unknown groups are no members' business: the server's handshake keeps them out, and what slips
     /// through is dropped.
     fn peer(&mut self, from: NodeId, group: GroupId, message: Message) {
@@ -138,8 +156,8 @@ impl Engine {
             RequestBody::Status => panic!("a status is answered by the server, which knows the clock"),
             RequestBody::OpenSession { shard } => self.open_session(from, id, shard),
             RequestBody::Read { key, level } => self.read(from, id, key, level),
-            RequestBody::Write { session, sequence, key, op } => {
-                self.write(from, id, (session, sequence), key, op)
+            RequestBody::Write { session, sequence, settled, key, op } => {
+                self.write(from, id, Claim { session, sequence, settled }, key, op)
             }
         };
         if let Err(reply) = reply {
@@ -159,7 +177,7 @@ impl Engine {
         &mut self,
         from: ClientKey,
         request: u64,
-        (session, sequence): (SessionId, u64),
+        claim: Claim,
         key: Vec<u8>,
         op: WriteOp,
     ) -> Result<(), Reply> {
@@ -173,7 +191,8 @@ impl Engine {
             }
         }
         let shard = shard_of(&key, self.config.shards);
-        self.propose(from, request, &Command::Write { shard, session, sequence, key, op })
+        let Claim { session, sequence, settled } = claim;
+        self.propose(from, request, &Command::Write { shard, session, sequence, settled, key, op })
     }
 
     fn propose(&mut self, client: ClientKey, request: u64, command: &Command) -> Result<(), Reply> {

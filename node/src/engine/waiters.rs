@@ -93,17 +93,22 @@ impl Waiters {
     /// Removes those that await an entry of the group at or below `index`: all that can be told about them is known once
     /// that index is applied.
     pub(super) fn take_upto(&mut self, group: GroupId, index: Index) -> Vec<Waiter> {
-        self.take_entries(group, |at, _| at <= index)
+        self.take_entries(group, index, |_, _| true)
     }
 
     /// Removes those that await an entry that was proposed before `term`, or in it when the node does not lead it (any
     /// more): whether those entries will be committed is out of this node's hands.
     pub(super) fn take_outdated(&mut self, group: GroupId, term: Term, leads: bool) -> Vec<Waiter> {
-        self.take_entries(group, |_, of| of < term || (of == term && !leads))
+        self.take_entries(group, Index::MAX, |_, of| of < term || (of == term && !leads))
     }
 
-    fn take_entries(&mut self, group: GroupId, which: impl Fn(Index, Term) -> bool) -> Vec<Waiter> {
-        let of_group = self.by_entry.range((group, 0, 0)..=(group, Index::MAX, Term::MAX));
+    fn take_entries(
+        &mut self,
+        group: GroupId,
+        upto: Index,
+        which: impl Fn(Index, Term) -> bool,
+    ) -> Vec<Waiter> {
+        let of_group = self.by_entry.range((group, 0, 0)..=(group, upto, Term::MAX));
         let chosen: Vec<u64> =
             of_group.filter(|((_, at, of), _)| which(*at, *of)).map(|(_, &token)| token).collect();
         chosen.into_iter().filter_map(|token| self.take(token)).collect()

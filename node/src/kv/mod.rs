@@ -4,7 +4,7 @@
 //! Everything here is a function of the commands applied: no clock, no chance, nothing that differs between replicas.
 //!
 //! * [`store`]: keys, values, versions, and what each write does.
-//! * [`session`]: who wrote last, and what the answer was (thesis §6.3).
+//! * [`session`]: who wrote what lately, and what the answers were (thesis §6.3).
 //! * [`digest`]: a checksum of the whole that is kept up to date at every change.
 
 pub mod digest;
@@ -13,6 +13,8 @@ pub mod store;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_session;
 
-pub use session::{REMEMBERED_BYTES_MAX, SESSIONS_MAX, Session};
+pub use session::{Claim, REMEMBERED_BYTES_MAX, REPLY_BYTES, SESSIONS_MAX, Session};
 pub use store::{Kv, Stored};

@@ -1,44 +1,130 @@
-//! Who wrote last, and what the answer was: what makes a retried write happen once (thesis §6.3).
+//! Who wrote what lately, and what the answers were: what makes a retried write happen once (thesis §6.3).
+//!
+//! A client may have many writes under way in one session. It numbers them from 1, and says with each which of them it
+//! will never ask for again: all up to `settled`. Their answers are forgotten; those above are remembered.
+//!
+//! ```text
+//!   sequence   1 ………… settled │ settled + 1 ………… settled + SESSION_WINDOW_MAX │ …
+//!              Past           │ applied: Again, its answer;   else: Fresh      │ Ahead
+//! ```
 //!
 //! Invariants
-//! * at most [`SESSIONS_MAX`] sessions, whose remembered replies hold at most [`REMEMBERED_BYTES_MAX`] bytes
+//! * at most [`SESSIONS_MAX`] sessions; what they remember counts for at most [`REMEMBERED_BYTES_MAX`] bytes
+//! * a session remembers answers above `settled` and within the window only, each once; `settled` never falls
 //! * `order` holds each session exactly once, under the log index of its last use; no two share an index
-//! * sessions expire only here, by log index: on every replica the same ones at the same entry
+//! * a session begins and ends only here, by log index: on every replica the same ones at the same entry
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ordeal_client::wire::{Reply, SessionId, encode};
+use ordeal_client::wire::{Reply, SESSION_WINDOW_MAX, SessionId, encode};
 
 use super::digest;
 
 /// Sessions of one shard, at most: opening one more expires the one least recently used. A client that was expired is
-/// told so and opens another. 10,000 clients at about 100 bytes each are a megabyte.
+/// told so and opens another. 10,000 clients that pipeline eight writes each remember 13 MB.
 pub const SESSIONS_MAX: usize = 10_000;
 
-/// Bytes of all remembered replies of one shard, at most: a failed compare-and-set remembers the value that it found, up
-/// to a megabyte. Beyond it the least recently used sessions expire, too. 64 of the largest replies.
+/// Bytes that all remembered replies of one shard count for, at most: a failed compare-and-set remembers the value that
+/// it found, up to a megabyte. Beyond it the least recently used sessions expire, too. 64 of the largest replies.
 pub const REMEMBERED_BYTES_MAX: usize = 64 << 20;
+
+/// What every remembered reply counts for beside its own bytes: its place in memory.
+pub const REPLY_BYTES: usize = 160;
+
+/// A write, as its client counts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// Who writes.
+    pub session: SessionId,
+    /// Which of the session's writes.
+    pub sequence: u64,
+    /// No write up to this one will be asked for again.
+    pub settled: u64,
+}
 
 /// What is remembered of one session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
-    /// Sequence number of its last write; 0 before the first.
-    pub sequence: u64,
-    /// The answer to that write; `None` before the first.
-    pub reply: Option<Reply>,
+    /// Writes up to this one are settled.
+    settled: u64,
     /// Log index of the last entry that named this session.
-    pub used: u64,
-    /// Encoded length and checksum of `reply`.
+    used: u64,
+    /// The answers to writes above `settled`, by sequence number.
+    replies: BTreeMap<u64, Remembered>,
+    /// What `replies` count for.
     bytes: usize,
-    checksum: u32,
+    /// Sum over `replies`.
+    digest: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Remembered {
+    reply: Reply,
+    bytes: usize,
+    digest: u64,
 }
 
 impl Session {
-    /// A session as it stands in a snapshot.
+    /// A session that remembers nothing yet.
     #[must_use]
-    pub fn new(sequence: u64, reply: Option<Reply>, used: u64) -> Self {
-        let encoded = encode(&reply);
-        Session { sequence, reply, used, bytes: encoded.len(), checksum: digest::checksum(0, &encoded) }
+    pub fn new(settled: u64, used: u64) -> Self {
+        Session { settled, used, replies: BTreeMap::new(), bytes: 0, digest: 0 }
+    }
+
+    /// Writes up to this one are settled.
+    #[must_use]
+    pub fn settled(&self) -> u64 {
+        self.settled
+    }
+
+    /// Log index of the last entry that named this session.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.used
+    }
+
+    /// The answers it remembers, by sequence number.
+    pub fn replies(&self) -> impl Iterator<Item = (u64, &Reply)> {
+        self.replies.iter().map(|(&sequence, remembered)| (sequence, &remembered.reply))
+    }
+
+    /// Whether an answer to this write could be remembered: it is within the window, and not there yet.
+    #[must_use]
+    pub fn takes(&self, sequence: u64) -> bool {
+        self.is_open(sequence) && !self.replies.contains_key(&sequence)
+    }
+
+    /// Remembers an answer.
+    pub fn remember(&mut self, sequence: u64, reply: Reply) {
+        assert!(self.takes(sequence), "a write within the window is remembered once");
+        let (bytes, digest) = weigh(sequence, &reply);
+        self.bytes += bytes;
+        self.digest = self.digest.wrapping_add(digest);
+        self.replies.insert(sequence, Remembered { reply, bytes, digest });
+    }
+
+    /// Forgets the answers up to `settled`, which are not asked for again.
+    fn settle(&mut self, settled: u64) {
+        self.settled = self.settled.max(settled);
+        while let Some(oldest) = self.replies.first_entry().filter(|oldest| *oldest.key() <= self.settled) {
+            let forgotten = oldest.remove();
+            self.bytes -= forgotten.bytes;
+            self.digest = self.digest.wrapping_sub(forgotten.digest);
+        }
+    }
+
+    fn is_open(&self, sequence: u64) -> bool {
+        sequence > self.settled && sequence - self.settled <= SESSION_WINDOW_MAX
+    }
+
+    fn turn(&self, sequence: u64) -> Turn {
+        if sequence <= self.settled {
+            return Turn::Past;
+        }
+        if let Some(remembered) = self.replies.get(&sequence) {
+            return Turn::Again(remembered.reply.clone());
+        }
+        if self.is_open(sequence) { Turn::Fresh } else { Turn::Ahead }
     }
 }
 
@@ -47,25 +133,49 @@ impl Session {
 pub enum Turn {
     /// Not seen before: let it take effect, then [`Sessions::remember`] the answer.
     Fresh,
-    /// The last one again: this was its answer.
+    /// Seen before: this was its answer.
     Again(Reply),
-    /// A later one was applied already.
+    /// Settled: its client asks no more, so this is a copy that was long under way.
     Past,
+    /// Beyond the window.
+    Ahead,
     /// No such session.
     Unknown,
 }
 
+/// How much a table holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Sessions.
+    pub sessions: usize,
+    /// Bytes that all they remember counts for.
+    pub remembered_bytes: usize,
+}
+
 /// The sessions of a shard.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sessions {
     sessions: BTreeMap<SessionId, Session>,
     /// By last use, oldest first.
     order: BTreeSet<(u64, SessionId)>,
     remembered_bytes: usize,
     digest: u64,
+    limits: Limits,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Sessions::with_limits(Limits { sessions: SESSIONS_MAX, remembered_bytes: REMEMBERED_BYTES_MAX })
+    }
 }
 
 impl Sessions {
+    /// An empty table that holds so much; all replicas must agree on it.
+    #[must_use]
+    pub fn with_limits(limits: Limits) -> Self {
+        Sessions { sessions: BTreeMap::new(), order: BTreeSet::new(), remembered_bytes: 0, digest: 0, limits }
+    }
+
     /// Opens the session that is named after the entry at `index`.
     pub fn open(&mut self, index: u64) -> SessionId {
         let id = SessionId(index);
@@ -73,29 +183,26 @@ impl Sessions {
             !self.sessions.contains_key(&id),
             "session {index} is opened once, by the entry it is named after"
         );
-        self.insert(id, Session::new(0, None, index));
+        self.insert(id, Session::new(0, index));
         self.expire();
         id
     }
 
-    /// What `sequence` means to this session; the entry at `index` counts as a use of it.
-    pub fn turn(&mut self, id: SessionId, sequence: u64, index: u64) -> Turn {
-        let Some(mut session) = self.remove(id) else { return Turn::Unknown };
-        session.used = index;
-        let turn = match &session.reply {
-            Some(reply) if sequence == session.sequence => Turn::Again(reply.clone()),
-            Some(_) | None if sequence <= session.sequence => Turn::Past,
-            Some(_) | None => Turn::Fresh,
-        };
-        self.insert(id, session);
+    /// What a write means to its session; the entry at `index` counts as a use of it. An operation never creates one.
+    pub fn turn(&mut self, claim: Claim, index: u64) -> Turn {
+        let mut turn = Turn::Unknown;
+        self.change(claim.session, |session| {
+            session.used = index;
+            session.settle(claim.settled);
+            turn = session.turn(claim.sequence);
+        });
         turn
     }
 
-    /// Remembers the answer to a [`Turn::Fresh`], at the same index.
-    pub fn remember(&mut self, id: SessionId, sequence: u64, index: u64, reply: &Reply) {
-        let before = self.remove(id).expect("a fresh turn is of a session that is there");
-        assert!(sequence > before.sequence, "a session's sequence numbers grow");
-        self.insert(id, Session::new(sequence, Some(reply.clone()), index));
+    /// Remembers the answer to a [`Turn::Fresh`].
+    pub fn remember(&mut self, claim: Claim, reply: &Reply) {
+        let there = self.change(claim.session, |session| session.remember(claim.sequence, reply.clone()));
+        assert!(there, "a fresh turn is of a session that is there");
         self.expire();
     }
 
@@ -107,11 +214,15 @@ impl Sessions {
         assert!(self.sessions.insert(id, session).is_none(), "a session is there once");
     }
 
-    /// Whether a session of this id and last use could be added: neither is there yet.
+    /// Whether this session, as it stands in a snapshot, could be added: it is not there, nor is another one of the same
+    /// last use, and there is room.
     #[must_use]
-    pub fn takes(&self, id: SessionId, used: u64) -> bool {
+    pub fn takes(&self, id: SessionId, session: &Session) -> bool {
+        let used = session.used;
         let same_use = self.order.range((used, SessionId(0))..=(used, SessionId(u64::MAX))).next();
-        same_use.is_none() && !self.sessions.contains_key(&id)
+        let room = self.sessions.len() < self.limits.sessions
+            && self.remembered_bytes + session.bytes <= self.limits.remembered_bytes;
+        room && same_use.is_none() && !self.sessions.contains_key(&id)
     }
 
     /// All sessions, by id.
@@ -137,22 +248,56 @@ impl Sessions {
         self.digest
     }
 
-    fn remove(&mut self, id: SessionId) -> Option<Session> {
-        let session = self.sessions.remove(&id)?;
-        assert!(self.order.remove(&(session.used, id)), "a session stands in the order of use");
-        self.digest = self.digest.wrapping_sub(digest_of(id, &session));
+    /// Changes a session, and all that is counted of it; false when it is not there.
+    fn change(&mut self, id: SessionId, how: impl FnOnce(&mut Session)) -> bool {
+        let Some(session) = self.sessions.get_mut(&id) else { return false };
+        let used = session.used;
+        self.digest = self.digest.wrapping_sub(digest_of(id, session));
         self.remembered_bytes -= session.bytes;
-        Some(session)
+        how(session);
+        self.digest = self.digest.wrapping_add(digest_of(id, session));
+        self.remembered_bytes += session.bytes;
+        if session.used != used {
+            assert!(self.order.remove(&(used, id)), "a session stands in the order of use");
+            assert!(self.order.insert((session.used, id)), "an index is one entry, and names one session");
+        }
+        true
     }
 
     fn expire(&mut self) {
-        while self.sessions.len() > SESSIONS_MAX || self.remembered_bytes > REMEMBERED_BYTES_MAX {
-            let &(_, oldest) = self.order.first().expect("a table beyond its limit is not empty");
-            self.remove(oldest);
+        while self.sessions.len() > self.limits.sessions
+            || self.remembered_bytes > self.limits.remembered_bytes
+        {
+            let (_, oldest) = self.order.pop_first().expect("a table beyond its limit is not empty");
+            let session = self.sessions.remove(&oldest).expect("who stands in the order is there");
+            self.digest = self.digest.wrapping_sub(digest_of(oldest, &session));
+            self.remembered_bytes -= session.bytes;
         }
     }
 }
 
 fn digest_of(id: SessionId, session: &Session) -> u64 {
-    digest::mix(&[2, id.0, session.sequence, session.used, session.bytes as u64, u64::from(session.checksum)])
+    let (count, bytes) = (session.replies.len() as u64, session.bytes as u64);
+    digest::mix(&[2, id.0, session.settled, session.used, count, bytes, session.digest])
+}
+
+/// What a remembered reply counts for, and its digest. The plain answer to a write, which nearly all are, is not encoded
+/// for that.
+fn weigh(sequence: u64, reply: &Reply) -> (usize, u64) {
+    match reply {
+        Reply::Written { made, replaced } => {
+            let (epoch, index) = replaced.map_or((0, 0), |version| (version.epoch, version.index));
+            (REPLY_BYTES, digest::mix(&[3, sequence, made.epoch, made.index, epoch, index]))
+        }
+        Reply::Status(_)
+        | Reply::SessionOpened(_)
+        | Reply::Value(_)
+        | Reply::CasFailed { .. }
+        | Reply::Refused(_)
+        | Reply::Unknown => {
+            let encoded = encode(reply);
+            let checksum = u64::from(digest::checksum(0, &encoded));
+            (REPLY_BYTES + encoded.len(), digest::mix(&[4, sequence, encoded.len() as u64, checksum]))
+        }
+    }
 }

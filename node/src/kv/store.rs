@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use ordeal_client::wire::{RefusalReason, Reply, SessionId, VALUE_BYTES_MAX, Version, WriteOp};
+use ordeal_client::wire::{
+    RefusalReason, Reply, SESSION_WINDOW_MAX, SessionId, VALUE_BYTES_MAX, Version, WriteOp,
+};
 
 use super::digest;
-use super::session::{Session, Sessions, Turn};
+use super::session::{Claim, Session, Sessions, Turn};
 
 /// The data of one shard with its sessions.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -50,21 +52,15 @@ impl Kv {
 
     /// Applies a write, unless this session did it before: then its answer of that time is the answer, whatever the data
     /// is by now. `version` is the one that the write makes: the shard's epoch, and the index of the entry.
-    pub fn write(
-        &mut self,
-        version: Version,
-        session: SessionId,
-        sequence: u64,
-        key: Vec<u8>,
-        op: WriteOp,
-    ) -> Reply {
-        match self.sessions.turn(session, sequence, version.index) {
+    pub fn write(&mut self, version: Version, claim: Claim, key: Vec<u8>, op: WriteOp) -> Reply {
+        match self.sessions.turn(claim, version.index) {
             Turn::Unknown => Reply::Refused(RefusalReason::SessionUnknown),
             Turn::Past => Reply::Refused(RefusalReason::SequencePast),
+            Turn::Ahead => Reply::Refused(RefusalReason::WindowFull { limit: SESSION_WINDOW_MAX }),
             Turn::Again(reply) => reply,
             Turn::Fresh => {
                 let reply = self.effect(version, key, op);
-                self.sessions.remember(session, sequence, version.index, &reply);
+                self.sessions.remember(claim, &reply);
                 reply
             }
         }
@@ -80,6 +76,12 @@ impl Kv {
     pub fn insert(&mut self, key: Vec<u8>, stored: Stored) {
         self.digest = self.digest.wrapping_add(digest_of(&key, &stored));
         assert!(self.data.insert(key, stored).is_none(), "a key that is there is taken out first");
+    }
+
+    /// An empty shard whose sessions have other limits than usual.
+    #[cfg(test)]
+    pub(crate) fn with_limits(limits: super::session::Limits) -> Self {
+        Kv { sessions: Sessions::with_limits(limits), ..Kv::default() }
     }
 
     /// Adds a session as it stands in a snapshot.

@@ -33,7 +33,8 @@ fn failed(found: Option<(&str, u64)>) -> Reply {
 }
 
 fn write(kv: &mut Kv, index: u64, (session, sequence, key, op): Step) -> Reply {
-    kv.write(version(index), SessionId(session), sequence, key.into(), op)
+    let claim = Claim { session: SessionId(session), sequence, settled: sequence.saturating_sub(1) };
+    kv.write(version(index), claim, key.into(), op)
 }
 
 /// Opens sessions 1 and 2, then applies the steps at indexes from 3 on; every reply must be as written beside it.
@@ -154,11 +155,11 @@ fn remembered_replies_are_bounded_by_expiring_the_oldest() {
 #[test]
 fn a_turn_counts_as_use() {
     let mut sessions = session::Sessions::default();
-    let id = sessions.open(1);
-    assert_eq!(sessions.turn(id, 1, 5), Turn::Fresh);
-    sessions.remember(id, 1, 5, &Reply::Unknown);
-    assert_eq!(sessions.turn(id, 1, 7), Turn::Again(Reply::Unknown));
-    assert_eq!(sessions.iter().next().map(|(_, session)| session.used), Some(7));
+    let claim = Claim { session: sessions.open(1), sequence: 1, settled: 0 };
+    assert_eq!(sessions.turn(claim, 5), Turn::Fresh);
+    sessions.remember(claim, &Reply::Unknown);
+    assert_eq!(sessions.turn(claim, 7), Turn::Again(Reply::Unknown));
+    assert_eq!(sessions.iter().next().map(|(_, session)| session.used()), Some(7));
 }
 
 #[test]
@@ -176,7 +177,7 @@ fn equal_states_have_equal_digests_and_every_difference_shows() {
     let mut rebuilt = Kv::new();
     rebuilt.insert(b"a".to_vec(), Stored::new(b"xy".to_vec(), version(4)));
     rebuilt.insert_session(SessionId(1), used.clone());
-    rebuilt.insert_session(SessionId(2), Session::new(0, None, 2));
+    rebuilt.insert_session(SessionId(2), Session::new(0, 2));
     assert_eq!(rebuilt, one);
     assert_eq!(rebuilt.digest(), one.digest());
     assert_ne!(other.digest(), one.digest(), "sessions count");

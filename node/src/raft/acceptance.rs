@@ -6,7 +6,7 @@
 use ordeal_client::wire::NodeId;
 
 use super::snapshot::INDEX_MAX;
-use super::{AppendResult, Entry, Index, LogId, Message, Raft, Term};
+use super::{AppendResult, Entry, Index, LogId, Message, Payload, Raft, Term};
 
 impl Raft {
     /// AppendEntries RPC, receiver (Figure 2).
@@ -52,6 +52,7 @@ impl Raft {
             if entry.id.index <= self.log.last().index {
                 self.truncate_from(entry.id.index);
             }
+            self.memberships.append(&entry);
             self.log.append(entry);
         }
     }
@@ -59,6 +60,7 @@ impl Raft {
     fn truncate_from(&mut self, index: Index) {
         assert!(index > self.commit, "entry {index} is committed, up to {}", self.commit);
         self.log.truncate_from(index);
+        self.memberships.truncate_from(index);
         self.durability.truncated_from(index);
     }
 
@@ -102,7 +104,8 @@ impl Raft {
 }
 
 /// Index of the last entry that the request is about; nothing when it makes no sense: a gap, an entry 0, a term that falls
-/// or is above the sender's, a first entry that is not the one before it.
+/// or is above the sender's, a first entry that is not the one before it, a
+/// membership that cannot be.
 fn last_of_request(term: Term, previous: LogId, entries: &[Entry]) -> Option<Index> {
     let mut last = previous;
     if last.index > INDEX_MAX || last.term > term || (last.index == 0) != (last.term == 0) {
@@ -110,7 +113,8 @@ fn last_of_request(term: Term, previous: LogId, entries: &[Entry]) -> Option<Ind
     }
     for entry in entries {
         let follows = entry.id.index == last.index + 1 && entry.id.term >= last.term.max(1);
-        if !follows || entry.id.term > term || entry.id.index > INDEX_MAX {
+        let unsound = matches!(&entry.payload, Payload::Membership(membership) if !membership.is_sound());
+        if !follows || unsound || entry.id.term > term || entry.id.index > INDEX_MAX {
             return None;
         }
         last = entry.id;

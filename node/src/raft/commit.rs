@@ -1,7 +1,6 @@
 //! What is decided (§5.3, §5.4.2), and what of it the machine above gets.
 
 use super::log::weight;
-use super::quorum::reached_by_majority;
 use super::{Event, Index, Raft, State};
 
 impl Raft {
@@ -9,8 +8,17 @@ impl Raft {
     /// set commitIndex = N" (Figure 2, Leaders). Our own match is what our disk holds, and only that.
     pub(super) fn commit_by_counting(&mut self) {
         let State::Leader(leader) = &self.state else { return };
-        let matches = leader.followers.values().map(|follower| follower.match_index);
-        let reached = reached_by_majority(matches.chain([self.durability.durable()]));
+        let (own, durable) = (self.config.id, self.durability.durable());
+        let reached = self.membership().reached(|node| match leader.followers.get(&node) {
+            Some(follower) => follower.match_index,
+            None => {
+                if node == own {
+                    durable
+                } else {
+                    0
+                }
+            }
+        });
         // Never an entry of an older term by counting (§5.4.2, Figure 8).
         if reached > self.commit && self.log.term_at(reached) == Some(self.hard_state.term) {
             self.commit_upto(reached);

@@ -1,21 +1,22 @@
 //! What a member is told once.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use ordeal_client::wire::NodeId;
 
-use super::{Entry, HardState, Snapshot};
+use super::{Entry, HardState, Membership, Snapshot};
 
 /// Settings of one member of one group. Times are in ticks of the driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// This member.
     pub id: NodeId,
-    /// All voters, this member among them.
-    pub voters: BTreeSet<NodeId>,
+    /// Who belongs to the group before its log says anything, this member among them; the same on all of them, for ever.
+    /// Empty for one that joins later: it does not campaign before the log tells it that it votes.
+    pub bootstrap: Arc<Membership>,
     /// A leader's heartbeat goes out every so many ticks.
     pub heartbeat_ticks: u32,
-    /// A follower waits at least this long without a leader, and up to twice as long by chance, before it campaigns. At
+    /// A follower waits longer than this without a leader, and up to half as long again by chance, before it campaigns. At
     /// least 3 × heartbeat, so that one lost beat is no election.
     pub election_ticks: u32,
     /// Seed of the generator behind the random timeouts.
@@ -36,15 +37,17 @@ pub struct Config {
     pub trailing_bytes: u64,
     /// Reads waiting for their round, at most.
     pub reads_max: usize,
+    /// A learner that lacks at most so many entries is caught up.
+    pub promotion_lag_entries: u64,
 }
 
 impl Config {
     /// Defaults for ticks of 10 ms.
     #[must_use]
-    pub fn new(id: NodeId, voters: BTreeSet<NodeId>, seed: u64) -> Self {
+    pub fn new(id: NodeId, bootstrap: Membership, seed: u64) -> Self {
         Config {
             id,
-            voters,
+            bootstrap: Arc::new(bootstrap),
             heartbeat_ticks: 5, // 50 ms
             election_ticks: 25, // 250 ms: 5 × heartbeat
             seed,
@@ -56,6 +59,7 @@ impl Config {
             trailing_entries: 1_000,
             trailing_bytes: 8 << 20, // 8 full messages
             reads_max: 10_000,
+            promotion_lag_entries: 1_000, // some 100 ms of writes: a few appends, and no snapshot
         }
     }
 }

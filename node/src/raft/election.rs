@@ -13,34 +13,52 @@ use ordeal_client::wire::NodeId;
 use rand::RngExt;
 
 use super::progress::Progress;
-use super::quorum::{Votes, majority};
+use super::quorum::Votes;
 use super::reads::Reads;
 use super::{Event, HardState, Leader, LogId, Message, Payload, Raft, State, Term};
+
+/// Who wants an election.
+#[derive(Debug, Clone, Copy)]
+enum Wish {
+    Own,
+    OfTheLeader,
+}
 
 impl Raft {
     /// A tick of one who does not lead: "If a follower receives no communication over a period of time called the
     /// election timeout, then it begins an election" (§5.2), and so does a candidate again.
     pub(super) fn tick_election(&mut self) {
         self.timer.since_leader = self.timer.since_leader.saturating_add(1);
-        self.timer.elapsed += 1;
-        if self.timer.elapsed >= self.timer.timeout {
+        self.timer.elapsed = self.timer.elapsed.saturating_add(1);
+        if self.timer.elapsed >= self.timer.timeout && self.may_campaign() {
             self.become_pre_candidate();
         }
     }
 
-    /// Starts the election timer anew, with a new random timeout.
+    /// Starts the election timer anew, with a new random timeout: up to half as long again, as pre-candidates that time
+    /// out together give way to each other. At least a tick more than the minimum, so that voters whose ticks came a
+    /// little later have waited for the minimum, too.
     pub(super) fn reset_timer(&mut self) {
         self.timer.elapsed = 0;
         let least = self.config.election_ticks;
-        self.timer.timeout = self.rng.random_range(least..=least.saturating_mul(2));
+        self.timer.timeout = self.rng.random_range(least + 1..=least + least / 2);
     }
 
     /// A member asks for a vote, or whether it would get one.
-    pub(super) fn on_request_vote(&mut self, from: NodeId, term: Term, last: LogId, pre: bool) {
+    /// Whether it is a member as far as we know plays no part: it may know more than we do (thesis §4.1), and so may a
+    /// candidate that counts on the vote of one that is still a learner here.
+    pub(super) fn on_request_vote(
+        &mut self,
+        from: NodeId,
+        term: Term,
+        last: LogId,
+        pre: bool,
+        handed_over: bool,
+    ) {
         if term < self.hard_state.term {
             return self.answer_vote(from, term, pre, false);
         }
-        if self.hears_a_leader() {
+        if self.hears_a_leader() && !handed_over {
             return; // "within the minimum election timeout of hearing from a current leader" (thesis §4.2.3)
         }
         if last.term > term {
@@ -48,7 +66,11 @@ impl Raft {
         }
         if pre {
             let free = term > self.hard_state.term || self.may_vote_for(from);
-            return self.answer_vote(from, term, pre, free && last >= self.log.last());
+            let granted = free && last >= self.log.last();
+            if granted {
+                self.give_way(from, last);
+            }
+            return self.answer_vote(from, term, pre, granted);
         }
         if term > self.hard_state.term {
             self.become_follower(term, None);
@@ -93,6 +115,9 @@ impl Raft {
         pre: bool,
         granted: bool,
     ) {
+        if !self.membership().is_voter(from) {
+            return;
+        }
         let would_be = pre && granted;
         if !would_be && term > self.hard_state.term {
             return self.become_follower(term, None);
@@ -110,15 +135,17 @@ impl Raft {
 
     /// Counts anew. A candidate leads when its own vote, and so its term, is durable, whoever else voted for it.
     pub(super) fn count_votes(&mut self) {
-        let majority = majority(self.config.voters.len());
+        let latest = self.memberships.latest();
+        let won = |votes: &Votes| latest.has_majority(|voter| votes.of_voter(voter) == Some(true));
+        let lost = |votes: &Votes| !latest.has_majority(|voter| votes.of_voter(voter) != Some(false));
         match &self.state {
-            State::PreCandidate(votes) if votes.count(true) >= majority => self.become_candidate(),
-            State::Candidate(votes) if votes.count(true) >= majority => {
+            State::PreCandidate(votes) if won(votes) => self.become_candidate(Wish::Own),
+            State::Candidate(votes) if won(votes) => {
                 if self.durability.holds(self.hard_state) {
                     self.become_leader();
                 }
             }
-            State::PreCandidate(votes) | State::Candidate(votes) if votes.count(false) >= majority => {
+            State::PreCandidate(votes) | State::Candidate(votes) if lost(votes) => {
                 self.state = State::Follower; // lost; the timer runs on
             }
             State::PreCandidate(_) | State::Candidate(_) | State::Follower | State::Leader(_) => {}
@@ -130,31 +157,41 @@ impl Raft {
         let Some(term) = self.hard_state.term.checked_add(1) else { return };
         self.leader = None;
         self.state = State::PreCandidate(Votes::of(self.config.id));
-        for to in self.others() {
-            self.output.send_now(to, Message::RequestVote { term, last: self.log.last(), pre: true });
+        let last = self.log.last();
+        for to in self.other_voters() {
+            let request = Message::RequestVote { term, last, pre: true, handed_over: false };
+            self.output.send_now(to, request);
         }
         self.count_votes();
     }
 
     /// "To begin an election, a follower increments its current term and transitions to candidate state. It then votes
     /// for itself and issues RequestVote RPCs in parallel to each of the other servers" (§5.2).
-    fn become_candidate(&mut self) {
+    fn become_candidate(&mut self, wish: Wish) {
         let Some(term) = self.hard_state.term.checked_add(1) else { return };
         self.enter_term(term, Some(self.config.id));
         self.reset_timer();
         self.leader = None;
         self.state = State::Candidate(Votes::of(self.config.id));
-        for to in self.others() {
-            let request = Message::RequestVote { term, last: self.log.last(), pre: false };
+        let (last, handed_over) = (self.log.last(), matches!(wish, Wish::OfTheLeader));
+        for to in self.other_voters() {
+            let request = Message::RequestVote { term, last, pre: false, handed_over };
             self.output.send_after_persist(to, request);
         }
+    }
+
+    /// Campaigns without asking first: the leader wants it so (thesis §3.10).
+    pub(super) fn campaign_as_heir(&mut self) {
+        self.become_candidate(Wish::OfTheLeader);
     }
 
     fn become_leader(&mut self) {
         assert!(self.durability.holds(self.hard_state), "led before its own vote was durable");
         let next_index = self.log.last().index + 1;
-        let followers = self.others().into_iter().map(|id| (id, Progress::new(next_index))).collect();
-        self.state = State::Leader(Leader { followers, heartbeat_elapsed: 0, reads: Reads::default() });
+        let others = self.membership().members().filter(|&node| node != self.config.id);
+        let followers = others.map(|node| (node, Progress::new(next_index))).collect();
+        let reads = Reads::default();
+        self.state = State::Leader(Leader { followers, heartbeat_elapsed: 0, reads, handover: None });
         self.leader = Some(self.config.id);
         self.partial = None;
         // "each leader commits a blank no-op entry into the log at the start of its term" (§8)

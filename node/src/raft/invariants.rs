@@ -5,7 +5,9 @@ use super::{Config, Raft, Role, State};
 
 /// Panics when a configuration contradicts itself.
 pub(super) fn check_config(config: &Config) {
-    assert!(config.voters.contains(&config.id), "{} is not among the voters {:?}", config.id, config.voters);
+    let (id, first) = (config.id, &config.bootstrap);
+    assert!(first.is_empty() || first.is_voter(id), "{id} is not among the first voters {first}");
+    assert!(first.is_empty() || (first.is_sound() && !first.is_joint()), "unsound: {first}");
     assert!(config.heartbeat_ticks >= 1, "a heartbeat takes at least a tick");
     assert!(config.election_ticks >= 3 * config.heartbeat_ticks, "one lost heartbeat must be no election");
     assert!(config.inflight_max >= 1, "a window of nothing sends nothing");
@@ -26,6 +28,8 @@ impl Raft {
             assert!(self.leader == Some(id), "{id} leads, but takes {:?} for the leader", self.leader);
             assert!(self.hard_state.vote == Some(id), "{id} leads, but voted for {:?}", self.hard_state.vote);
             assert!(last.term == term, "a leader of term {term} without a no-op, its log ends at {last}");
+            let others = self.membership().members().filter(|&node| node != id);
+            assert!(leader.followers.keys().copied().eq(others), "followers are the other members");
             for (to, follower) in &leader.followers {
                 let (matched, next) = (follower.match_index, follower.next_index);
                 assert!(matched < next, "{to} matches {matched}, and is sent {next}");

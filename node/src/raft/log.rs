@@ -205,7 +205,7 @@ mod tests {
     fn what_trails_is_bounded_in_bytes() {
         let mut log = log(LogId::new(10, 1), &[1, 1, 1, 1]); // 11..=14, 36 bytes each
         let from = |log: &Log, last, trailing_entries, trailing_bytes| {
-            let config = Config::new(NodeId(1), [NodeId(1)].into(), 0);
+            let config = Config::new(NodeId(1), [NodeId(1)].into_iter().collect(), 0);
             log.trailing_from(last, &Config { trailing_entries, trailing_bytes, ..config })
         };
         let by_bytes =

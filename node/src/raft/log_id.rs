@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Membership, shared_bytes};
+
 /// Index of an entry, from 1; 0 is the place before the first.
 pub type Index = u64;
 /// A term, from 1; 0 is before the first election.
@@ -58,20 +60,23 @@ pub enum Payload {
     /// Nothing: the first entry of a term, whose commit commits everything before it (§8).
     Noop,
     /// A command of the state machine above, encoded. Shared, never changed: a message and the log hold the same bytes.
-    Command(Arc<[u8]>),
+    Command(#[serde(with = "shared_bytes")] Arc<[u8]>),
+    /// Who belongs to the group from this entry on (§6).
+    Membership(Arc<Membership>),
 }
 
 impl Payload {
-    /// Bytes of the command, 0 for a no-op. For limits.
+    /// Bytes of the command or the membership, 0 for a no-op. For limits.
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
             Payload::Noop => 0,
             Payload::Command(bytes) => bytes.len(),
+            Payload::Membership(membership) => membership.weight(),
         }
     }
 
-    /// Whether there is no command in it.
+    /// Whether there is nothing in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -83,7 +88,10 @@ impl Payload {
 pub struct Snapshot {
     /// The last entry whose effect is in `data`.
     pub last: LogId,
+    /// Who belongs to the group at that entry.
+    pub membership: Arc<Membership>,
     /// The state, encoded by the machine above.
+    #[serde(with = "shared_bytes")]
     pub data: Arc<[u8]>,
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ordeal_client::wire::Kind;
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, Index, LogId, Term};
+use super::{Entry, Index, LogId, Membership, Term, shared_bytes};
 
 /// A message between two members. The term is the sender's, except in a pre-vote (thesis §9.6): there it is the term
 /// that the sender would campaign in, and the receiver does not adopt it.
@@ -20,6 +20,8 @@ pub enum Message {
         last: LogId,
         /// Whether this only asks.
         pre: bool,
+        /// Whether the leader itself wants it so (thesis §3.10): then one who hears a leader votes all the same.
+        handed_over: bool,
     },
     /// Answer to a `RequestVote`.
     RequestVoteReply {
@@ -72,11 +74,14 @@ pub enum Message {
         term: Term,
         /// Last entry covered by the whole snapshot.
         last: LogId,
+        /// Who belongs to the group at that entry.
+        membership: Arc<Membership>,
         /// Bytes of the whole snapshot.
         total_bytes: u64,
         /// Where `data` begins.
         offset: u64,
         /// The part.
+        #[serde(with = "shared_bytes")]
         data: Arc<[u8]>,
     },
     /// Answer to `InstallSnapshot`: how far the follower has got.
@@ -89,6 +94,11 @@ pub enum Message {
         received: u64,
         /// Whether the whole is installed and durable.
         installed: bool,
+    },
+    /// Campaign at once, I want you to lead (thesis §3.10).
+    TimeoutNow {
+        /// Leader's term.
+        term: Term,
     },
 }
 
@@ -122,6 +132,7 @@ impl Message {
             Message::HeartbeatReply { .. } => Kind::HeartbeatReply,
             Message::InstallSnapshot { .. } => Kind::InstallSnapshot,
             Message::InstallSnapshotReply { .. } => Kind::InstallSnapshotReply,
+            Message::TimeoutNow { .. } => Kind::TimeoutNow,
         }
     }
 
@@ -136,7 +147,8 @@ impl Message {
             | Message::Heartbeat { term, .. }
             | Message::HeartbeatReply { term, .. }
             | Message::InstallSnapshot { term, .. }
-            | Message::InstallSnapshotReply { term, .. } => term,
+            | Message::InstallSnapshotReply { term, .. }
+            | Message::TimeoutNow { term } => term,
         }
     }
 }

@@ -12,17 +12,23 @@
 //!   acceptance   §5.3, the follower's side     log          entries in memory
 //!   commit       §5.3, §5.4.2                  progress     what a leader knows of a follower
 //!   durability   Figure 2, "persistent state"  invariants   Figure 3 and our own, asserted after every call
+//!   membership   §6, who belongs to a group    changes      §6, thesis chapter 4: how that changes
+//!   quorum       §6, majorities of both halves transfer     thesis §3.10
+//!   hint         a leader whose connection closed
 //! ```
 
 pub mod config;
 pub mod log_id;
+pub mod membership;
 pub mod message;
 pub mod ready;
 
 mod acceptance;
+mod changes;
 mod commit;
 mod durability;
 mod election;
+mod hint;
 mod invariants;
 mod log;
 mod output;
@@ -30,12 +36,18 @@ mod progress;
 mod quorum;
 mod reads;
 mod replication;
+mod shared_bytes;
 mod snapshot;
+mod transfer;
 
+pub use changes::{ChangeError, Changing};
 pub use config::{Config, Recovered};
 pub use log_id::{Entry, Index, LogId, Payload, Snapshot, Term};
+pub use membership::{ADDRESS_BYTES_MAX, Change, MEMBERS_MAX, Membership, Unfit};
 pub use message::{AppendResult, Message};
+pub use progress::{FollowerMode, FollowerStatus};
 pub use ready::{Event, HardState, Persist, ProposeError, Ready, Role, Status, Ticket};
+pub use transfer::TransferError;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,6 +55,7 @@ use std::sync::Arc;
 use ordeal_client::wire::NodeId;
 use rand_pcg::Pcg32;
 
+use changes::Memberships;
 use durability::Durability;
 use log::Log;
 use output::Output;
@@ -50,6 +63,7 @@ use progress::Progress;
 use quorum::Votes;
 use reads::{Confirmed, Reads};
 use snapshot::Partial;
+use transfer::Handover;
 
 /// One member of one group.
 #[derive(Debug, Clone)]
@@ -59,6 +73,8 @@ pub struct Raft {
     hard_state: HardState,
     log: Log,
     durability: Durability,
+    /// Who belongs to the group, as the log and the snapshot before it say.
+    memberships: Memberships,
     /// commitIndex.
     commit: Index,
     /// lastApplied: handed out.
@@ -94,6 +110,7 @@ struct Leader {
     followers: BTreeMap<NodeId, Progress>,
     heartbeat_elapsed: u32,
     reads: Reads,
+    handover: Option<Handover>,
 }
 
 /// The election timer, in ticks.
@@ -116,7 +133,14 @@ impl Raft {
     pub fn new(config: Config, recovered: Recovered) -> Raft {
         invariants::check_config(&config);
         let Recovered { hard_state, snapshot, entries } = recovered;
+        let mut memberships = match &snapshot {
+            Some(snapshot) => Memberships::new(snapshot.last.index, Arc::clone(&snapshot.membership)),
+            None => Memberships::new(0, Arc::clone(&config.bootstrap)),
+        };
         let (log, write_again) = snapshot::recovered_log(snapshot.as_ref(), entries);
+        (log.first()..=log.last().index)
+            .filter_map(|index| log.entry(index))
+            .for_each(|e| memberships.append(e));
         let commit = snapshot.as_ref().map_or(0, |snapshot| snapshot.last.index);
         let mut durability = Durability::new(hard_state, &log);
         if let Some(snapshot) = snapshot.clone().filter(|_| write_again) {
@@ -126,6 +150,7 @@ impl Raft {
             durability,
             hard_state,
             log,
+            memberships,
             commit,
             applied: 0,
             state: State::Follower,
@@ -146,13 +171,17 @@ impl Raft {
         raft
     }
 
-    /// A message of another member came. What makes no sense, or comes from no member, is ignored.
+    /// A message of another node of the cluster came. What makes no sense is ignored. "Servers process incoming RPC requests
+    /// without consulting their current configurations" (thesis §4.1), for the sender may know a newer one: only answers
+    /// of those who are no members count for nothing.
     pub fn step(&mut self, from: NodeId, message: Message) {
-        if from == self.config.id || !self.config.voters.contains(&from) {
+        if from == self.config.id {
             return;
         }
         match message {
-            Message::RequestVote { term, last, pre } => self.on_request_vote(from, term, last, pre),
+            Message::RequestVote { term, last, pre, handed_over } => {
+                self.on_request_vote(from, term, last, pre, handed_over);
+            }
             Message::RequestVoteReply { term, asked, pre, granted } => {
                 self.on_request_vote_reply(from, term, asked, pre, granted);
             }
@@ -162,12 +191,14 @@ impl Raft {
             Message::AppendEntriesReply { term, result } => self.on_append_entries_reply(from, term, result),
             Message::Heartbeat { term, commit, round } => self.on_heartbeat(from, term, commit, round),
             Message::HeartbeatReply { term, round } => self.on_heartbeat_reply(from, term, round),
-            Message::InstallSnapshot { term, last, total_bytes, offset, data } => {
-                self.on_install_snapshot(from, term, snapshot::Part { last, total_bytes, offset, data });
+            Message::InstallSnapshot { term, last, membership, total_bytes, offset, data } => {
+                let part = snapshot::Part { last, membership, total_bytes, offset, data };
+                self.on_install_snapshot(from, term, part);
             }
             Message::InstallSnapshotReply { term, last, received, installed } => {
                 self.on_install_snapshot_reply(from, term, last, received, installed);
             }
+            Message::TimeoutNow { term } => self.on_timeout_now(from, term),
         }
         self.finish();
     }
@@ -184,9 +215,11 @@ impl Raft {
     /// Appends a command, on the leader. It is committed when it comes back as [`Event::Apply`] under this id.
     ///
     /// # Errors
-    /// When this is not the leader, or too much is uncommitted. Nothing was appended then.
+    /// When this is not the leader, or too much is uncommitted, or leadership is on its way to another. Nothing was
+    /// appended then.
     pub fn propose(&mut self, command: Arc<[u8]>) -> Result<LogId, ProposeError> {
         self.as_leader()?;
+        self.keeps_leading()?;
         if self.log.bytes_behind(self.commit) > self.config.uncommitted_bytes_max as u64 {
             return Err(ProposeError::Busy);
         }
@@ -222,17 +255,20 @@ impl Raft {
         self.finish();
     }
 
-    /// The machine above took a snapshot at an index that it has applied. One that is not newer than what there is, is
-    /// ignored.
+    /// The machine above took a snapshot of its state after `last`, which it has applied. One that is not newer than what
+    /// there is, is ignored, and so is one from before this member knew who belongs to its group.
     ///
     /// # Panics
     /// When the snapshot is of something that was not applied.
-    pub fn compact(&mut self, snapshot: Snapshot) {
-        assert!(snapshot.last.index <= self.applied, "{snapshot:?} is ahead of applied {}", self.applied);
+    pub fn compact(&mut self, last: LogId, data: Arc<[u8]>) {
+        assert!(last.index <= self.applied, "a snapshot at {last} is ahead of applied {}", self.applied);
         let newest = self.snapshot_index().max(self.durability.newest_snapshot_index());
-        if snapshot.last.index > newest {
-            assert!(self.log.holds(snapshot.last), "{snapshot:?} is of another log");
-            self.durability.taken(snapshot);
+        if last.index > newest {
+            assert!(self.log.holds(last), "a snapshot at {last} is of another log");
+            let membership = Arc::clone(self.memberships.at(last.index));
+            if !membership.is_empty() {
+                self.durability.taken(Snapshot { last, membership, data });
+            }
         }
         self.finish();
     }
@@ -240,6 +276,8 @@ impl Raft {
     /// What to do next, or nothing. To be called until it says nothing, after every turn.
     pub fn ready(&mut self) -> Option<Ready> {
         if matches!(self.state, State::Leader(_)) {
+            self.advance_membership();
+            self.hand_over_when_ready();
             self.start_round_if_due();
             self.replicate();
         }
@@ -266,6 +304,17 @@ impl Raft {
         }
     }
 
+    /// How its followers are, as this leader sees them; none when it does not lead.
+    #[must_use]
+    pub fn followers(&self) -> Vec<(NodeId, FollowerStatus)> {
+        match &self.state {
+            State::Leader(leader) => {
+                leader.followers.iter().map(|(&node, progress)| (node, progress.status())).collect()
+            }
+            State::Follower | State::PreCandidate(_) | State::Candidate(_) => Vec::new(),
+        }
+    }
+
     fn role(&self) -> Role {
         match self.state {
             State::Follower => Role::Follower,
@@ -282,11 +331,6 @@ impl Raft {
                 Err(ProposeError::NotLeader { leader: self.leader })
             }
         }
-    }
-
-    /// All voters but this one.
-    fn others(&self) -> Vec<NodeId> {
-        self.config.voters.iter().copied().filter(|&voter| voter != self.config.id).collect()
     }
 
     /// At the end of every call: what changed is told, what must hold is checked.

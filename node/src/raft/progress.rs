@@ -55,7 +55,44 @@ pub(super) struct Transfer {
     pub(super) offset: u64,
 }
 
+/// A follower, as its leader sees it, for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FollowerStatus {
+    /// Highest entry known to be durable there.
+    pub match_index: Index,
+    /// Next entry to send.
+    pub next_index: Index,
+    /// How it is sent to.
+    pub mode: FollowerMode,
+    /// Appends, or parts of a snapshot, under way.
+    pub in_flight: usize,
+    /// Ticks since anything came from it in this term.
+    pub silent_ticks: u32,
+}
+
+/// How a leader sends to a follower.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FollowerMode {
+    /// Where it stands is unknown: one append at a time.
+    Probe,
+    /// Appends are pipelined.
+    Replicate,
+    /// A snapshot is under way.
+    Snapshot,
+}
+
 impl Progress {
+    /// For `status`.
+    pub(super) fn status(&self) -> FollowerStatus {
+        let (mode, in_flight) = match &self.mode {
+            Mode::Probe { waiting } => (FollowerMode::Probe, usize::from(*waiting)),
+            Mode::Replicate { inflight } => (FollowerMode::Replicate, inflight.len()),
+            Mode::Snapshot(_) => (FollowerMode::Snapshot, 1),
+        };
+        let (match_index, next_index) = (self.match_index, self.next_index);
+        FollowerStatus { match_index, next_index, mode, in_flight, silent_ticks: self.silent_ticks }
+    }
+
     /// At the start of a term: "nextIndex initialized to leader last log index + 1, matchIndex to 0" (Figure 2).
     pub(super) fn new(next_index: Index) -> Self {
         Progress {

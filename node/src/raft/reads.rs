@@ -9,7 +9,6 @@
 
 use std::collections::VecDeque;
 
-use super::quorum::reached_by_majority;
 use super::{Index, ProposeError, Raft, State};
 
 /// Reads of a leader that are not confirmed yet.
@@ -71,7 +70,8 @@ impl Raft {
         Ok(())
     }
 
-    fn committed_own_term(&self) -> bool {
+    /// Whether what is committed is known to be all that ever was (§6.4 of the thesis, and E2).
+    pub(super) fn committed_own_term(&self) -> bool {
         self.log.term_at(self.commit) == Some(self.hard_state.term)
     }
 
@@ -96,8 +96,17 @@ impl Raft {
     /// (thesis §6.4). We answer our own at once.
     pub(super) fn confirm_reads(&mut self) {
         let State::Leader(leader) = &mut self.state else { return };
-        let acked = leader.followers.values().map(|follower| follower.acked_round);
-        let round = reached_by_majority(acked.chain([self.round]));
+        let (own, newest) = (self.config.id, self.round);
+        let round = self.memberships.latest().reached(|node| match leader.followers.get(&node) {
+            Some(follower) => follower.acked_round,
+            None => {
+                if node == own {
+                    newest
+                } else {
+                    0
+                }
+            }
+        });
         while let Some(read) = leader.reads.waiting.pop_front_if(|read| read.round <= round) {
             self.confirmed_reads.0.push_back((read.index, read.token));
         }

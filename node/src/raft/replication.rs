@@ -6,20 +6,23 @@
 use ordeal_client::wire::NodeId;
 
 use super::progress::{Mode, Progress};
-use super::quorum::majority;
 use super::{AppendResult, Entry, LogId, Message, Payload, Raft, State, Term};
 
 impl Raft {
     /// A tick of a leader: heartbeats, and CheckQuorum: "a leader steps down if an election timeout elapses without a
     /// successful round of heartbeats to a majority of its cluster" (thesis §6.2).
     pub(super) fn tick_leader(&mut self) {
-        let majority = majority(self.config.voters.len());
+        self.tick_handover();
+        let (own, patience) = (self.config.id, self.config.election_ticks);
         let State::Leader(leader) = &mut self.state else { return };
         leader.heartbeat_elapsed += 1;
         let beat = leader.heartbeat_elapsed >= self.config.heartbeat_ticks;
         leader.followers.values_mut().for_each(Progress::tick);
-        let heard = leader.followers.values().filter(|f| f.silent_ticks < self.config.election_ticks).count();
-        if heard + 1 < majority {
+        let followers = &leader.followers;
+        let heard = self.memberships.latest().has_majority(|node| {
+            node == own || followers.get(&node).is_some_and(|follower| follower.silent_ticks < patience)
+        });
+        if !heard {
             self.become_follower(self.hard_state.term, None);
         } else if beat {
             self.broadcast_heartbeat();
@@ -30,7 +33,9 @@ impl Raft {
     /// "If command received from client: append entry to local log" (Figure 2, Leaders).
     pub(super) fn append_as_leader(&mut self, payload: Payload) -> LogId {
         let id = LogId::new(self.log.last().index + 1, self.hard_state.term);
-        self.log.append(Entry { id, payload });
+        let entry = Entry { id, payload };
+        self.memberships.append(&entry);
+        self.log.append(entry);
         id
     }
 
@@ -88,8 +93,11 @@ impl Raft {
     }
 
     /// A message of a follower in `term` came. False when there is nothing more to do with it: it is of an old term, or
-    /// of a higher one, and then this is no leader any more.
+    /// of a higher one, and then this is no leader any more, or of one that is no member, and then its term is not ours.
     pub(super) fn hear_follower(&mut self, from: NodeId, term: Term) -> bool {
+        if !self.membership().addresses().contains_key(&from) {
+            return false;
+        }
         if term > self.hard_state.term {
             self.become_follower(term, None);
             return false;

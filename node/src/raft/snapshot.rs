@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use ordeal_client::wire::NodeId;
 
+use super::changes::Memberships;
 use super::durability::Origin;
 use super::log::Log;
 use super::progress::{Mode, Progress, Transfer};
-use super::{Entry, Index, LogId, Message, Raft, Snapshot, State, Term};
+use super::{Entry, Index, LogId, Membership, Message, Raft, Snapshot, State, Term};
 
 /// A snapshot from the network is refused above this: it is held in memory as a whole.
 pub(super) const SNAPSHOT_BYTES_MAX: u64 = 4 << 30;
@@ -22,6 +23,7 @@ pub(super) const INDEX_MAX: Index = 1 << 62;
 #[derive(Debug, Clone)]
 pub(super) struct Part {
     pub(super) last: LogId,
+    pub(super) membership: Arc<Membership>,
     pub(super) total_bytes: u64,
     pub(super) offset: u64,
     pub(super) data: Arc<[u8]>,
@@ -32,6 +34,7 @@ pub(super) struct Part {
 pub(super) struct Partial {
     from: NodeId,
     last: LogId,
+    membership: Arc<Membership>,
     total_bytes: u64,
     data: Vec<u8>,
 }
@@ -68,6 +71,7 @@ impl Transfer {
         Message::InstallSnapshot {
             term,
             last: self.snapshot.last,
+            membership: Arc::clone(&self.snapshot.membership),
             total_bytes: data.len() as u64,
             offset: from as u64,
             data: Arc::from(&data[from..upto]),
@@ -89,10 +93,11 @@ impl Progress {
 impl Raft {
     /// InstallSnapshot RPC, receiver (Figure 13).
     pub(super) fn on_install_snapshot(&mut self, from: NodeId, term: Term, part: Part) {
-        let Part { last, total_bytes, offset, ref data } = part;
+        let Part { last, total_bytes, offset, ref data, ref membership } = part;
         let end = offset.checked_add(data.len() as u64);
         let possible = (1..=INDEX_MAX).contains(&last.index)
             && (1..=term).contains(&last.term)
+            && membership.is_sound()
             && total_bytes <= SNAPSHOT_BYTES_MAX
             && end.is_some_and(|end| end <= total_bytes);
         if !possible {
@@ -116,7 +121,7 @@ impl Raft {
     }
 
     fn collect(&mut self, from: NodeId, part: Part) {
-        let Part { last, total_bytes, offset, data } = part;
+        let Part { last, membership, total_bytes, offset, data } = part;
         let current = self.partial.as_ref().filter(|partial| partial.from == from);
         if current.is_some_and(|partial| partial.last.index > last.index) {
             return; // overtaken by a newer snapshot of this leader
@@ -127,7 +132,7 @@ impl Raft {
                 return self.answer_part(from, last, 0);
             }
         }
-        let new = || Partial { from, last, total_bytes, data: Vec::new() };
+        let new = || Partial { from, last, membership, total_bytes, data: Vec::new() };
         let partial = self.partial.get_or_insert_with(new);
         if partial.data.len() as u64 == offset {
             partial.data.extend_from_slice(&data);
@@ -136,8 +141,8 @@ impl Raft {
         if received < total_bytes {
             return self.answer_part(from, last, received);
         }
-        let Some(Partial { data, .. }) = self.partial.take() else { return };
-        self.replace_log(Snapshot { last, data: data.into() });
+        let Some(Partial { data, membership, .. }) = self.partial.take() else { return };
+        self.replace_log(Snapshot { last, membership, data: data.into() });
         let term = self.hard_state.term;
         let reply = Message::InstallSnapshotReply { term, last, received, installed: true };
         self.output.send_after_persist(from, reply);
@@ -154,6 +159,7 @@ impl Raft {
         assert!(snapshot.last.index > self.commit, "{snapshot:?} is not ahead of commit {}", self.commit);
         self.log.reset(snapshot.last);
         self.commit = snapshot.last.index;
+        self.memberships = Memberships::new(snapshot.last.index, Arc::clone(&snapshot.membership));
         self.durability.replaced_by(snapshot);
     }
 
@@ -165,6 +171,7 @@ impl Raft {
                 if kept_from > self.log.first() {
                     self.log.cut_upto(kept_from - 1);
                 }
+                self.memberships.forget_before(snapshot.last.index);
             }
             Origin::Received => self.install = Some(snapshot.clone()),
         }

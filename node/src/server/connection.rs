@@ -5,11 +5,10 @@ use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 
+use mio::event::Event as Readiness;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use ordeal_client::wire::{
-    DecodeError, FrameBuilder, FrameError, FrameReader, GroupId, Kind, Message, encode,
-};
+use ordeal_client::wire::{DecodeError, FrameError, FrameReader, FrameWriter, GroupId, Kind, Message};
 use serde::Serialize;
 
 use super::limits::{HELLO_BYTES_MAX, READ_BYTES, READ_BYTES_PER_TURN};
@@ -73,9 +72,11 @@ pub(super) struct Connection {
     reader: FrameReader,
     /// Messages that were read and not yet taken. Nothing more is read while there are any.
     inbox: VecDeque<Message>,
-    outbox: Outbox,
+    outbox: FrameWriter,
     /// The socket may have bytes for us: set by an event, cleared by a read that would block.
     readable: bool,
+    /// An event said that the other side has closed: behind what is read there is an end to be read.
+    closing: bool,
     ended: bool,
     /// Bytes read before the first message.
     strange_bytes: usize,
@@ -96,8 +97,9 @@ impl Connection {
             remote,
             reader: FrameReader::new(),
             inbox: VecDeque::new(),
-            outbox: Outbox::default(),
+            outbox: FrameWriter::new(),
             readable: false,
+            closing: false,
             ended: false,
             strange_bytes: 0,
             greeted: false,
@@ -109,9 +111,10 @@ impl Connection {
         self.remote
     }
 
-    /// An event says that there may be something to read.
-    pub(super) fn note_readable(&mut self) {
-        self.readable = true;
+    /// An event came.
+    pub(super) fn note(&mut self, event: &Readiness) {
+        self.closing |= event.is_read_closed() || event.is_error();
+        self.readable |= event.is_readable() || self.closing;
     }
 
     /// Whether a read or a message is left for the next turn.
@@ -160,6 +163,8 @@ impl Connection {
                 }
                 Ok(bytes) => {
                     budget = budget.saturating_sub(bytes);
+                    // Less than there was room for: that was all, and what comes later comes with an event of its own.
+                    self.readable = bytes == room || self.closing;
                     self.take_in(&scratch[..bytes])?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
@@ -200,7 +205,7 @@ impl Connection {
         body: &T,
         limit: usize,
     ) -> bool {
-        self.outbox.push(kind, group, &encode(body), limit)
+        self.outbox.push(kind, group, body, limit)
     }
 
     /// Bytes queued and not yet taken by the kernel.
@@ -210,7 +215,16 @@ impl Connection {
 
     /// Gives the kernel as much as it takes.
     pub(super) fn flush(&mut self) -> Result<(), End> {
-        Ok(self.outbox.write_to(&mut self.stream)?)
+        while self.outbox.waiting_bytes() > 0 {
+            match self.stream.write(self.outbox.sealed()) {
+                Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+                Ok(bytes) => self.outbox.sent(bytes),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Says that nothing more will come from here.
@@ -239,105 +253,5 @@ impl Connection {
             }
         }
         Ok(())
-    }
-}
-
-/// What waits to be sent: whole frames, and the one that collects this turn's messages.
-#[derive(Debug, Default)]
-struct Outbox {
-    frame: FrameBuilder,
-    frame_bytes: usize,
-    bytes: Vec<u8>,
-    /// Everything before this was taken by the kernel.
-    start: usize,
-}
-
-impl Outbox {
-    fn push(&mut self, kind: Kind, group: GroupId, body: &[u8], limit: usize) -> bool {
-        if self.waiting_bytes() + body.len() > limit {
-            return false;
-        }
-        if !self.frame.push_encoded(kind, group, body) {
-            self.seal();
-            let fits = self.frame.push_encoded(kind, group, body);
-            assert!(fits, "a {kind:?} of {} bytes fits an empty frame: its parts are bounded", body.len());
-        }
-        self.frame_bytes += body.len();
-        true
-    }
-
-    fn waiting_bytes(&self) -> usize {
-        self.bytes.len() - self.start + self.frame_bytes
-    }
-
-    /// Ends the frame of this turn.
-    fn seal(&mut self) {
-        if !self.frame.is_empty() {
-            self.bytes.extend_from_slice(&std::mem::take(&mut self.frame).finish());
-            self.frame_bytes = 0;
-        }
-    }
-
-    fn write_to(&mut self, stream: &mut impl Write) -> io::Result<()> {
-        self.seal();
-        while self.start < self.bytes.len() {
-            match stream.write(&self.bytes[self.start..]) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(bytes) => self.start += bytes,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    // Moves what is left to the front only when that is the smaller part.
-                    if self.start > self.bytes.len() / 2 {
-                        self.bytes.drain(..self.start);
-                        self.start = 0;
-                    }
-                    return Ok(());
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.bytes.clear();
-        self.start = 0;
-        // A burst is not remembered for ever in the length of the buffer.
-        self.bytes.shrink_to(READ_BYTES);
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_full_outbox_takes_no_more_and_forgets_nothing() {
-        let mut outbox = Outbox::default();
-        assert!(outbox.push(Kind::Request, GroupId(1), &[1; 600], 1_000));
-        assert!(!outbox.push(Kind::Request, GroupId(1), &[2; 600], 1_000));
-        assert!(outbox.push(Kind::Request, GroupId(1), &[3; 400], 1_000));
-        let mut sent = Vec::new();
-        outbox.write_to(&mut sent).unwrap();
-        assert_eq!(outbox.waiting_bytes(), 0);
-
-        let mut reader = FrameReader::new();
-        reader.feed(&sent);
-        let bodies: Vec<usize> = reader.next_frame().unwrap().unwrap().iter().map(|m| m.body.len()).collect();
-        assert_eq!(bodies, [600, 400], "one frame a turn");
-    }
-
-    #[test]
-    fn messages_beyond_one_frame_begin_another() {
-        let mut outbox = Outbox::default();
-        for _ in 0..5 {
-            assert!(outbox.push(Kind::Request, GroupId(1), &vec![0; 1 << 20], usize::MAX));
-        }
-        let mut sent = Vec::new();
-        outbox.write_to(&mut sent).unwrap();
-        let mut reader = FrameReader::new();
-        reader.feed(&sent);
-        let mut frames = Vec::new();
-        while let Some(messages) = reader.next_frame().unwrap() {
-            frames.push(messages.len());
-        }
-        assert_eq!(frames, [3, 2]);
     }
 }

@@ -8,8 +8,9 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use mio::event::Event as Readiness;
 use mio::net::TcpStream;
 use mio::{Registry, Token};
 use ordeal_client::wire::{
@@ -22,7 +23,7 @@ use tracing::{debug, info, warn};
 use super::connection::{Connection, End};
 use super::limits::{
     ACCEPTED_MAX, CLIENT_OUT_BYTES_MAX, CLIENT_OUT_BYTES_PAUSE, CLIENTS_MAX, HANDSHAKE_TIMEOUT,
-    PEER_SILENCE_MAX, READ_BYTES, REQUESTS_PER_TURN,
+    PEER_SILENCE_MAX, READ_BYTES, REQUESTS_PER_TURN, SWEEP_EVERY,
 };
 use crate::engine::ClientKey;
 use crate::raft;
@@ -37,6 +38,8 @@ pub(super) enum Event {
     Request { from: ClientKey, request: Request },
     /// A client is gone.
     ClientGone(ClientKey),
+    /// A member closed its connection.
+    PeerClosed(NodeId),
 }
 
 /// Who may come in.
@@ -51,12 +54,20 @@ pub(super) struct House {
 }
 
 /// All accepted connections.
+///
+/// Invariants: whoever has something to be read and is not paused is in `ready`, whoever has something to be written
+/// that the kernel has not refused is in `unsent`; each at most once. So a turn costs what happens in it, however many
+/// connections there are.
 #[derive(Debug)]
 pub(super) struct Incoming {
     house: House,
     /// By token. Tokens grow and are never used twice, and so they name clients for the engine as well.
     guests: BTreeMap<usize, Guest>,
     next_token: usize,
+    ready: Vec<usize>,
+    unsent: Vec<usize>,
+    /// When to look next for those who were silent for too long.
+    sweep_at: Instant,
     clients: usize,
     /// The newest connection of each peer.
     peers: BTreeMap<NodeId, usize>,
@@ -66,6 +77,9 @@ pub(super) struct Incoming {
 struct Guest {
     connection: Connection,
     role: GuestRole,
+    /// Whether it is in the lists of these names.
+    ready: bool,
+    unsent: bool,
     /// When it came or, of a peer, was last heard; of one that leaves, when it was told to.
     since: Instant,
 }
@@ -80,11 +94,14 @@ enum GuestRole {
 
 impl Incoming {
     /// No connections; their tokens are counted from `first_token` on.
-    pub(super) fn new(house: House, first_token: usize) -> Self {
+    pub(super) fn new(house: House, first_token: usize, now: Instant) -> Self {
         Incoming {
             house,
             guests: BTreeMap::new(),
             next_token: first_token,
+            ready: Vec::new(),
+            unsent: Vec::new(),
+            sweep_at: now + SWEEP_EVERY,
             clients: 0,
             peers: BTreeMap::new(),
         }
@@ -110,22 +127,22 @@ impl Incoming {
         match connection {
             Ok(connection) => {
                 let role = GuestRole::Stranger;
-                self.guests.insert(token, Guest { connection, role, since: now });
+                let guest = Guest { connection, role, ready: false, unsent: false, since: now };
+                self.guests.insert(token, guest);
             }
             Err(error) => debug!(%remote, reason = %error, "connection gone as soon as it came"),
         }
     }
 
     /// An event came for a connection.
-    pub(super) fn note(&mut self, token: Token, readable: bool) {
-        if let Some(guest) = self.guests.get_mut(&token.0)
-            && readable
-        {
-            guest.connection.note_readable();
-        }
+    pub(super) fn note(&mut self, event: &Readiness) {
+        let token = event.token().0;
+        let Some(guest) = self.guests.get_mut(&token) else { return };
+        guest.connection.note(event);
+        guest.list(token, &mut self.ready, &mut self.unsent);
     }
 
-    /// Reads from everybody what a turn allows.
+    /// Reads what a turn allows from whoever has something to read.
     pub(super) fn turn(
         &mut self,
         registry: &Registry,
@@ -133,11 +150,35 @@ impl Incoming {
         now: Instant,
         events: &mut Vec<Event>,
     ) {
-        let tokens: Vec<usize> = self.guests.keys().copied().collect();
-        for token in tokens {
+        for token in std::mem::take(&mut self.ready) {
+            let Some(guest) = self.guests.get_mut(&token) else { continue };
+            guest.ready = false;
             if let Err(end) = self.guest_turn(token, registry, scratch, now, events) {
                 self.end(token, &end, registry, events);
+            } else if let Some(guest) = self.guests.get_mut(&token) {
+                guest.list(token, &mut self.ready, &mut self.unsent);
             }
+        }
+        if self.sweep_at <= now {
+            self.sweep_at = now + SWEEP_EVERY;
+            self.sweep(registry, now, events);
+        }
+    }
+
+    /// Ends those who were silent for too long.
+    fn sweep(&mut self, registry: &Registry, now: Instant, events: &mut Vec<Event>) {
+        let silent = |guest: &Guest| {
+            let limit = match guest.role {
+                GuestRole::Stranger | GuestRole::Leaving => HANDSHAKE_TIMEOUT,
+                GuestRole::Peer(_) => PEER_SILENCE_MAX,
+                GuestRole::Client => return false,
+            };
+            now.saturating_duration_since(guest.since) > limit
+        };
+        let tokens: Vec<usize> =
+            self.guests.iter().filter(|(_, guest)| silent(guest)).map(|(&token, _)| token).collect();
+        for token in tokens {
+            self.end(token, &End::Silent, registry, events);
         }
     }
 
@@ -150,34 +191,33 @@ impl Incoming {
         events: &mut Vec<Event>,
     ) {
         // A client that is gone waits for nothing.
-        let Some((token, guest)) = self.client(to) else { return };
-        if !guest.connection.send(Kind::Reply, GroupId(0), answer, CLIENT_OUT_BYTES_MAX) {
+        let Ok(token) = usize::try_from(to.0) else { return };
+        let Some(guest) = self.guests.get_mut(&token) else { return };
+        if guest.connection.send(Kind::Reply, GroupId(0), answer, CLIENT_OUT_BYTES_MAX) {
+            guest.list(token, &mut self.ready, &mut self.unsent);
+        } else {
             let bytes = guest.connection.waiting_bytes();
             self.end(token, &End::Unread { bytes }, registry, events);
         }
     }
 
-    /// Gives the kernel what it takes.
+    /// Gives the kernel what it takes. Of what it does not take it says when it will.
     pub(super) fn flush(&mut self, registry: &Registry, events: &mut Vec<Event>) {
-        let mut ends = Vec::new();
-        for (&token, guest) in &mut self.guests {
-            if let Err(end) = guest.connection.flush() {
-                ends.push((token, end));
+        for token in std::mem::take(&mut self.unsent) {
+            let Some(guest) = self.guests.get_mut(&token) else { continue };
+            let flushed = guest.connection.flush();
+            // Only now, so that one which the kernel refused is not listed again before its event.
+            guest.unsent = false;
+            guest.list_ready(token, &mut self.ready);
+            if let Err(end) = flushed {
+                self.end(token, &end, registry, events);
             }
-        }
-        for (token, end) in ends {
-            self.end(token, &end, registry, events);
         }
     }
 
     /// Whether there is more to read than a turn allows.
     pub(super) fn has_work(&self) -> bool {
-        self.guests.values().any(|guest| !guest.is_paused() && guest.connection.has_work())
-    }
-
-    fn client(&mut self, key: ClientKey) -> Option<(usize, &mut Guest)> {
-        let token = usize::try_from(key.0).ok()?;
-        Some((token, self.guests.get_mut(&token)?))
+        !self.ready.is_empty()
     }
 
     fn guest_turn(
@@ -193,15 +233,12 @@ impl Incoming {
             return Ok(());
         }
         match guest.role {
-            GuestRole::Leaving => {
-                guest.connection.discard(scratch)?;
-                in_time(guest.since, HANDSHAKE_TIMEOUT, now)
-            }
+            GuestRole::Leaving => guest.connection.discard(scratch),
             GuestRole::Stranger => {
                 guest.connection.read_turn(scratch)?;
                 match guest.connection.next_message() {
                     Some(message) => self.greet(token, &message, registry, now, events),
-                    None => in_time(guest.since, HANDSHAKE_TIMEOUT, now),
+                    None => Ok(()),
                 }
             }
             GuestRole::Client => {
@@ -210,8 +247,7 @@ impl Incoming {
             }
             GuestRole::Peer(from) => {
                 guest.connection.read_turn(scratch)?;
-                guest.take_peer_messages(from, now, events)?;
-                in_time(guest.since, PEER_SILENCE_MAX, now)
+                guest.take_peer_messages(from, now, events)
             }
         }
     }
@@ -281,6 +317,9 @@ impl Incoming {
                 if self.peers.get(&from) == Some(&token) {
                     self.peers.remove(&from);
                 }
+                if matches!(end, End::Closed | End::Io(_)) {
+                    events.push(Event::PeerClosed(from));
+                }
                 match end {
                     End::Closed | End::Replaced | End::Io(_) => {
                         info!(%remote, peer = %from, reason = %end, "peer gone");
@@ -317,6 +356,22 @@ impl Guest {
     /// A client that does not read its answers is not listened to either.
     fn is_paused(&self) -> bool {
         self.role == GuestRole::Client && self.connection.waiting_bytes() > CLIENT_OUT_BYTES_PAUSE
+    }
+
+    /// Puts it into the lists that it belongs into.
+    fn list(&mut self, token: usize, ready: &mut Vec<usize>, unsent: &mut Vec<usize>) {
+        self.list_ready(token, ready);
+        if !self.unsent && self.connection.waiting_bytes() > 0 {
+            self.unsent = true;
+            unsent.push(token);
+        }
+    }
+
+    fn list_ready(&mut self, token: usize, ready: &mut Vec<usize>) {
+        if !self.ready && !self.is_paused() && self.connection.has_work() {
+            self.ready = true;
+            ready.push(token);
+        }
     }
 
     fn take_requests(&mut self, from: ClientKey, events: &mut Vec<Event>) -> Result<(), End> {
@@ -358,8 +413,4 @@ impl Guest {
 
 fn body<T: DeserializeOwned>(message: &Message) -> Result<T, End> {
     decode(&message.body).map_err(|error| End::Body { kind: message.kind, error })
-}
-
-fn in_time(since: Instant, limit: Duration, now: Instant) -> Result<(), End> {
-    if now.saturating_duration_since(since) > limit { Err(End::Silent) } else { Ok(()) }
 }

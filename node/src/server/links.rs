@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use mio::event::Event as Readiness;
 use mio::net::TcpStream;
 use mio::{Registry, Token};
 use ordeal_client::wire::{GroupId, HandshakeRefusal, Hello, Kind, Message, NodeId, Role, Welcome, decode};
@@ -35,6 +36,8 @@ pub(super) struct Links {
     by_node: BTreeMap<NodeId, usize>,
     first_token: usize,
     chance: Pcg64,
+    /// Members that closed a link that was up, not told to anybody yet.
+    closed: Vec<NodeId>,
 }
 
 #[derive(Debug)]
@@ -72,7 +75,7 @@ impl Links {
         };
         let links: Vec<Link> = addresses.iter().filter(|&(&to, _)| to != us.node).map(rest).collect();
         let by_node = links.iter().enumerate().map(|(place, link)| (link.to, place)).collect();
-        Links { us, owners, links, by_node, first_token, chance }
+        Links { us, owners, links, by_node, first_token, chance, closed: Vec::new() }
     }
 
     /// How many tokens are taken.
@@ -86,13 +89,12 @@ impl Links {
     }
 
     /// An event came for a link.
-    pub(super) fn note(&mut self, token: Token, readable: bool) {
-        let place = token.0.checked_sub(self.first_token);
+    pub(super) fn note(&mut self, event: &Readiness) {
+        let place = event.token().0.checked_sub(self.first_token);
         if let Some(link) = place.and_then(|place| self.links.get_mut(place))
             && let Some(connection) = link.connection()
-            && readable
         {
-            connection.note_readable();
+            connection.note(event);
         }
     }
 
@@ -142,12 +144,19 @@ impl Links {
         }
     }
 
-    /// Whether there is more to read than a turn allows.
+    /// Members that closed their end since this was asked last: perhaps they are gone.
+    pub(super) fn take_closed(&mut self) -> Vec<NodeId> {
+        std::mem::take(&mut self.closed)
+    }
+
+    /// Whether there is more to read than a turn allows, or something to be told.
     pub(super) fn has_work(&self) -> bool {
-        self.links.iter().any(|link| match &link.phase {
-            Phase::Up { connection, .. } | Phase::Greeting { connection, .. } => connection.has_work(),
-            Phase::Resting { .. } | Phase::Connecting { .. } => false,
-        })
+        let untold = !self.closed.is_empty();
+        untold
+            || self.links.iter().any(|link| match &link.phase {
+                Phase::Up { connection, .. } | Phase::Greeting { connection, .. } => connection.has_work(),
+                Phase::Resting { .. } | Phase::Connecting { .. } => false,
+            })
     }
 
     fn end(&mut self, place: usize, end: &End, registry: &Registry, now: Instant) {
@@ -157,6 +166,9 @@ impl Links {
         match phase {
             Phase::Up { connection, .. } => {
                 warn!(peer = %link.to, address = %link.address, reason = %end, "link down");
+                if matches!(end, End::Closed | End::Io(_)) {
+                    self.closed.push(link.to);
+                }
                 connection.close(registry);
             }
             Phase::Connecting { connection, .. } => {

@@ -1,11 +1,11 @@
-//! The hands of a node: one thread, one event loop, that moves bytes and events between sockets, clock, disk and engine. It
-//! decides nothing.
+//! The hands of a node: one event loop that moves bytes and events between sockets, clock, disk and engine, and a thread
+//! that waits for the disk (`disk.rs`). It decides nothing.
 //!
 //! ```text
-//!   one turn:   wait ──▶ accept ──▶ read links, peers, clients ──▶ ticks ──▶ drive the engine ──▶ write
-//!                                                                               │
-//!               drive:  poll ─┬─ Send ────▶ the link's frame of this turn       │
-//!                             ├─ Persist ─▶ write the frames, storage.persist, then Input::Persisted
+//!   one turn:   wait ──▶ what the disk has done ──▶ read links, peers, clients ──▶ ticks ──▶ drive the engine ──▶ write
+//!                                                                                       │
+//!               drive:  poll ─┬─ Send ────▶ the link's frame of this turn               │
+//!                             ├─ Persist ─▶ the disk thread; Input::Persisted comes in a later turn
 //!                             └─ Reply ───▶ the client's frame of this turn
 //! ```
 //!
@@ -15,6 +15,7 @@
 
 mod clock;
 mod connection;
+mod disk;
 mod error;
 mod incoming;
 mod limits;
@@ -39,9 +40,10 @@ use tracing::{info, warn};
 pub use error::ServerError;
 
 use crate::config::{NodeConfig, TICK};
-use crate::engine::{Engine, Input, Output};
-use crate::storage::Storage;
+use crate::engine::{Batch, Engine, Input, Output};
+use crate::storage::{Storage, StorageError};
 use clock::Clock;
+use disk::{Disk, Store};
 use error::loop_error;
 use incoming::{Event, House, Incoming};
 use limits::{ACCEPT_REST, ACCEPTS_PER_TURN, READ_BYTES};
@@ -64,7 +66,7 @@ pub struct Server {
     links: Links,
     incoming: Incoming,
     engine: Engine,
-    storage: Storage,
+    disk: Disk,
     clock: Clock,
     started: Instant,
     /// Whether somebody may be waiting to be accepted.
@@ -131,17 +133,19 @@ impl Server {
         let chance = Pcg64::seed_from_u64(config.seed ^ (u64::from(us.node.0) << 32));
         let links = Links::new(us, engine.owners(), &config.dial_addresses(), FIRST_LINK, chance, now);
         let peers: Vec<NodeId> = config.members.keys().copied().filter(|&node| links.knows(node)).collect();
-        let incoming =
-            Incoming::new(House { us, peers, welcome: engine.welcome() }, FIRST_LINK + links.len());
+        let house = House { us, peers, welcome: engine.welcome() };
+        let incoming = Incoming::new(house, FIRST_LINK + links.len(), now);
+        let waker = Arc::new(waker);
+        let disk = Disk::start(storage, Arc::clone(&waker))?;
         Ok(Server {
             poll,
             listener,
             signals: None,
-            stop: StopHandle { stop: Arc::new(AtomicBool::new(false)), waker: Arc::new(waker) },
+            stop: StopHandle { stop: Arc::new(AtomicBool::new(false)), waker },
             links,
             incoming,
             engine,
-            storage,
+            disk,
             clock: Clock::new(TICK, now),
             started: now,
             accepting: true,
@@ -195,14 +199,20 @@ impl Server {
     fn turn(&mut self, events: &mut Events) -> Result<(), ServerError> {
         self.wait(events)?;
         let now = Instant::now();
+        if let Some(ticket) = self.disk.news()? {
+            self.engine.handle(Input::Persisted(ticket));
+        }
         self.accept(now);
-        self.links.turn(self.poll.registry(), &mut self.scratch, now);
-        self.incoming.turn(self.poll.registry(), &mut self.scratch, now, &mut self.came);
+        // What is not read waits with the sockets' buffers, and then with those who write to us.
+        if !self.disk.is_full() {
+            self.links.turn(self.poll.registry(), &mut self.scratch, now);
+            self.incoming.turn(self.poll.registry(), &mut self.scratch, now, &mut self.came);
+        }
         self.take_in();
         for _ in 0..self.clock.due(now) {
             self.engine.handle(Input::Tick);
         }
-        self.drive(now)?;
+        self.drive();
         self.links.flush(self.poll.registry(), now);
         self.incoming.flush(self.poll.registry(), &mut self.came);
         Ok(())
@@ -210,8 +220,8 @@ impl Server {
 
     fn wait(&mut self, events: &mut Events) -> Result<(), ServerError> {
         let now = Instant::now();
-        let left_over = self.links.has_work()
-            || self.incoming.has_work()
+        let readable = self.links.has_work() || self.incoming.has_work();
+        let left_over = (readable && !self.disk.is_full())
             || !self.came.is_empty()
             || (self.accepting && self.accept_from <= now);
         let timeout = if left_over { Duration::ZERO } else { self.clock.wait(now) };
@@ -226,10 +236,9 @@ impl Server {
                 LISTENER => self.accepting = true,
                 SIGNALS => self.note_signals(),
                 WAKER => {}
-                token => {
-                    let readable = event.is_readable() || event.is_read_closed() || event.is_error();
-                    self.links.note(token, readable);
-                    self.incoming.note(token, readable);
+                _ => {
+                    self.links.note(event);
+                    self.incoming.note(event);
                 }
             }
         }
@@ -275,33 +284,43 @@ impl Server {
                 }
                 Event::Request { from, request } if request.body == RequestBody::Status => {
                     let uptime_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-                    let status = self.engine.status(uptime_ms, self.storage.log_disk_bytes());
+                    let status = self.engine.status(uptime_ms, self.disk.log_disk_bytes());
                     let reply = Reply::Status(Box::new(status));
                     let answer = Answer { id: request.id, node: self.engine.welcome().node, reply };
                     self.incoming.reply(from, &answer, self.poll.registry(), &mut self.came);
                 }
                 Event::Request { from, request } => self.engine.handle(Input::Request { from, request }),
                 Event::ClientGone(client) => self.engine.handle(Input::ClientGone(client)),
+                Event::PeerClosed(peer) => self.engine.handle(Input::PeerClosed(peer)),
             }
+        }
+        // Behind what the member said before it went.
+        for peer in self.links.take_closed() {
+            self.engine.handle(Input::PeerClosed(peer));
         }
     }
 
     /// Does what the engine wants, until it wants nothing more.
-    fn drive(&mut self, now: Instant) -> Result<(), ServerError> {
+    fn drive(&mut self) {
         while let Some(output) = self.engine.poll() {
             match output {
                 Output::Send { to, group, message } => self.links.send(to, group, &message),
                 Output::Reply { to, answer } => {
                     self.incoming.reply(to, &answer, self.poll.registry(), &mut self.came);
                 }
-                Output::Persist(batch) => {
-                    // The followers' disks work while ours does (thesis §10.2.1).
-                    self.links.flush(self.poll.registry(), now);
-                    self.storage.persist(&batch)?;
-                    self.engine.handle(Input::Persisted(batch.ticket));
-                }
+                // The followers' disks work while ours does (thesis §10.2.1).
+                Output::Persist(batch) => self.disk.write(batch),
             }
         }
-        Ok(())
+    }
+}
+
+impl Store for Storage {
+    fn persist_all(&mut self, batches: &[Batch]) -> Result<(), StorageError> {
+        Storage::persist_all(self, batches)
+    }
+
+    fn log_disk_bytes(&self) -> u64 {
+        Storage::log_disk_bytes(self)
     }
 }

@@ -4,7 +4,7 @@ use ordeal_client::wire::{self, DecodeError, SessionId, ShardId, WriteOp};
 use serde::{Deserialize, Serialize};
 
 /// Version of the encoding: the first byte of every command.
-pub const COMMAND_VERSION: u8 = 1;
+pub const COMMAND_VERSION: u8 = 2;
 
 /// A change of a data group's state. New variants go to the end, as the encoding numbers them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +22,10 @@ pub enum Command {
         session: SessionId,
         /// Which of the session's writes.
         sequence: u64,
+        /// No write of the session up to this one will be asked for again.
+        settled: u64,
         /// The key.
+        #[serde(with = "serde_bytes")]
         key: Vec<u8>,
         /// What to do with it.
         op: WriteOp,
@@ -51,7 +54,7 @@ impl Command {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![COMMAND_VERSION];
-        bytes.extend(wire::encode(self));
+        wire::encode_into(self, &mut bytes);
         bytes
     }
 

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use ordeal_client::wire::{RefusalReason, Reply, ShardId, Version, shard_of};
 
 use super::Command;
-use crate::kv::Kv;
 use crate::kv::digest;
+use crate::kv::{Claim, Kv};
 
 /// Epoch of a shard that has never moved.
 pub const EPOCH_FIRST: u64 = 1;
@@ -60,9 +60,10 @@ impl Machine {
         };
         match command {
             Command::OpenSession { .. } => Reply::SessionOpened(owned.kv.open_session(index)),
-            Command::Write { session, sequence, key, op, .. } => {
+            Command::Write { shard: _, session, sequence, settled, key, op } => {
                 assert!(shard_of(&key, self.shards) == shard, "the key of entry {index} belongs to {shard}");
-                owned.kv.write(Version { epoch: owned.epoch, index }, session, sequence, key, op)
+                let claim = Claim { session, sequence, settled };
+                owned.kv.write(Version { epoch: owned.epoch, index }, claim, key, op)
             }
         }
     }

@@ -11,14 +11,14 @@
 use std::borrow::Cow;
 
 use ordeal_client::wire::{self, DecodeError, Reply, SessionId, ShardId, Version, shard_of};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Machine;
 use super::machine::Owned;
-use crate::kv::{Kv, SESSIONS_MAX, Session, Stored};
+use crate::kv::{Kv, Session, Stored};
 
 /// Version of the format: the first four bytes.
-pub const SNAPSHOT_VERSION: u32 = 1;
+pub const SNAPSHOT_VERSION: u32 = 2;
 
 /// Bytes that are no snapshot of this build.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -55,15 +55,22 @@ enum Record<'a> {
         epoch: u64,
     },
     Key {
+        #[serde(serialize_with = "serde_bytes::serialize", deserialize_with = "owned_bytes")]
         key: Cow<'a, [u8]>,
+        #[serde(serialize_with = "serde_bytes::serialize", deserialize_with = "owned_bytes")]
         value: Cow<'a, [u8]>,
         version: Version,
     },
+    /// So many replies that it remembers follow, in the order of their sequence numbers.
     Session {
         id: SessionId,
-        sequence: u64,
-        reply: Cow<'a, Option<Reply>>,
+        settled: u64,
         used: u64,
+        replies: u32,
+    },
+    Remembered {
+        sequence: u64,
+        reply: Cow<'a, Reply>,
     },
     End {
         digest: u64,
@@ -83,11 +90,7 @@ impl Machine {
                 push(&mut bytes, &Record::Key { key: Cow::Borrowed(key), value, version });
             }
             for (id, session) in kv.sessions().iter() {
-                let (sequence, used) = (session.sequence, session.used);
-                push(
-                    &mut bytes,
-                    &Record::Session { id, sequence, reply: Cow::Borrowed(&session.reply), used },
-                );
+                push_session(&mut bytes, id, session);
             }
         }
         push(&mut bytes, &Record::End { digest: self.digest() });
@@ -122,8 +125,15 @@ impl Machine {
                 Record::Key { key, value, version } => {
                     machine.restore_key(at, key.into_owned(), Stored::new(value.into_owned(), version))?;
                 }
-                Record::Session { id, sequence, reply, used } => {
-                    machine.restore_session(at, id, Session::new(sequence, reply.into_owned(), used))?;
+                Record::Session { id, settled, used, replies } => {
+                    let mut session = Session::new(settled, used);
+                    for _ in 0..replies {
+                        restore_reply(&mut session, pull(&mut rest, bytes.len())?)?;
+                    }
+                    machine.restore_session(at, id, session)?;
+                }
+                Record::Remembered { .. } => {
+                    return Err(SnapshotError::Nonsense("a reply stands outside of its session"));
                 }
                 Record::End { digest } if digest != machine.digest() => {
                     return Err(SnapshotError::Nonsense("its digest is another state's"));
@@ -167,8 +177,10 @@ impl Machine {
         session: Session,
     ) -> Result<(), SnapshotError> {
         let sessions = self.kv_at(at)?.sessions();
-        if sessions.len() == SESSIONS_MAX || !sessions.takes(id, session.used) {
-            return Err(SnapshotError::Nonsense("a session is there twice, or there are too many"));
+        if !sessions.takes(id, &session) {
+            return Err(SnapshotError::Nonsense(
+                "a session is there twice, or they are too many or too large",
+            ));
         }
         self.kv_at(at)?.insert_session(id, session);
         Ok(())
@@ -180,11 +192,36 @@ impl Machine {
     }
 }
 
+fn restore_reply(session: &mut Session, record: Record<'static>) -> Result<(), SnapshotError> {
+    let Record::Remembered { sequence, reply } = record else {
+        return Err(SnapshotError::Nonsense("a session ends before its replies"));
+    };
+    if !session.takes(sequence) {
+        return Err(SnapshotError::Nonsense("a reply is there twice, or outside of its session's window"));
+    }
+    session.remember(sequence, reply.into_owned());
+    Ok(())
+}
+
+fn push_session(bytes: &mut Vec<u8>, id: SessionId, session: &Session) {
+    let replies = u32::try_from(session.replies().count()).expect("a window of them");
+    push(bytes, &Record::Session { id, settled: session.settled(), used: session.used(), replies });
+    for (sequence, reply) in session.replies() {
+        push(bytes, &Record::Remembered { sequence, reply: Cow::Borrowed(reply) });
+    }
+}
+
+fn owned_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Cow<'static, [u8]>, D::Error> {
+    serde_bytes::ByteBuf::deserialize(deserializer).map(|bytes| Cow::Owned(bytes.into_vec()))
+}
+
 fn push(bytes: &mut Vec<u8>, record: &Record<'_>) {
-    let body = wire::encode(record);
-    let length = u32::try_from(body.len()).expect("a record is a key with its value, or a reply");
-    bytes.extend_from_slice(&length.to_le_bytes());
-    bytes.extend_from_slice(&body);
+    let start = bytes.len();
+    bytes.extend_from_slice(&[0; 4]);
+    wire::encode_into(record, bytes);
+    let length = bytes.len() - start - 4;
+    let length = u32::try_from(length).expect("a record is a key with its value, or a reply");
+    bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
 }
 
 fn pull(rest: &mut &[u8], bytes: usize) -> Result<Record<'static>, SnapshotError> {

@@ -12,7 +12,8 @@ fn open(shard: u32) -> Command {
 
 fn write(session: u64, sequence: u64, key: &str, op: WriteOp) -> Command {
     let shard = shard_of(key.as_bytes(), SHARDS);
-    Command::Write { shard, session: SessionId(session), sequence, key: key.into(), op }
+    let settled = sequence - 1;
+    Command::Write { shard, session: SessionId(session), sequence, settled, key: key.into(), op }
 }
 
 fn append(session: u64, sequence: u64, key: &str, value: &str) -> Command {
@@ -85,21 +86,22 @@ fn a_command_comes_back_equal_and_nothing_else_decodes() {
     }
     let mut newer = open(0).encode();
     newer[0] += 1;
-    assert_eq!(Command::decode(&newer), Err(CommandError::Version { found: 2 }));
+    assert_eq!(Command::decode(&newer), Err(CommandError::Version { found: 3 }));
 }
 
 /// What stands in logs on disks stays readable: a change of these bytes is a new version.
 #[test]
-fn the_encoding_of_version_1_is_this() {
-    assert_eq!(open(3).encode(), [1, 0, 3]);
+fn the_encoding_of_version_2_is_this() {
+    assert_eq!(open(3).encode(), [2, 0, 3]);
     let put = Command::Write {
         shard: ShardId(2),
         session: SessionId(9),
         sequence: 5,
+        settled: 4,
         key: b"k".to_vec(),
         op: WriteOp::Put(b"v".to_vec()),
     };
-    assert_eq!(put.encode(), [1, 1, 2, 9, 5, 1, b'k', 0, 1, b'v']);
+    assert_eq!(put.encode(), [2, 1, 2, 9, 5, 4, 1, b'k', 0, 1, b'v']);
 }
 
 #[test]
@@ -111,7 +113,7 @@ fn an_entry_is_never_left_out() {
 #[test]
 #[should_panic(expected = "entry 8 was validated before it was proposed")]
 fn bytes_that_are_no_command_stop_the_replica() {
-    example().apply(8, b"\x01\xff");
+    example().apply(8, b"\x02\xff");
 }
 
 #[test]
@@ -128,6 +130,31 @@ fn a_snapshot_is_all_of_the_state() {
     assert_eq!(replies[0], replies[1]);
     assert_eq!(restored, machine);
     assert_eq!(restored.read(key_of(0).as_bytes()), Reply::Value(Some((b"xy".to_vec(), version(7)))));
+}
+
+/// Lessons 15 and 29: not only that there are sessions, but all that they remember, however much is under way.
+#[test]
+fn a_snapshot_holds_every_reply_of_a_window() {
+    let mut machine = example();
+    let key = key_of(0);
+    let pipelined = |sequence, tail: &str| Command::Write {
+        shard: ShardId(0),
+        session: SessionId(1),
+        sequence,
+        settled: 2,
+        key: key.clone().into(),
+        op: WriteOp::Append(tail.into()),
+    };
+    let writes = [pipelined(6, "6"), pipelined(3, "3"), pipelined(5, "5")];
+    let replies = run(&mut machine, writes.clone());
+    let mut restored = Machine::restore(&machine.snapshot()).expect("our own");
+    assert_eq!(restored, machine);
+    assert_eq!(run(&mut restored, writes), replies, "each has its own answer again");
+    assert!(matches!(run(&mut restored, [pipelined(4, "4")])[..], [Reply::Written { .. }]));
+    assert!(
+        matches!(restored.read(key.as_bytes()), Reply::Value(Some((value, _))) if value == b"xy6354"),
+        "and only the one that had not happened, happened"
+    );
 }
 
 #[test]
@@ -152,8 +179,8 @@ fn a_damaged_snapshot_is_an_error_wherever_it_is_damaged() {
     }
     let longer = [bytes.as_slice(), &[0]].concat();
     assert_eq!(Machine::restore(&longer), Err(SnapshotError::Nonsense("something follows its end")));
-    let newer = [&2u32.to_le_bytes(), &bytes[4..]].concat();
-    assert_eq!(Machine::restore(&newer), Err(SnapshotError::Version { found: 2 }));
+    let newer = [&3u32.to_le_bytes(), &bytes[4..]].concat();
+    assert_eq!(Machine::restore(&newer), Err(SnapshotError::Version { found: 3 }));
     assert!(bytes.len() < wire::FRAME_BYTES_MAX);
 }
 
@@ -162,10 +189,10 @@ fn a_damaged_snapshot_is_an_error_wherever_it_is_damaged() {
 fn the_largest_write_there_is_decodes() {
     let (key, value) = (vec![7; wire::KEY_BYTES_MAX], vec![255; wire::VALUE_BYTES_MAX]);
     let op = WriteOp::Cas { expected: Some(value.clone()), new: value };
-    let (session, sequence) = (SessionId(u64::MAX), u64::MAX);
-    let body = wire::RequestBody::Write { session, sequence, key: key.clone(), op: op.clone() };
+    let (session, sequence, settled) = (SessionId(u64::MAX), u64::MAX, u64::MAX);
+    let body = wire::RequestBody::Write { session, sequence, settled, key: key.clone(), op: op.clone() };
     let request = wire::Request { id: u64::MAX, body };
     assert_eq!(wire::decode(&wire::encode(&request)), Ok(request));
-    let command = Command::Write { shard: ShardId(u32::MAX), session, sequence, key, op };
+    let command = Command::Write { shard: ShardId(u32::MAX), session, sequence, settled, key, op };
     assert_eq!(Command::decode(&command.encode()), Ok(command));
 }

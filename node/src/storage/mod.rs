@@ -18,7 +18,7 @@
 //!   ^ release: nothing before the oldest record that still counts for some group is needed
 //! ```
 //!
-//! One [`Storage::persist`] writes the records of all groups of a turn and syncs once. A snapshot's file is durable before
+//! One [`Storage::persist_all`] writes the records of all groups of some turns and syncs once. A snapshot's file is durable before
 //! the log names it, and the log names the new one before the old one is removed; so at any moment the two fit.
 //!
 //! When a group raises its first index, its hard state and snapshot mark are written anew behind it (an anchor), so that
@@ -132,18 +132,27 @@ impl Storage {
         Ok((Storage { options, wal, snapshots, groups, failed: false, _lock: lock }, recovered))
     }
 
-    /// Makes a batch durable, all groups with one sync. When this returns, the batch and all before it are.
+    /// Makes a batch durable, see [`Storage::persist_all`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn persist(&mut self, batch: &Batch) -> Result<(), StorageError> {
+        self.persist_all(std::slice::from_ref(batch))
+    }
+
+    /// Makes batches durable, in order, all of them and all their groups with one sync. When this returns, they and all
+    /// before them are.
     ///
     /// # Errors
     /// Any error is the end: stop the process, and let the next start find out what the disk holds.
     ///
     /// # Panics
     /// When called again after an error, or when a batch does not fit what was persisted before: both are mistakes of ours.
-    pub fn persist(&mut self, batch: &Batch) -> Result<(), StorageError> {
+    pub fn persist_all(&mut self, batches: &[Batch]) -> Result<(), StorageError> {
         assert!(!self.failed, "nothing is persisted after a failure");
         self.failed = true;
         let mut replaced = Vec::new();
-        for (group, persist) in &batch.groups {
+        for (group, persist) in batches.iter().flat_map(|batch| &batch.groups) {
             if let Some(snapshot) = &persist.snapshot {
                 self.snapshots.write(*group, snapshot)?;
                 replaced.extend(self.replaced(*group, snapshot.last));

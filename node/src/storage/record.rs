@@ -6,14 +6,14 @@
 //!  1 hard state   group u32 | term u64 | vote u32            vote 0: none (nodes are numbered from 1)
 //!  2 snapshot     group u32 | index u64 | term u64 | log u8  log 0: stays, 1: nothing of it is left
 //!  3 truncate     group u32 | from u64
-//!  4 entry        group u32 | index u64 | term u64 | payload u8 | command …   payload 0: no-op, 1: command
+//!  4 entry        group u32 | index u64 | term u64 | payload u8 | command …   payload 0: no-op, 1: command, 2: membership
 //!  5 first        group u32 | first u64
 //!  6 copy begins  group u32
 //!  7 copy         as entry
 //!  8 copy ends    group u32
 //! ```
 
-use ordeal_client::wire::{GroupId, NodeId};
+use ordeal_client::wire::{self, GroupId, NodeId};
 use std::sync::Arc;
 
 use crate::raft::{Entry, HardState, Index, LogId, Payload};
@@ -93,6 +93,10 @@ impl Record {
                         bytes.push(1);
                         bytes.extend_from_slice(command);
                     }
+                    Payload::Membership(membership) => {
+                        bytes.push(2);
+                        bytes.extend(wire::encode(membership));
+                    }
                 }
             }
             Body::CopyBegins | Body::CopyEnds => {}
@@ -159,10 +163,15 @@ impl Bytes<'_> {
 
     fn entry(&mut self) -> Result<Entry, String> {
         let id = LogId::new(self.u64()?, self.u64()?);
-        let payload = if self.flag()? {
-            Payload::Command(Arc::from(std::mem::take(&mut self.0)))
-        } else {
-            Payload::Noop
+        let payload = match self.take()? {
+            [0] => Payload::Noop,
+            [1] => Payload::Command(Arc::from(std::mem::take(&mut self.0))),
+            [2] => {
+                let membership =
+                    wire::decode(std::mem::take(&mut self.0)).map_err(|error| error.to_string())?;
+                Payload::Membership(Arc::new(membership))
+            }
+            [other] => return Err(format!("{other} where 0, 1 or 2 belongs")),
         };
         Ok(Entry { id, payload })
     }
@@ -183,6 +192,7 @@ mod tests {
             Body::Entry(entry(Payload::Noop)),
             Body::Entry(entry(Payload::Command(Arc::from(&b""[..])))),
             Body::Copy(entry(Payload::Command(Arc::from(&b"set x"[..])))),
+            Body::Entry(entry(Payload::Membership(Arc::new([1, 2, 3].map(NodeId).into_iter().collect())))),
             Body::First(30),
             Body::CopyBegins,
             Body::CopyEnds,
@@ -203,7 +213,9 @@ mod tests {
             let record = Record { group: GroupId(2), body };
             let bytes = record.encode();
             let head = match &record.body {
-                Body::Entry(entry) | Body::Copy(entry) => bytes.len() - entry.payload.len(),
+                Body::Entry(Entry { payload: Payload::Command(command), .. })
+                | Body::Copy(Entry { payload: Payload::Command(command), .. }) => bytes.len() - command.len(),
+                Body::Entry(Entry { payload: Payload::Noop, .. }) => bytes.len(),
                 _ => {
                     let longer = [&bytes[..], b"x"].concat();
                     assert!(Record::decode(record.kind(), &longer).is_err(), "{record:?} and a byte more");

@@ -3,8 +3,9 @@
 //! ```text
 //!  g1-42-5.snap:   group 1, up to entry 42@5
 //!
-//!  | "ORDSNAP1" | group u32 | index u64 | term u64 | bytes u64 | crc32 u32 | state … `bytes` long |
-//!  |<---------------------- 40 bytes ---------------------------------->|
+//!  | "ORDSNAP2" | group u32 | index u64 | term u64 | members u32 | bytes u64 | crc32 u32 | membership | state … |
+//!  |<---------------------- 44 bytes ------------------------------------------------->|
+//!                                  membership: `members` bytes in the encoding of the wire; state: `bytes` long
 //!                                  the checksum covers everything but itself
 //! ```
 
@@ -13,15 +14,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ordeal_client::wire::GroupId;
+use ordeal_client::wire::{GroupId, decode, encode};
 
 use super::StorageError;
 use super::error::io_error;
 use super::identity::{create_dir_durably, sync_dir, write_durably};
 use crate::raft::{LogId, Snapshot};
 
-const MAGIC: &[u8; 8] = b"ORDSNAP1";
-const SUM_AT: usize = 8 + 4 + 8 + 8 + 8;
+const MAGIC: &[u8; 8] = b"ORDSNAP2";
+const MEMBERS_AT: usize = 8 + 4 + 8 + 8;
+const SUM_AT: usize = MEMBERS_AT + 4 + 8;
 const HEADER_BYTES: usize = SUM_AT + 4;
 
 /// The directory of all snapshots of a node.
@@ -39,7 +41,8 @@ impl Snapshots {
 
     /// Makes a snapshot durable. Only then may the log name it.
     pub(super) fn write(&self, group: GroupId, snapshot: &Snapshot) -> Result<(), StorageError> {
-        let bytes = [&header(group, snapshot)[..], &snapshot.data].concat();
+        let membership = encode(&snapshot.membership);
+        let bytes = [&header(group, snapshot, &membership)[..], &membership, &snapshot.data].concat();
         write_durably(&self.dir, &name(group, snapshot.last), &bytes)
     }
 
@@ -57,9 +60,21 @@ impl Snapshots {
         if bytes.len() < HEADER_BYTES {
             return Err(damaged("is cut short"));
         }
-        let (head, data) = bytes.split_at(HEADER_BYTES);
-        let snapshot = Snapshot { last, data: Arc::from(data) };
-        if header(group, &snapshot) != head {
+        let (head, body) = bytes.split_at(HEADER_BYTES);
+        let members = u32::from_le_bytes([
+            head[MEMBERS_AT],
+            head[MEMBERS_AT + 1],
+            head[MEMBERS_AT + 2],
+            head[MEMBERS_AT + 3],
+        ]) as usize;
+        let Some((members, data)) = body.split_at_checked(members) else {
+            return Err(damaged("is cut short"));
+        };
+        let Ok(membership) = decode(members) else {
+            return Err(damaged("does not say who belongs to the group"));
+        };
+        let snapshot = Snapshot { last, membership: Arc::new(membership), data: Arc::from(data) };
+        if header(group, &snapshot, members) != head {
             return Err(damaged("does not match its header and checksum"));
         }
         Ok(snapshot)
@@ -93,15 +108,18 @@ fn name(group: GroupId, last: LogId) -> String {
     format!("{group}-{}-{}.snap", last.index, last.term)
 }
 
-fn header(group: GroupId, snapshot: &Snapshot) -> [u8; HEADER_BYTES] {
+fn header(group: GroupId, snapshot: &Snapshot, membership: &[u8]) -> [u8; HEADER_BYTES] {
     let mut header = [0; HEADER_BYTES];
     header[..8].copy_from_slice(MAGIC);
     header[8..12].copy_from_slice(&group.0.to_le_bytes());
     header[12..20].copy_from_slice(&snapshot.last.index.to_le_bytes());
     header[20..28].copy_from_slice(&snapshot.last.term.to_le_bytes());
-    header[28..SUM_AT].copy_from_slice(&(snapshot.data.len() as u64).to_le_bytes());
+    let members = u32::try_from(membership.len()).expect("a membership of a few members is small");
+    header[MEMBERS_AT..MEMBERS_AT + 4].copy_from_slice(&members.to_le_bytes());
+    header[MEMBERS_AT + 4..SUM_AT].copy_from_slice(&(snapshot.data.len() as u64).to_le_bytes());
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&header[..SUM_AT]);
+    hasher.update(membership);
     hasher.update(&snapshot.data);
     header[SUM_AT..].copy_from_slice(&hasher.finalize().to_le_bytes());
     header
@@ -109,10 +127,13 @@ fn header(group: GroupId, snapshot: &Snapshot) -> [u8; HEADER_BYTES] {
 
 #[cfg(test)]
 mod tests {
+    use ordeal_client::wire::NodeId;
+
     use super::*;
 
     fn example() -> Snapshot {
-        Snapshot { last: LogId::new(42, 5), data: Arc::from(&b"x=1 y=2"[..]) }
+        let membership = Arc::new([1, 2].map(NodeId).into_iter().collect());
+        Snapshot { last: LogId::new(42, 5), membership, data: Arc::from(&b"x=1 y=2"[..]) }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The text shows every field of a `Raft`, so a field that is new is told apart at once; what is left out is left out by
 //! name, here:
 //!
-//! * `config` never changes;
+//! * `config` never changes, and nobody changes `memberships` here;
 //! * `ticket`: writes finish in the order in which they began and stand in that order in both queues, so their numbers say nothing;
 //! * `round` and `acked_round` only confirm reads, and nobody reads here. Given up: faults in what confirms a read;
 //! * `rng`, `timeout` and `elapsed`: a timer may fire at any time (`Campaign`), whatever was drawn. Of `since_leader` only
@@ -22,7 +22,8 @@ pub type Faces = [u64; 6];
 /// The ways: member `i` (from 0) is called `WAYS[way][i]`.
 pub const WAYS: [[u8; 3]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
 
-const IGNORED: [&[u8]; 7] = [b"config", b"ticket", b"round", b"acked_round", b"rng", b"timeout", b"elapsed"];
+const IGNORED: [&[u8]; 8] =
+    [b"config", b"memberships", b"ticket", b"round", b"acked_round", b"rng", b"timeout", b"elapsed"];
 
 /// Faces of whatever can be shown. `patience` ticks after the last leader one may vote again.
 pub fn faces(thing: &impl Debug, patience: u64) -> Faces {

@@ -1,12 +1,12 @@
 //! A member with its driver: a disk whose writes finish when the test says so, and a machine that remembers what it was given.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use ordeal_client::wire::NodeId;
 use ordeal_node::raft::{
-    Config, Entry, Event, HardState, Index, LogId, Message, Payload, Persist, Raft, Role, Snapshot, Status,
-    Term,
+    Config, Entry, Event, HardState, Index, LogId, Membership, Message, Payload, Persist, Raft, Role,
+    Snapshot, Status, Term,
 };
 
 use crate::disk::Disk;
@@ -35,9 +35,13 @@ pub fn entries(terms: &[Term]) -> Vec<Entry> {
     terms.iter().zip(1..).map(|(&term, index)| entry(index, term)).collect()
 }
 
-pub fn config(own: u32, voters: u32) -> Config {
-    let voters: BTreeSet<NodeId> = (1..=voters).map(n).collect();
-    let mut config = Config::new(n(own), voters, 42);
+/// `n1` and so on.
+pub fn voters(count: u32) -> Membership {
+    (1..=count).map(n).collect()
+}
+
+pub fn config(own: u32, count: u32) -> Config {
+    let mut config = Config::new(n(own), voters(count), 42);
     config.heartbeat_ticks = 1;
     config.election_ticks = 5;
     config
@@ -57,13 +61,20 @@ impl Machine {
         if let Payload::Command(bytes) = &entry.payload {
             digest = bytes.iter().fold(digest, |digest, &byte| digest.rotate_left(5) ^ u64::from(byte));
         }
+        if let Payload::Membership(membership) = &entry.payload {
+            digest = membership
+                .to_string()
+                .bytes()
+                .fold(digest, |digest, byte| digest.rotate_left(5) ^ u64::from(byte));
+        }
         self.digest = digest.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(17);
         self.last = entry.id;
     }
 
     /// Some 40 bytes, so that small chunks make several parts.
     pub fn snapshot(self) -> Snapshot {
-        Snapshot { last: self.last, data: command(&format!("{:040}", self.digest)) }
+        let membership = Arc::new(voters(3));
+        Snapshot { last: self.last, membership, data: command(&format!("{:040}", self.digest)) }
     }
 
     pub fn restore(snapshot: &Snapshot) -> Machine {
@@ -290,7 +301,8 @@ impl Member {
 
     /// The machine takes a snapshot.
     pub fn compact(&mut self) {
-        self.raft.compact(self.machine.snapshot());
+        let Snapshot { last, data, .. } = self.machine.snapshot();
+        self.raft.compact(last, data);
         self.turn();
     }
 }

@@ -1,15 +1,17 @@
 //! Messages in few words.
 
+use std::sync::Arc;
+
 use ordeal_node::raft::{AppendResult, Entry, Index, LogId, Message, Term};
 
-use crate::member::{Sent, command};
+use crate::member::{Sent, command, voters};
 
 pub fn vote(term: Term, last: LogId) -> Message {
-    Message::RequestVote { term, last, pre: false }
+    Message::RequestVote { term, last, pre: false, handed_over: false }
 }
 
 pub fn pre_vote(term: Term, last: LogId) -> Message {
-    Message::RequestVote { term, last, pre: true }
+    Message::RequestVote { term, last, pre: true, handed_over: false }
 }
 
 pub fn vote_reply(term: Term, granted: bool) -> Message {
@@ -42,7 +44,8 @@ pub fn heartbeat_reply(term: Term, round: u64) -> Message {
 
 pub fn part(term: Term, last: LogId, total: usize, offset: usize, data: &str) -> Message {
     let (total_bytes, offset) = (total as u64, offset as u64);
-    Message::InstallSnapshot { term, last, total_bytes, offset, data: command(data) }
+    let membership = Arc::new(voters(3));
+    Message::InstallSnapshot { term, last, membership, total_bytes, offset, data: command(data) }
 }
 
 pub fn part_reply(term: Term, last: LogId, received: u64, installed: bool) -> Message {
@@ -61,7 +64,8 @@ pub fn appends(sent: &[Sent]) -> Vec<(u32, LogId, Vec<Index>)> {
         | Message::Heartbeat { .. }
         | Message::HeartbeatReply { .. }
         | Message::InstallSnapshot { .. }
-        | Message::InstallSnapshotReply { .. } => None,
+        | Message::InstallSnapshotReply { .. }
+        | Message::TimeoutNow { .. } => None,
     });
     appends.collect()
 }
@@ -77,7 +81,8 @@ pub fn rounds(sent: &[Sent], to: u32) -> Vec<u64> {
         | Message::AppendEntriesReply { .. }
         | Message::HeartbeatReply { .. }
         | Message::InstallSnapshot { .. }
-        | Message::InstallSnapshotReply { .. } => None,
+        | Message::InstallSnapshotReply { .. }
+        | Message::TimeoutNow { .. } => None,
     });
     rounds.collect()
 }

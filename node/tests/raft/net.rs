@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ordeal_client::wire::NodeId;
-use ordeal_node::raft::{Config, HardState, Message, Role, Term};
+use ordeal_node::raft::{Config, HardState, Membership, Message, Role, Term};
 
 use crate::disk::Disk;
 use crate::member::{Member, config, entries, n};
@@ -57,6 +57,13 @@ impl Net {
         }
     }
 
+    /// A node that is to join, and knows nobody yet.
+    pub fn join(&mut self, number: u32) {
+        let one = self.members.values().next().expect("a member to take after").config.clone();
+        let config = Config { id: n(number), bootstrap: Membership::default().into(), ..one };
+        self.members.insert(n(number), Member::new(config, Disk::default()));
+    }
+
     pub fn member(&mut self, number: u32) -> &mut Member {
         self.members.get_mut(&n(number)).expect("a member")
     }
@@ -90,7 +97,7 @@ impl Net {
     /// Puts on the wires what one member sent.
     pub fn collect_from(&mut self, from: NodeId) {
         for (to, message) in self.members.get_mut(&from).expect("a member").fetch() {
-            if !self.cut.contains(&(from, to)) {
+            if !self.cut.contains(&(from, to)) && self.members.contains_key(&to) {
                 self.wires.push_back(Packet { from, to, message });
             }
         }

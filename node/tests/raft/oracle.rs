@@ -1,9 +1,10 @@
 //! Knows everything that ever happened in a net, and what of it must never happen (Figure 3).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ordeal_client::wire::NodeId;
-use ordeal_node::raft::{AppendResult, Index, LogId, Message, Payload, Role, Term};
+use ordeal_node::raft::{AppendResult, Index, LogId, Membership, Message, Payload, Role, Term};
 
 use crate::member::{Member, Sent};
 use crate::net::Net;
@@ -18,6 +19,8 @@ pub struct Oracle {
     committed: BTreeMap<Index, (LogId, Term)>,
     /// State of the machine after each index.
     digests: BTreeMap<Index, u64>,
+    /// Configuration of each member, as last seen.
+    memberships: BTreeMap<NodeId, Arc<Membership>>,
     /// Commit index of each member, as last seen.
     known: BTreeMap<NodeId, Index>,
     /// Reads under way: where, and what they must see at least.
@@ -129,6 +132,9 @@ impl Oracle {
             | Message::RequestVoteReply { .. }
             | Message::AppendEntriesReply { .. }
             | Message::InstallSnapshotReply { .. } => {}
+            Message::TimeoutNow { .. } => {
+                assert_eq!(self.leaders.get(&term), Some(&id), "{id} hands over, but does not lead");
+            }
         }
     }
 
@@ -152,10 +158,13 @@ impl Oracle {
         }
     }
 
-    /// What is committed is the same for all, and durable on a majority when the first one knows it.
+    /// What is committed is the same for all, and durable on a majority (of both halves of a joint configuration) when the
+    /// first one knows it. That one may have gone on to the next configuration in the same step.
     fn commits(&mut self, net: &Net, who: NodeId) {
         let member = &net.members[&who];
         let status = member.status();
+        let now = member.raft.membership();
+        let before = self.memberships.insert(who, Arc::clone(now)).unwrap_or_else(|| Arc::clone(now));
         let known = self.known.insert(who, status.commit).unwrap_or(0);
         assert!(known <= status.commit, "the commit index of {who} falls from {known}");
         for index in known + 1..=status.commit {
@@ -165,8 +174,22 @@ impl Oracle {
                 continue;
             }
             self.committed.insert(index, (id, status.term));
-            let holders = net.members.values().filter(|member| member.disk.holds(id)).count();
-            assert!(holders > net.members.len() / 2, "{id} is committed, but durable on {holders} only");
+            let holders = net.members.values().filter(|member| member.disk.holds(id));
+            let holders: BTreeSet<NodeId> = holders.map(|member| member.config.id).collect();
+            let enough = [&before, now].into_iter().any(|membership| are_majority(membership, &holders));
+            assert!(enough, "{id} is committed, but durable on {holders:?} only, of {before} or {now}");
         }
     }
+
+    /// Configurations that were committed.
+    pub fn changes(&self) -> usize {
+        let committed = self.committed.values().filter_map(|(id, _)| self.entries.get(id));
+        committed.filter(|(_, payload)| matches!(payload, Payload::Membership(_))).count()
+    }
+}
+
+/// Written once more, so that a mistake in the counting is seen here.
+fn are_majority(membership: &Membership, holders: &BTreeSet<NodeId>) -> bool {
+    let halves = [membership.voters(), membership.outgoing()];
+    halves.iter().all(|half| half.is_empty() || 2 * half.intersection(holders).count() > half.len())
 }

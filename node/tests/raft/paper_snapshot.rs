@@ -60,9 +60,9 @@ fn a_snapshot_never_goes_back() {
     let old = member.machine.snapshot();
     member.step(n(2), heartbeat(3, 3, 1));
     member.compact();
-    member.raft.compact(old.clone());
+    member.raft.compact(old.last, old.data.clone());
     member.flush();
-    member.raft.compact(old);
+    member.raft.compact(old.last, old.data);
     assert_eq!((member.flush().len(), member.status().snapshot), (0, id(3, 1)));
 }
 
@@ -305,5 +305,5 @@ fn a_member_that_was_away_for_long_comes_back() {
 #[should_panic(expected = "ahead of applied")]
 fn a_snapshot_ahead_of_applied_stops_the_member() {
     let mut member = follower(&[1, 1], 1, |_| {});
-    member.raft.compact(Snapshot { last: id(2, 1), data: command("") });
+    member.raft.compact(id(2, 1), command(""));
 }

@@ -2,7 +2,7 @@
 //! not durable, and start again. After every step the oracle looks; at the end all is healed and must go on.
 
 use ordeal_client::wire::NodeId;
-use ordeal_node::raft::{Config, Role};
+use ordeal_node::raft::{Change, Config, Role};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg32;
 
@@ -31,6 +31,8 @@ struct Seen {
     reads: usize,
     crashes: usize,
     installs: usize,
+    /// Configurations that were committed.
+    changes: usize,
 }
 
 fn narrow(config: &mut Config, seed: u64) {
@@ -42,14 +44,20 @@ fn narrow(config: &mut Config, seed: u64) {
     config.apply_bytes_max = 100;
     config.trailing_entries = seed % 4;
     config.reads_max = 5;
+    config.promotion_lag_entries = 3;
 }
 
 impl World {
     fn new(seed: u64) -> World {
         let voters = [3, 5, 3, 5, 3, 3, 2, 1][usize::try_from(seed % 8).expect("below 8")];
+        let mut net = Net::with(voters, |config| narrow(config, seed));
+        // In half of the seeds members come and go.
+        if seed % 16 >= 8 {
+            [voters + 1, voters + 2].into_iter().for_each(|spare| net.join(spare));
+        }
         World {
             seed,
-            net: Net::with(voters, |config| narrow(config, seed)),
+            net,
             oracle: Oracle::default(),
             rng: Pcg32::seed_from_u64(seed),
             tokens: 0,
@@ -82,9 +90,16 @@ impl World {
             760..860 => self.on(|member, _| member.tick()),
             860..920 => self.propose(),
             920..950 => self.read(),
-            950..970 => self.on(|member, _| member.compact()),
-            970..976 => self.crash(),
-            976..984 => {
+            950..960 => self.on(|member, _| member.compact()),
+            960..966 => self.change_members(),
+            966..968 => self.transfer(),
+            968..972 => self.on(|member, _| {
+                let leader = member.status().leader.unwrap_or(n(1));
+                member.raft.leader_unreachable(leader); // true or not
+                member.turn();
+            }),
+            972..978 => self.crash(),
+            978..985 => {
                 let cut = self.anybody();
                 self.net.isolate(cut.0);
                 None
@@ -170,6 +185,32 @@ impl World {
         Some(who)
     }
 
+    fn change_members(&mut self) -> Option<NodeId> {
+        if self.seed % 16 < 8 {
+            return None;
+        }
+        let (who, node) = (self.leader()?, self.anybody());
+        let address = format!("{node}:1");
+        let change = match self.rng.random_range(0..5) {
+            0..3 => Change::Add { node, address },
+            3 => Change::AddLearner { node, address },
+            _ => Change::Remove { node },
+        };
+        let member = self.net.members.get_mut(&who)?;
+        let _refused_is_fine = member.raft.change_members(&change);
+        member.turn();
+        Some(who)
+    }
+
+    fn transfer(&mut self) -> Option<NodeId> {
+        let (who, heir) = (self.leader()?, self.anybody());
+        let heir = self.chance(50).then_some(heir);
+        let member = self.net.members.get_mut(&who)?;
+        let _refused_is_fine = member.raft.transfer(heir);
+        member.turn();
+        Some(who)
+    }
+
     fn crash(&mut self) -> Option<NodeId> {
         let who = self.anybody();
         let survive = self.rng.random_range(0..3);
@@ -193,8 +234,10 @@ impl World {
             if let (Some(who), 1) = (leader, self.net.leaders().len()) {
                 let member = self.net.members.get_mut(&who).expect("a member");
                 proposed = proposed || member.raft.propose(command(goal)).is_ok();
-                let machines: Vec<_> = self.net.members.values().map(|member| member.machine).collect();
-                let last = self.net.members[&who].status().last;
+                let leader = &self.net.members[&who];
+                let (members, last) = (leader.raft.membership().clone(), leader.status().last);
+                let machines: Vec<_> =
+                    members.members().map(|node| self.net.members[&node].machine).collect();
                 if proposed && machines.iter().all(|machine| machine.last == last) {
                     assert!(machines.iter().all(|machine| *machine == machines[0]), "one state for all");
                     assert_eq!(self.oracle.reads_under_way(), 0, "every read is answered");
@@ -240,6 +283,7 @@ fn run(seed: u64, steps: u32, seen: &mut Seen) {
     }
     world.heal_and_go_on();
     seen.committed += world.oracle.committed();
+    seen.changes += world.oracle.changes();
     seen.terms += world.oracle.terms_with_a_leader();
     seen.reads += world.seen.reads;
     seen.crashes += world.seen.crashes;
@@ -262,6 +306,7 @@ fn no_schedule_breaks_the_rules_of_figure_3() {
     println!("{} seeds: {seen:?}", upto - from);
     if upto - from >= 400 {
         let dull = seen.committed < 10_000 || seen.terms < 1_000 || seen.reads < 1_000;
+        let dull = dull || seen.changes < 300;
         assert!(!dull && seen.crashes > 1_000 && seen.installs > 100, "the schedules became dull: {seen:?}");
     }
 }

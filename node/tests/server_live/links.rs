@@ -1,15 +1,19 @@
-//! A link that leads to somebody silent is given up and dialled anew, in the handshake and after it.
+//! A link that leads to somebody silent is given up and dialled anew, in the handshake and after it; one that a leader
+//! closes is a hint that it is gone.
 
 use std::net::{TcpListener, TcpStream};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::support::{CLUSTER, PATIENCE, Running, Wire, cluster};
 use ordeal_client::wire::{
     FrameBuilder, GroupId, Hello, Kind, MAGIC, Message, NodeId, Role, Welcome, decode,
 };
+use ordeal_node::config::NodeConfig;
+use ordeal_node::raft;
 
 /// The next dial of the node, and its hello.
-fn dialled(listener: &TcpListener) -> Wire {
+fn dialled(listener: &TcpListener, us: u32) -> Wire {
+    listener.set_nonblocking(true).unwrap();
     let started = Instant::now();
     let stream: TcpStream = loop {
         match listener.accept() {
@@ -24,7 +28,7 @@ fn dialled(listener: &TcpListener) -> Wire {
     let message = wire.receive().expect("a hello");
     let hello: Hello = decode(&message.body).expect("a hello decodes");
     assert_eq!((message.kind, hello.magic, hello.cluster), (Kind::Hello, MAGIC, Some(CLUSTER)));
-    assert_eq!(hello.role, Role::Peer { from: NodeId(1), to: NodeId(2) });
+    assert_eq!(hello.role, Role::Peer { from: NodeId(1), to: NodeId(us) });
     wire
 }
 
@@ -53,27 +57,26 @@ fn a_silent_peer_is_dialled_anew() {
     let mut plan = cluster(dir.path(), 2);
     let (_, peer) = plan.pop().unwrap();
     let (config, listener) = plan.pop().unwrap();
-    peer.set_nonblocking(true).unwrap();
     let _node = Running::start(&config, listener);
 
-    let mut silent = dialled(&peer);
+    let mut silent = dialled(&peer, 2);
     assert!(silent.receive().is_none(), "who never welcomes is left");
 
-    let mut wrong = dialled(&peer);
+    let mut wrong = dialled(&peer, 2);
     wrong.send(&welcome(3));
     assert!(wrong.receive().is_none(), "somebody else than was meant is left");
 
-    let mut other = dialled(&peer);
+    let mut other = dialled(&peer, 2);
     other.send(&welcome_with(2, 128));
     assert!(other.receive().is_none(), "who has other shards is left");
 
-    let mut deaf = dialled(&peer);
+    let mut deaf = dialled(&peer, 2);
     deaf.send(&welcome(2));
     let mut pings = 0;
     until_left(&mut deaf, |message| pings += usize::from(message.kind == Kind::Ping));
     assert_eq!(pings, 1, "who answers no ping is left");
 
-    let mut alive = dialled(&peer);
+    let mut alive = dialled(&peer, 2);
     alive.send(&welcome(2));
     // Eight pings span 2 s, which is more than an unanswered one is given.
     let mut pongs = 0;
@@ -86,4 +89,31 @@ fn a_silent_peer_is_dialled_anew() {
     let chatter = FrameBuilder::single(Kind::Welcome, GroupId(0), &());
     alive.send(&chatter);
     until_left(&mut alive, |_| {});
+}
+
+#[test]
+fn a_leader_that_closes_a_connection_is_taken_for_gone_long_before_an_election_timeout() {
+    for closes_its_own in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut plan = cluster(dir.path(), 3);
+        let (_, bystander) = plan.pop().unwrap();
+        let (_, leader) = plan.pop().unwrap();
+        let (config, listener) = plan.pop().unwrap();
+        // Nobody campaigns by itself as long as anybody waits here.
+        let config = NodeConfig { election_timeout: Duration::from_secs(100), ..config };
+        let node = Running::start(&config, listener);
+        let mut to_leader = dialled(&leader, 2);
+        to_leader.send(&welcome(2));
+        let mut to_bystander = dialled(&bystander, 3);
+        to_bystander.send(&welcome(3));
+        let mut from_leader = Wire::dial(node.address);
+        from_leader.hello(&Hello::new(Some(CLUSTER), Role::Peer { from: NodeId(2), to: NodeId(1) }));
+        let beat = raft::Message::Heartbeat { term: 1, commit: 0, round: 1 };
+        from_leader.send(&FrameBuilder::single(beat.kind(), GroupId(1), &beat));
+        while to_leader.receive().expect("an answer").kind != Kind::HeartbeatReply {}
+        drop(if closes_its_own { from_leader } else { to_leader });
+        while to_bystander.receive().expect("a pre-vote").kind != Kind::RequestVote {
+            to_bystander.send(&FrameBuilder::single(Kind::Pong, GroupId(0), &()));
+        }
+    }
 }

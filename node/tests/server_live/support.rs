@@ -131,7 +131,7 @@ impl Wire {
 
     pub fn put(&mut self, session: SessionId, sequence: u64, key: &str, value: &[u8]) -> Reply {
         let (key, op) = (key.as_bytes().to_vec(), WriteOp::Put(value.to_vec()));
-        self.request(RequestBody::Write { session, sequence, key, op })
+        self.request(RequestBody::Write { session, sequence, settled: sequence - 1, key, op })
     }
 
     pub fn read(&mut self, key: &str) -> Option<(Vec<u8>, Version)> {

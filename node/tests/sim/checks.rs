@@ -1,12 +1,23 @@
-//! What must hold after every turn of every node, whatever befell it. The properties are those of Figure 3 of the paper,
-//! seen from outside the engines.
+//! What must hold after every turn of every node, whatever befell it: the properties of Figure 3 of the paper, seen from
+//! outside the engines. Only what changed is looked at; together with what was seen before it says all.
+//!
+//! * Election Safety: a term has one leader.
+//! * Leader Append-Only: a leader removes nothing from its log.
+//! * Log Matching: an entry's id names its payload and the entry before it, on every disk, and so, entry by entry, the
+//!   whole log up to it.
+//! * Leader Completeness: a leader's log holds what was committed in earlier terms.
+//! * State Machine Safety: all who commit an index commit the same entry there, and equal indexes are equal states.
+//!
+//! And of our own: what is committed is durable on a majority; term, commit index and applied index never go back.
 
 use std::collections::BTreeMap;
 
-use ordeal_client::wire::{GroupId, NodeId, RoleName, encode};
+use ordeal_client::wire::{GroupId, NodeId};
+use ordeal_node::engine::{Batch, Engine};
 use ordeal_node::kv::digest;
-use ordeal_node::raft::{Index, LogId, Term};
+use ordeal_node::raft::{Entry, Index, LogId, Payload, Role, Status, Term};
 
+use crate::disk::Disk;
 use crate::node::Node;
 use crate::plan::Plan;
 
@@ -14,103 +25,206 @@ use crate::plan::Plan;
 #[derive(Debug)]
 pub struct Checks {
     quorum: usize,
-    leaders: BTreeMap<(GroupId, Term), NodeId>,
-    /// The entry at each index that any node called committed, and the checksum of its payload.
-    committed: BTreeMap<GroupId, BTreeMap<Index, (LogId, u32)>>,
-    /// The digest of the state after each index.
-    digests: BTreeMap<(GroupId, Index), (u64, NodeId)>,
-    /// Term and commit index that a node was seen with since it started.
-    seen: BTreeMap<(NodeId, GroupId), (Term, Index)>,
+    groups: Vec<(GroupId, Seen)>,
     /// Number of comparisons of digests between different nodes, so that a check which never checks is seen.
     pub compared: u64,
+    /// Terms that had a leader.
+    pub elections: u64,
+}
+
+/// What was seen of a group.
+#[derive(Debug, Default)]
+struct Seen {
+    leaders: BTreeMap<Term, NodeId>,
+    /// By index: each entry that any disk ever held there, with what its id stands for.
+    written: Vec<Vec<Written>>,
+    /// By index: the entry that somebody called committed.
+    committed: Vec<Option<LogId>>,
+    /// The last of them.
+    newest: LogId,
+    /// By index: the digest of the state after it, and who had it first.
+    digests: Vec<Option<(u64, NodeId)>>,
+    /// How each member was at the end of its last turn, since it started.
+    members: BTreeMap<NodeId, Status>,
+}
+
+/// What the id of an entry stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Written {
+    term: Term,
+    /// Term of the entry before it.
+    previous: Term,
+    payload: u32,
 }
 
 impl Checks {
     pub fn new(plan: &Plan) -> Self {
+        let nodes = usize::try_from(plan.nodes).expect("a world is small");
         Checks {
-            quorum: plan.nodes.len() / 2 + 1,
-            leaders: BTreeMap::new(),
-            committed: plan.groups.iter().map(|&group| (group, BTreeMap::new())).collect(),
-            digests: BTreeMap::new(),
-            seen: BTreeMap::new(),
+            quorum: nodes / 2 + 1,
+            groups: plan.group_ids().map(|group| (group, Seen::default())).collect(),
             compared: 0,
+            elections: 0,
         }
     }
 
     /// A node starts: its commit index begins anew, and so does a term that it had not made durable, for then it had
     /// promised nothing in it.
     pub fn started(&mut self, id: NodeId) {
-        self.seen.retain(|&(node, _), _| node != id);
+        for (_, seen) in &mut self.groups {
+            seen.members.remove(&id);
+        }
+    }
+
+    /// A node is about to write.
+    pub fn before_write(&mut self, id: NodeId, engine: &Engine, disk: &Disk, batch: &Batch) {
+        for (group, persist) in &batch.groups {
+            let (_, seen) = self.groups.iter_mut().find(|(of, _)| of == group).expect("a group of the plan");
+            if let (Some(from), Some(before)) = (persist.truncate_from, seen.members.get(&id)) {
+                let now = engine.member(*group).expect("a group of the plan");
+                let leads = |status: &Status| status.role == Role::Leader && status.term == now.term;
+                assert!(!leads(before) || !leads(&now), "leader append-only: {id} cuts {group} at {from}");
+            }
+            let Some(first) = persist.entries.first() else { continue };
+            let replaced = persist.snapshot.as_ref().map(|snapshot| snapshot.last);
+            let index = first.id.index - 1;
+            let mut previous = match replaced.filter(|last| last.index == index) {
+                Some(last) => Some(last.term),
+                None if index == 0 => Some(0),
+                None => disk.term_at(*group, index),
+            };
+            for entry in &persist.entries {
+                seen.written(id, *group, entry, previous.unwrap_or(entry.id.term));
+                previous = Some(entry.id.term);
+            }
+        }
     }
 
     /// All that can be said about a node that just took a turn.
-    pub fn after_turn(&mut self, id: NodeId, nodes: &BTreeMap<NodeId, Node>) {
-        let engine = nodes[&id].engine.as_ref().expect("it took a turn");
-        for status in engine.status(0, 0).groups {
-            let (group, term) = (status.group, status.term);
-            if status.role == RoleName::Leader {
-                let leader = *self.leaders.entry((group, term)).or_insert(id);
-                assert!(leader == id, "election safety: {leader} and {id} both lead {group} in term {term}");
+    pub fn after_turn(&mut self, id: NodeId, nodes: &[Node]) {
+        let engine = nodes[id.0 as usize].engine.as_ref().expect("it took a turn");
+        for (group, seen) in &mut self.groups {
+            let (group, now) = (*group, engine.member(*group).expect("a group of the plan"));
+            let before = seen.members.insert(id, now);
+            let commit_before = before.map_or(0, |before| before.commit);
+            if let Some(before) = before {
+                let unchanged = (before.term, before.role, before.commit, before.applied)
+                    == (now.term, now.role, now.commit, now.applied);
+                if unchanged {
+                    continue;
+                }
+                assert!(now.term >= before.term, "term: {id} in {group} went back to {}", now.term);
+                assert!(now.commit >= before.commit, "commit: {id} in {group} went back to {}", now.commit);
+                assert!(now.applied >= before.applied, "applied: {id} in {group} went back");
             }
-            let (term_before, commit_before) =
-                self.seen.insert((id, group), (term, status.commit)).unwrap_or_default();
-            assert!(term >= term_before, "{id}: the term of {group} went back from {term_before} to {term}");
-            assert!(status.commit >= commit_before, "{id}: the commit index of {group} went back");
-            assert!(status.applied <= status.commit, "{id}: {group} applied what is not committed");
-            for index in commit_before + 1..=status.commit {
-                self.committed(id, group, index, nodes);
+            assert!(now.applied <= now.commit, "applied: {id} in {group} applied what is not committed");
+            if now.role == Role::Leader {
+                self.elections += u64::from(seen.leads(id, group, now.term, nodes));
             }
-            let (digest, first) = *self.digests.entry((group, status.applied)).or_insert((status.digest, id));
+            for index in commit_before + 1..=now.commit {
+                seen.committed(id, (group, now.term, index), nodes, self.quorum);
+            }
+            let digest = engine.digest(group).expect("a group of the plan");
+            let (known, first) = *place(&mut seen.digests, now.applied).get_or_insert((digest, id));
             self.compared += u64::from(first != id);
-            let applied = status.applied;
             assert!(
-                digest == status.digest,
-                "state machine safety: {first} and {id} differ in {group} at {applied}"
+                digest == known,
+                "state machine safety: {first} and {id} differ in {group} at {}",
+                now.applied
             );
         }
     }
 
-    /// A node calls this entry committed: whoever did so before meant the same one, and a majority has it durably.
-    fn committed(&mut self, id: NodeId, group: GroupId, index: Index, nodes: &BTreeMap<NodeId, Node>) {
-        // What is covered by a snapshot already cannot be looked at; the digests speak for it.
-        let Some(entry) = nodes[&id].disk.entry(group, index) else { return };
-        let found = (entry.id, digest::checksum(0, &encode(&entry.payload)));
-        let known = self.committed.get_mut(&group).expect("a group of the plan");
-        if let Some(&before) = known.get(&index) {
-            assert!(before == found, "{id}: committed {} of {group}, others committed {}", found.0, before.0);
-            return;
-        }
-        known.insert(index, found);
-        let holders = nodes.values().filter(|node| node.disk.has_durably(group, entry.id)).count();
-        assert!(holders >= self.quorum, "{id}: {} of {group} is durable on {holders} nodes only", entry.id);
-    }
-
     /// Whether all nodes are up and have applied the same entries of every group.
-    pub fn is_level(nodes: &BTreeMap<NodeId, Node>) -> bool {
-        let applied = |node: &Node| {
-            let groups = node.engine.as_ref()?.status(0, 0).groups;
-            Some(
-                groups
-                    .iter()
-                    .map(|status| (status.applied, status.commit == status.last))
-                    .collect::<Vec<_>>(),
-            )
-        };
-        let mut all = nodes.values().map(applied);
-        let first = all.next().expect("a world has nodes");
-        let done =
-            first.as_ref().is_some_and(|groups| groups.iter().all(|&(_, all_committed)| all_committed));
-        done && all.all(|other| other == first)
+    pub fn is_level(&self, nodes: &[Node]) -> bool {
+        self.groups.iter().all(|(group, _)| {
+            let mut all =
+                nodes[1..].iter().map(|node| node.engine.as_ref().and_then(|engine| engine.member(*group)));
+            let Some(Some(first)) = all.next() else { return false };
+            let done = first.commit == first.last.index && first.applied == first.commit;
+            done && all.all(|other| other.is_some_and(|other| other.applied == first.applied))
+        })
     }
 
     /// At the end all nodes are level: their states must be equal in full.
-    pub fn agree_at_the_end(&self, nodes: &BTreeMap<NodeId, Node>) {
+    pub fn agree_at_the_end(nodes: &[Node]) {
         let digests = |node: &Node| {
             let groups = node.engine.as_ref().expect("all are up").status(0, 0).groups;
             groups.into_iter().map(|group| (group.digest, group.keys, group.sessions)).collect::<Vec<_>>()
         };
-        let mut all = nodes.values().map(digests);
+        let mut all = nodes[1..].iter().map(digests);
         let first = all.next().expect("a world has nodes");
         assert!(all.all(|other| other == first), "level nodes have different states");
     }
+}
+
+impl Seen {
+    fn written(&mut self, id: NodeId, group: GroupId, entry: &Entry, previous: Term) {
+        let payload = match &entry.payload {
+            Payload::Noop => 0,
+            Payload::Command(command) => digest::checksum(1, command),
+            Payload::Membership(membership) => digest::checksum(2, membership.to_string().as_bytes()),
+        };
+        let written = Written { term: entry.id.term, previous, payload };
+        let known = place(&mut self.written, entry.id.index);
+        match known.iter().find(|known| known.term == entry.id.term) {
+            Some(known) => {
+                assert!(*known == written, "log matching: {id} writes another {} of {group}", entry.id);
+            }
+            None => known.push(written),
+        }
+    }
+
+    /// A node leads: says whether that is new.
+    fn leads(&mut self, id: NodeId, group: GroupId, term: Term, nodes: &[Node]) -> bool {
+        let new = !self.leaders.contains_key(&term);
+        let leader = *self.leaders.entry(term).or_insert(id);
+        assert!(leader == id, "election safety: {leader} and {id} both lead {group} in term {term}");
+        if new && self.newest.term < term && self.newest.index > 0 {
+            let holds = nodes[id.0 as usize].disk.has(group, self.newest);
+            assert!(holds, "leader completeness: {id} leads {group} in {term} without {}", self.newest);
+        }
+        new
+    }
+
+    /// A node calls this entry committed: whoever did so before meant the same one, a majority has it durably, and so
+    /// have the leaders of later terms.
+    fn committed(
+        &mut self,
+        id: NodeId,
+        (group, term, index): (GroupId, Term, Index),
+        nodes: &[Node],
+        quorum: usize,
+    ) {
+        // What is covered by a snapshot already cannot be looked at; the digests speak for it.
+        let Some(entry) = nodes[id.0 as usize].disk.entry(group, index) else { return };
+        let found = entry.id;
+        let known = place(&mut self.committed, index);
+        if let Some(before) = *known {
+            assert!(before == found, "state machine safety: {id} committed {found} of {group}, not {before}");
+            return;
+        }
+        *known = Some(found);
+        if found.index > self.newest.index {
+            self.newest = found;
+        }
+        let holders = nodes[1..].iter().filter(|node| node.disk.has_durably(group, found)).count();
+        assert!(holders >= quorum, "durability: {id}: {found} of {group} is durable on {holders} nodes only");
+        for (later, leader) in self.leaders.range(term + 1..) {
+            let leads = |status: &Status| status.role == Role::Leader && status.term == *later;
+            if self.members.get(leader).is_some_and(leads) {
+                let holds = nodes[leader.0 as usize].disk.has(group, found);
+                assert!(holds, "leader completeness: {leader} leads {group} in {later} without {found}");
+            }
+        }
+    }
+}
+
+/// The place of an index in a table that grows.
+fn place<T: Default>(table: &mut Vec<T>, index: Index) -> &mut T {
+    let index = usize::try_from(index).expect("a log of a world is short");
+    if table.len() <= index {
+        table.resize_with(index + 1, T::default);
+    }
+    &mut table[index]
 }

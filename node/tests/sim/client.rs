@@ -14,14 +14,13 @@ use rand::RngExt;
 use rand_pcg::Pcg32;
 
 use crate::plan::{Plan, SECOND_US};
+use crate::script::CallKind;
 
 /// Time for one attempt at one node, pauses, and hints followed in a row, as in the library.
 const ATTEMPT_US: u64 = SECOND_US / 2;
 const PAUSE_FIRST_US: u64 = 5_000;
 const PAUSE_MAX_US: u64 = 200_000;
 const HOPS_MAX: u32 = 3;
-/// A client thinks so long between operations, at most.
-const THINK_US_MAX: u64 = 40_000;
 
 /// What a client wants done.
 #[derive(Debug)]
@@ -32,6 +31,9 @@ pub enum Action {
     Hangup { node: NodeId, connection: ClientKey },
     /// Wake me then, with this number.
     Wake { at_us: u64, number: u64 },
+    /// The operation is over, answered or not. The key in use in a slot may be another one by now: that its count is off
+    /// by one then does no harm.
+    Finished { slot: Option<usize>, answered: bool, unknown: bool },
 }
 
 /// What a client may use while it acts.
@@ -54,7 +56,7 @@ pub struct Client {
     leaders: BTreeMap<GroupId, NodeId>,
     connections: BTreeMap<NodeId, ClientKey>,
     /// The next node to ask when nobody knows better.
-    turn: usize,
+    turn: u32,
     open: Option<Open>,
     /// Number of the attempt or pause under way: what belongs to another is out of date.
     number: u64,
@@ -66,6 +68,7 @@ pub struct Client {
 struct Open {
     op: OpId,
     key: Arc<str>,
+    slot: Option<usize>,
     shard: ShardId,
     call: Call,
     deadline_us: u64,
@@ -84,7 +87,7 @@ impl Client {
             sessions: BTreeMap::new(),
             leaders: BTreeMap::new(),
             connections: BTreeMap::new(),
-            turn: id as usize,
+            turn: id,
             open: None,
             number: 0,
             seen: BTreeMap::new(),
@@ -101,17 +104,18 @@ impl Client {
     }
 
     /// Begins an operation that has so much time.
-    pub fn begin(&mut self, hands: &mut Hands<'_>, key: &str, call: Call, time_us: u64) {
+    pub fn begin(&mut self, hands: &mut Hands<'_>, key: &str, slot: Option<usize>, call: Call, time_us: u64) {
         assert!(self.open.is_none(), "one operation at a time");
         *hands.operations += 1;
         let op = OpId(*hands.operations);
         let key: Arc<str> = key.into();
-        let shard = shard_of(key.as_bytes(), hands.plan.shards);
+        let shard = shard_of(key.as_bytes(), u32::try_from(hands.plan.shards).expect("a world is small"));
         let (client, time_ns) = (self.id, hands.now_us * 1_000);
         hands.history.push(Event::Invoke { op, client, key: key.clone(), call: call.clone(), time_ns });
         self.open = Some(Open {
             op,
             key,
+            slot,
             shard,
             call,
             deadline_us: hands.now_us + time_us,
@@ -124,15 +128,15 @@ impl Client {
         self.attempt(hands);
     }
 
-    /// The call that a client of this workload makes next on a key.
-    pub fn draw(&self, rng: &mut Pcg32, key: &str, number: u64) -> Call {
+    /// The call of a kind that this client makes next on a key.
+    pub fn call(&self, kind: CallKind, key: &str, number: u64) -> Call {
         let value = Value::from(format!("{}.{number};", self.id.0));
-        match rng.random_range(0..100) {
-            0..40 => Call::Read,
-            40..60 => Call::Write(value),
-            60..80 => Call::Append(value),
-            80..95 => Call::Cas { expected: self.seen.get(key).cloned().flatten(), new: value },
-            _ => Call::Delete,
+        match kind {
+            CallKind::Read => Call::Read,
+            CallKind::Write => Call::Write(value),
+            CallKind::Append => Call::Append(value),
+            CallKind::Cas => Call::Cas { expected: self.seen.get(key).cloned().flatten(), new: value },
+            CallKind::Delete => Call::Delete,
         }
     }
 
@@ -245,7 +249,8 @@ impl Client {
             RefusalReason::WrongGroup { .. }
             | RefusalReason::TooLong { .. }
             | RefusalReason::DiskFull
-            | RefusalReason::Stopping => panic!("nothing in this workload deserves `{reason}`"),
+            | RefusalReason::Stopping
+            | RefusalReason::WindowFull { .. } => panic!("nothing in this workload deserves `{reason}`"),
         }
     }
 
@@ -260,17 +265,17 @@ impl Client {
         }
         let key = open.key.as_bytes().to_vec();
         let body = match (&open.call, open.turn) {
-            (Call::Read, _) => RequestBody::Read { key, level: hands.plan.read_level },
+            (Call::Read, _) => RequestBody::Read { key, level: hands.plan.read_level() },
             (_, None) => RequestBody::OpenSession { shard: open.shard },
             (call, Some((session, sequence))) => {
-                RequestBody::Write { session, sequence, key, op: op_of(call) }
+                RequestBody::Write { session, sequence, settled: sequence - 1, key, op: op_of(call) }
             }
         };
-        let group = hands.plan.groups[open.shard.0 as usize % hands.plan.groups.len()];
+        let group = owner(hands.plan, open.shard);
         let anyone = matches!(body, RequestBody::Read { level: ReadLevel::Stale, .. });
         let node = self.leaders.get(&group).copied().filter(|_| !anyone).unwrap_or_else(|| {
             self.turn += 1;
-            hands.plan.nodes[self.turn % hands.plan.nodes.len()]
+            NodeId(1 + self.turn % u32::try_from(hands.plan.nodes).expect("a world is small"))
         });
         open.asked = Some(node);
         let connection = *self.connections.entry(node).or_insert_with(|| {
@@ -312,17 +317,21 @@ impl Client {
 
     fn finish(&mut self, hands: &mut Hands<'_>, node: Option<NodeId>, outcome: Outcome) {
         let open = self.open.take().expect("an operation is open");
-        let (time_ns, node) = (hands.now_us * 1_000, node.map(|node| node.to_string()));
-        if let (Outcome::Ok(..), Some(group)) = (&outcome, node.as_deref().and_then(|name| name.parse().ok()))
-        {
-            let owner = hands.plan.groups[open.shard.0 as usize % hands.plan.groups.len()];
-            self.leaders.insert(owner, group);
+        let (answered, unknown) =
+            (matches!(outcome, Outcome::Ok(..)), matches!(outcome, Outcome::Unknown(_)));
+        if let (true, Some(node)) = (answered, node) {
+            self.leaders.insert(owner(hands.plan, open.shard), node);
         }
+        let (time_ns, node) = (hands.now_us * 1_000, node.map(|node| node.to_string()));
         hands.history.push(Event::Return { op: open.op, time_ns, outcome, node });
         self.number += 1;
-        let at_us = hands.now_us + hands.rng.random_range(0..=THINK_US_MAX);
-        hands.actions.push(Action::Wake { at_us, number: self.number });
+        hands.actions.push(Action::Finished { slot: open.slot, answered, unknown });
     }
+}
+
+fn owner(plan: &Plan, shard: ShardId) -> GroupId {
+    let groups = u32::try_from(plan.groups).expect("a world is small");
+    GroupId(1 + shard.0 % groups)
 }
 
 fn op_of(call: &Call) -> WriteOp {

@@ -1,12 +1,11 @@
-//! A disk in memory: what was written is durable once it is synced; a crash keeps any beginning of what was not.
+//! A disk in memory: what was written is durable once it is synced. A crash keeps any beginning of what was not, to the
+//! record: the log of the real storage is cut at the first record that is torn.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use ordeal_client::wire::GroupId;
 use ordeal_node::engine::{Batch, BatchTicket};
-use ordeal_node::raft::{Entry, HardState, Index, LogId, Recovered, Snapshot};
-use rand::RngExt;
-use rand_pcg::Pcg32;
+use ordeal_node::raft::{Entry, HardState, Index, LogId, Recovered, Snapshot, Term};
 
 /// A node's disk.
 #[derive(Debug, Default)]
@@ -20,11 +19,13 @@ pub struct Disk {
 }
 
 /// What one group has on a disk.
+///
+/// Invariant: `entries` have indexes without a gap.
 #[derive(Debug, Clone, Default)]
-pub struct Log {
-    pub hard_state: HardState,
-    pub snapshot: Option<Snapshot>,
-    pub entries: BTreeMap<Index, Entry>,
+struct Log {
+    hard_state: HardState,
+    snapshot: Option<Snapshot>,
+    entries: VecDeque<Entry>,
 }
 
 #[derive(Debug, Clone)]
@@ -55,7 +56,7 @@ impl Disk {
             push(Change::First(persist.first));
         }
         for record in &records {
-            apply(&mut self.written, record);
+            self.written.entry(record.group).or_default().take(&record.change);
         }
         self.pending.push_back((batch.ticket, records));
     }
@@ -65,66 +66,109 @@ impl Disk {
         while self.pending.front().is_some_and(|&(oldest, _)| oldest <= ticket) {
             let (_, records) = self.pending.pop_front().expect("there is a front");
             for record in &records {
-                apply(&mut self.synced, record);
+                self.synced.entry(record.group).or_default().take(&record.change);
             }
         }
     }
 
-    /// The node dies: of what was not synced any number of records survives, from the first on.
-    pub fn crash(&mut self, rng: &mut Pcg32) {
+    /// The node dies: of the records that were not synced so many are lost, the newest first; `None`: all.
+    pub fn crash(&mut self, lose: Option<usize>) {
         let records: Vec<Record> = self.pending.drain(..).flat_map(|(_, records)| records).collect();
-        let kept = rng.random_range(0..=records.len());
+        let kept = lose.map_or(0, |lose| records.len().saturating_sub(lose));
         for record in &records[..kept] {
-            apply(&mut self.synced, record);
+            self.synced.entry(record.group).or_default().take(&record.change);
         }
         self.written = self.synced.clone();
     }
 
     /// What a node that starts here finds.
     pub fn recover(&self) -> BTreeMap<GroupId, Recovered> {
-        let recovered = |log: &Log| Recovered {
-            hard_state: log.hard_state,
-            snapshot: log.snapshot.clone(),
-            entries: log.entries.values().cloned().collect(),
+        let recovered = |log: &Log| {
+            log.check();
+            Recovered {
+                hard_state: log.hard_state,
+                snapshot: log.snapshot.clone(),
+                entries: log.entries.iter().cloned().collect(),
+            }
         };
         self.synced.iter().map(|(&group, log)| (group, recovered(log))).collect()
     }
 
     /// Whether this entry is durable here, as itself or in a snapshot.
     pub fn has_durably(&self, group: GroupId, id: LogId) -> bool {
-        self.synced.get(&group).is_some_and(|log| {
-            let covered = log.snapshot.as_ref().is_some_and(|snapshot| snapshot.last.index >= id.index);
-            covered || log.entries.get(&id.index).is_some_and(|entry| entry.id == id)
-        })
+        self.synced.get(&group).is_some_and(|log| log.holds(id))
+    }
+
+    /// Whether this entry is written here, durably or not, as itself or in a snapshot.
+    pub fn has(&self, group: GroupId, id: LogId) -> bool {
+        self.written.get(&group).is_some_and(|log| log.holds(id))
     }
 
     /// The entry at this index, durable or not.
     pub fn entry(&self, group: GroupId, index: Index) -> Option<&Entry> {
-        self.written.get(&group)?.entries.get(&index)
+        self.written.get(&group)?.entry(index)
+    }
+
+    /// Term of what stands at this index, durable or not, also at the end of the snapshot.
+    pub fn term_at(&self, group: GroupId, index: Index) -> Option<Term> {
+        let log = self.written.get(&group)?;
+        let covered = log.snapshot.as_ref().filter(|snapshot| snapshot.last.index == index);
+        log.entry(index).map(|entry| entry.id.term).or(covered.map(|snapshot| snapshot.last.term))
     }
 }
 
-fn apply(logs: &mut BTreeMap<GroupId, Log>, record: &Record) {
-    let log = logs.entry(record.group).or_default();
-    match &record.change {
-        Change::HardState(state) => {
-            assert!(state.term >= log.hard_state.term, "a term on a disk never goes back");
-            log.hard_state = *state;
-        }
-        Change::Snapshot(snapshot) => {
-            let last = snapshot.last;
-            if log.entries.get(&last.index).is_none_or(|entry| entry.id != last) {
-                log.entries.clear();
+impl Log {
+    fn entry(&self, index: Index) -> Option<&Entry> {
+        let first = self.entries.front()?.id.index;
+        self.entries.get(usize::try_from(index.checked_sub(first)?).ok()?)
+    }
+
+    fn covered(&self) -> Index {
+        self.snapshot.as_ref().map_or(0, |snapshot| snapshot.last.index)
+    }
+
+    fn holds(&self, id: LogId) -> bool {
+        self.covered() >= id.index || self.entry(id.index).is_some_and(|entry| entry.id == id)
+    }
+
+    fn take(&mut self, change: &Change) {
+        match change {
+            Change::HardState(state) => {
+                assert!(state.term >= self.hard_state.term, "a term on a disk never goes back");
+                self.hard_state = *state;
             }
-            log.snapshot = Some(snapshot.clone());
+            Change::Snapshot(snapshot) => {
+                let last = snapshot.last;
+                if self.entry(last.index).is_none_or(|entry| entry.id != last) {
+                    self.entries.clear();
+                }
+                self.snapshot = Some(snapshot.clone());
+            }
+            Change::TruncateFrom(from) => {
+                while self.entries.back().is_some_and(|entry| entry.id.index >= *from) {
+                    self.entries.pop_back();
+                }
+            }
+            Change::Append(entry) => {
+                let last = self.entries.back().map_or(self.covered(), |last| last.id.index);
+                assert!(entry.id.index == last + 1, "{} is appended behind {last}", entry.id);
+                self.entries.push_back(entry.clone());
+            }
+            Change::First(first) => {
+                while self.entries.front().is_some_and(|entry| entry.id.index < *first) {
+                    self.entries.pop_front();
+                }
+            }
         }
-        Change::TruncateFrom(from) => drop(log.entries.split_off(from)),
-        Change::Append(entry) => {
-            let covered = log.snapshot.as_ref().map_or(0, |snapshot| snapshot.last.index);
-            let last = log.entries.last_key_value().map_or(covered, |(&index, _)| index);
-            assert!(entry.id.index == last + 1, "{} is appended behind {last}", entry.id);
-            log.entries.insert(entry.id.index, entry.clone());
+    }
+
+    /// What the real storage asks of a log before it lets a node start.
+    fn check(&self) {
+        let (covered, term) = (self.covered(), self.hard_state.term);
+        if let (Some(front), Some(back)) = (self.entries.front(), self.entries.back()) {
+            assert!(front.id.index <= covered + 1, "a log from {} on, a snapshot up to {covered}", front.id);
+            assert!(back.id.index >= covered, "a log up to {}, a snapshot up to {covered}", back.id);
+            assert!(back.id.term <= term, "entry {} on the disk of a member in term {term}", back.id);
         }
-        Change::First(first) => log.entries = log.entries.split_off(first),
     }
 }

@@ -1,120 +1,118 @@
-//! What befalls a world: crashes, pauses, cut links, drawn from the seed and undone after a while.
+//! What befalls a world: the faults of its script, each done, and undone after a while.
 
 use ordeal_client::wire::NodeId;
-use rand::RngExt;
-use rand::seq::SliceRandom;
+use ordeal_node::raft::Role;
 
-use crate::plan::SECOND_US;
+use crate::node::at;
+use crate::script::{Fault, Ways, Who};
 use crate::world::{Event, World};
 
-/// A fault, as it is undone.
-#[derive(Debug, Clone)]
-pub enum Fault {
-    /// These nodes are down.
-    Crash(Vec<NodeId>),
-    /// These nodes stand still.
-    Pause(Vec<NodeId>),
-    /// These directed links carry nothing.
-    Cut(Vec<(NodeId, NodeId)>),
-}
-
 impl World {
-    pub fn next_fault(&mut self) {
-        if self.now_us >= self.plan.faults_until_us {
+    /// A fault of the script happens.
+    pub fn befall(&mut self, fault: Fault, lasts_us: u64) {
+        let who = self.resolve(fault.who());
+        if who.is_empty() {
             return;
         }
-        let fault = self.draw();
         self.faults += 1;
-        self.trace.note(self.now_us, &[8], || format!("fault: {fault:?}"));
-        match &fault {
-            Fault::Crash(nodes) => nodes.iter().for_each(|&node| self.crash(node)),
-            Fault::Pause(nodes) => {
-                for id in nodes {
-                    self.nodes.get_mut(id).expect("a node of the plan").paused += 1;
-                }
-            }
-            Fault::Cut(links) => {
-                for &link in links {
-                    *self.cut.entry(link).or_default() += 1;
-                }
+        self.trace.note(self.now_us, &[8, who.len() as u64], || format!("fault at {who:?}: {fault}"));
+        for &id in &who {
+            match &fault {
+                Fault::Crash { writing: false, lose, .. } => self.crash(id, *lose),
+                Fault::Crash { writing: true, lose, .. } => self.node_mut(id).doomed = Some(*lose),
+                Fault::Pause { .. } => self.node_mut(id).paused += 1,
+                Fault::Cut { ways, .. } => self.change_links(id, &who, *ways, |count| *count += 1),
+                Fault::Stall { .. } => self.node_mut(id).stalled += 1,
+                Fault::Reset { .. } => self.reset(id),
+                Fault::Jump { ticks, .. } => self.jump(id, *ticks),
             }
         }
-        let lasts_us = self.rng.random_range(SECOND_US / 20..=2 * SECOND_US);
-        self.later(lasts_us, Event::Undo(fault));
-        let mean_us = self.plan.fault_every_us;
-        let delay_us = self.rng.random_range(mean_us / 2..=mean_us * 3 / 2);
-        self.later(delay_us, Event::NextFault);
+        if lasts_us > 0 {
+            self.later(lasts_us, Event::Undo { fault, who });
+        }
     }
 
-    pub fn undo(&mut self, fault: Fault) {
-        self.trace.note(self.now_us, &[9], || format!("undone: {fault:?}"));
-        match fault {
-            Fault::Crash(nodes) => {
-                for id in nodes {
-                    // Two crashes may overlap, and the end may have come first.
-                    if self.nodes[&id].engine.is_none() {
-                        self.start(id);
+    /// A fault ends. The end of all faults may have come first.
+    pub fn undo(&mut self, fault: &Fault, who: &[NodeId]) {
+        self.trace.note(self.now_us, &[9, who.len() as u64], || format!("undone at {who:?}: {fault}"));
+        for &id in who {
+            match fault {
+                Fault::Crash { .. } => self.revive(id),
+                Fault::Pause { .. } if self.node(id).paused > 0 => {
+                    self.node_mut(id).paused -= 1;
+                    if self.node(id).paused == 0 {
+                        self.resume(id);
                     }
                 }
-            }
-            Fault::Pause(nodes) => {
-                for id in nodes {
-                    let node = self.nodes.get_mut(&id).expect("a node of the plan");
-                    if node.paused > 0 {
-                        node.paused -= 1;
-                        if node.paused == 0 {
-                            self.resume(id);
-                        }
+                Fault::Cut { ways, .. } => {
+                    self.change_links(id, who, *ways, |count| *count = count.saturating_sub(1));
+                }
+                Fault::Stall { .. } if self.node(id).stalled > 0 => {
+                    self.node_mut(id).stalled -= 1;
+                    if self.node(id).stalled == 0 {
+                        self.flow(id);
                     }
                 }
-            }
-            Fault::Cut(links) => {
-                for link in links {
-                    if let Some(count) = self.cut.get_mut(&link) {
-                        *count -= 1;
-                    }
-                    self.cut.retain(|_, count| *count > 0);
-                }
+                Fault::Pause { .. } | Fault::Stall { .. } | Fault::Reset { .. } | Fault::Jump { .. } => {}
             }
         }
     }
 
-    /// Everything is undone, and the network behaves from now on.
+    /// Everything is undone, and network, disks and clocks behave from now on.
     pub fn heal_all(&mut self) {
         self.trace.note(self.now_us, &[10], || "all healed".to_owned());
-        self.cut.clear();
+        self.cut.fill(0);
         (self.plan.lost_permille, self.plan.doubled_permille, self.plan.late_permille) = (0, 0, 0);
         self.plan.slow_sync_permille = 0;
-        for id in self.plan.nodes.clone() {
-            let node = self.nodes.get_mut(&id).expect("a node of the plan");
-            if std::mem::take(&mut node.paused) > 0 {
+        for id in self.plan.node_ids() {
+            if std::mem::take(&mut self.node_mut(id).stalled) > 0 {
+                self.flow(id);
+            }
+            if std::mem::take(&mut self.node_mut(id).paused) > 0 {
                 self.resume(id);
             }
-            if self.nodes[&id].engine.is_none() {
-                self.start(id);
+            self.revive(id);
+        }
+    }
+
+    /// A node is up again; two crashes of it may have overlapped, and one that waits for a write may not have come.
+    fn revive(&mut self, id: NodeId) {
+        self.node_mut(id).doomed = None;
+        if self.node(id).engine.is_none() {
+            self.start(id);
+        }
+    }
+
+    fn resolve(&self, who: &Who) -> Vec<NodeId> {
+        match who {
+            Who::Nodes(nodes) => nodes.clone(),
+            Who::Leader => {
+                let group = self.plan.group_ids().next().expect("a world has groups");
+                let leads = |id: &NodeId| {
+                    let status = self.node(*id).engine.as_ref()?.member(group)?;
+                    (status.role == Role::Leader).then_some((status.term, *id))
+                };
+                self.plan.node_ids().filter_map(|id| leads(&id)).max().map(|(_, id)| id).into_iter().collect()
             }
         }
     }
 
-    fn draw(&mut self) -> Fault {
-        let mut nodes = self.plan.nodes.clone();
-        nodes.shuffle(&mut self.rng);
-        // Mostly one node; now and then any number, up to all.
-        let few = if self.rng.random_range(0..4) > 0 { 1 } else { self.rng.random_range(1..=nodes.len()) };
-        match self.rng.random_range(0..3) {
-            0 => Fault::Crash(nodes[..few].to_vec()),
-            1 => Fault::Pause(nodes[..few].to_vec()),
-            _ => {
-                let (side, other) = nodes.split_at(few);
-                let one_way = self.rng.random_range(0..3) == 0;
-                let pairs = || side.iter().flat_map(|&a| other.iter().map(move |&b| (a, b)));
-                let mut links: Vec<_> = pairs().collect();
-                if !one_way {
-                    links.extend(pairs().map(|(a, b)| (b, a)));
-                } else if self.rng.random_range(0..2) == 0 {
-                    links = pairs().map(|(a, b)| (b, a)).collect();
-                }
-                Fault::Cut(links)
+    fn change_links(&mut self, id: NodeId, side: &[NodeId], ways: Ways, change: impl Fn(&mut u32)) {
+        for other in self.plan.node_ids().filter(|other| !side.contains(other)) {
+            if ways != Ways::In {
+                change(&mut self.cut[at(id, other)]);
+            }
+            if ways != Ways::Out {
+                change(&mut self.cut[at(other, id)]);
+            }
+        }
+    }
+
+    fn reset(&mut self, id: NodeId) {
+        for other in self.plan.node_ids().filter(|&other| other != id) {
+            for (from, to) in [(id, other), (other, id)] {
+                self.epochs[at(from, to)] += 1;
+                self.close(from, to);
             }
         }
     }

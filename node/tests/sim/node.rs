@@ -1,44 +1,76 @@
-//! A node of the world: the engine, its disk, and what a server would do between them and the network.
+//! A node of the world: the engine, its disk and its clock, and what a server would do between them and the network.
 
 use std::collections::BTreeMap;
 
-use ordeal_client::wire::{GroupId, Kind, NodeId, Request, encode};
+use ordeal_client::wire::{GroupId, Kind, NodeId, Request};
 use ordeal_node::engine::{BatchTicket, ClientKey, Engine, Input, Output};
-use ordeal_node::kv::digest;
 use ordeal_node::raft::Message;
 use rand::RngExt;
+use rand_pcg::Pcg32;
 
 use crate::disk::Disk;
+use crate::plan::Plan;
 use crate::world::{Event, World};
 
-/// A tick of a perfect clock; each node's own is off by up to a twentieth.
+/// A tick of a perfect clock.
 const TICK_US: u64 = 10_000;
+/// Ticks that were missed in a pause and come at once when the node goes on, at most: as in the server.
+const CATCH_UP_TICKS_MAX: u32 = 5;
 /// What the buffers of a paused process hold: beyond it messages are lost, as when a peer gives up on a connection.
 const BACKLOG_MAX: usize = 2_000;
 
 /// A node.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Node {
     /// None while it is down.
-    pub engine: Option<Engine>,
+    pub engine: Option<Box<Engine>>,
     pub disk: Disk,
     /// Counts its starts.
     pub life: u64,
-    /// How many faults stop it at this moment.
+    /// How many faults stop it at this moment, and its disk.
     pub paused: u32,
+    pub stalled: u32,
+    /// It dies right after its next write, and loses so much.
+    pub doomed: Option<Option<usize>>,
     /// What came while it was paused.
     backlog: Vec<Input>,
+    missed_ticks: u32,
     /// Whether a turn is due already.
     turn_due: bool,
     /// When the last sync under way will be done: later ones are later.
     sync_until_us: u64,
+    /// The newest write that is done as soon as the disk goes on.
+    stalled_at: Option<BatchTicket>,
     /// Whose connections these are.
     connections: BTreeMap<ClientKey, usize>,
+    /// Its clock's idea of a tick.
+    tick_us: u64,
+    /// Its own chance, so that what befalls one node changes little for the others.
+    rng: Pcg32,
 }
 
 impl Node {
-    pub fn new() -> Self {
-        Self::default()
+    /// A node that was never started.
+    pub fn new(id: NodeId, plan: &Plan) -> Self {
+        let mut rng = Pcg32::new(plan.seed, 100 + u64::from(id.0));
+        let off = TICK_US * plan.drift_permille / 1_000;
+        let tick_us = TICK_US - off + rng.random_range(0..=2 * off);
+        Node {
+            engine: None,
+            disk: Disk::default(),
+            life: 0,
+            paused: 0,
+            stalled: 0,
+            doomed: None,
+            backlog: Vec::new(),
+            missed_ticks: 0,
+            turn_due: false,
+            sync_until_us: 0,
+            stalled_at: None,
+            connections: BTreeMap::new(),
+            tick_us,
+            rng,
+        }
     }
 
     /// Whether it is up and not paused.
@@ -50,61 +82,100 @@ impl Node {
 impl World {
     /// A node starts from its disk.
     pub fn start(&mut self, id: NodeId) {
-        let node = self.nodes.get_mut(&id).expect("a node of the plan");
+        let life = self.node(id).life + 1;
+        let config = self.plan.engine(id, life);
+        let node = self.node_mut(id);
         assert!(node.engine.is_none(), "{id} is started while it is down");
-        node.life += 1;
-        let config = self.plan.engine(id, node.life);
         let engine = Engine::new(config, node.disk.recover()).expect("a disk fits its node");
-        node.engine = Some(engine);
-        (node.turn_due, node.sync_until_us) = (false, 0);
+        node.engine = Some(Box::new(engine));
+        (node.life, node.turn_due, node.sync_until_us, node.stalled_at) = (life, false, 0, None);
+        let delay_us = node.rng.random_range(0..=TICK_US);
         self.checks.started(id);
         self.trace.note(self.now_us, &[3, u64::from(id.0)], || format!("{id} starts"));
-        let life = self.nodes[&id].life;
-        let delay_us = self.rng.random_range(0..=TICK_US);
         self.later(delay_us, Event::Tick { node: id, life });
         self.turn_soon(id);
     }
 
     /// A node dies at once.
-    pub fn crash(&mut self, id: NodeId) {
-        let node = self.nodes.get_mut(&id).expect("a node of the plan");
+    pub fn crash(&mut self, id: NodeId, lose: Option<usize>) {
+        let node = self.node_mut(id);
+        node.doomed = None;
         if node.engine.take().is_none() {
             return;
         }
-        node.disk.crash(&mut self.rng);
+        node.disk.crash(lose);
         node.backlog.clear();
         let broken = std::mem::take(&mut node.connections);
         self.trace.note(self.now_us, &[4, u64::from(id.0)], || format!("{id} crashes"));
         for (connection, client) in broken {
-            let delay_us = self.rng.random_range(100..=2_000);
+            let delay_us = self.node_mut(id).rng.random_range(100..=2_000);
             self.later(delay_us, Event::Broken { client, node: id, connection });
+        }
+        for other in self.plan.node_ids().filter(|&other| other != id) {
+            self.close(id, other);
+        }
+    }
+
+    /// A connection of `id` to another node breaks, as the other one will see it, unless the way there is cut.
+    pub fn close(&mut self, id: NodeId, other: NodeId) {
+        let delay_us = self.links[at(id, other)].random_range(100..=2_000);
+        self.later(delay_us, Event::Closed { node: other, peer: id });
+    }
+
+    pub fn closed(&mut self, node: NodeId, peer: NodeId) {
+        if self.cut[at(peer, node)] == 0 {
+            self.trace.note(self.now_us, &[11, u64::from(node.0)], || format!("{node}: {peer} closed"));
+            self.input(node, Input::PeerClosed(peer));
         }
     }
 
     /// A paused node goes on: what came meanwhile comes at once.
     pub fn resume(&mut self, id: NodeId) {
-        let node = self.nodes.get_mut(&id).expect("a node of the plan");
-        for input in std::mem::take(&mut node.backlog) {
-            self.input(id, input);
-        }
+        let node = self.node_mut(id);
+        let ticks = std::mem::take(&mut node.missed_ticks).min(CATCH_UP_TICKS_MAX);
+        let missed = std::mem::take(&mut node.backlog);
+        (0..ticks).for_each(|_| self.input(id, Input::Tick));
+        missed.into_iter().for_each(|input| self.input(id, input));
         self.turn_soon(id);
     }
 
+    /// A stalled disk goes on.
+    pub fn flow(&mut self, id: NodeId) {
+        let node = self.node_mut(id);
+        if let Some(ticket) = node.stalled_at.take() {
+            let life = node.life;
+            self.later(0, Event::Synced { node: id, life, ticket });
+        }
+    }
+
+    /// A clock jumps ahead.
+    pub fn jump(&mut self, id: NodeId, ticks: u64) {
+        if self.node(id).is_awake() {
+            (0..ticks).for_each(|_| self.input(id, Input::Tick));
+        }
+    }
+
     pub fn tick(&mut self, id: NodeId, life: u64) {
-        if self.nodes[&id].life != life || self.nodes[&id].engine.is_none() {
+        let node = self.node_mut(id);
+        if node.life != life || node.engine.is_none() {
             return;
         }
-        if self.nodes[&id].is_awake() {
+        let tick_us = node.tick_us;
+        if node.paused > 0 {
+            node.missed_ticks += 1;
+        } else {
             self.input(id, Input::Tick);
         }
-        let off = TICK_US / 20;
-        let delay_us = TICK_US - off + u64::from(id.0) * 37 % (2 * off);
-        self.later(delay_us, Event::Tick { node: id, life });
+        self.later(tick_us, Event::Tick { node: id, life });
     }
 
     pub fn synced(&mut self, id: NodeId, life: u64, ticket: BatchTicket) {
-        let node = self.nodes.get_mut(&id).expect("a node of the plan");
+        let node = self.node_mut(id);
         if node.life != life || node.engine.is_none() {
+            return;
+        }
+        if node.stalled > 0 {
+            node.stalled_at = node.stalled_at.max(Some(ticket));
             return;
         }
         node.disk.sync(ticket);
@@ -112,19 +183,23 @@ impl World {
         self.input(id, Input::Persisted(ticket));
     }
 
-    pub fn deliver(&mut self, to: NodeId, from: NodeId, group: GroupId, message: Message) {
-        if self.cut.contains_key(&(from, to)) || self.nodes[&to].engine.is_none() {
+    pub fn deliver(&mut self, link: Link, group: GroupId, message: Message) {
+        let Link { from, to, epoch } = link;
+        let dropped = self.cut[at(from, to)] > 0 || self.epochs[at(from, to)] != epoch;
+        if dropped || self.node(to).engine.is_none() {
             return;
         }
-        let body = digest::checksum(0, &encode(&message));
-        let numbers = [6, u64::from(to.0), u64::from(from.0), u64::from(group.0), u64::from(body)];
-        self.trace.note(self.now_us, &numbers, || format!("{to} <- {from} {group}: {message:?}"));
-        self.parts += u64::from(message.kind() == Kind::InstallSnapshot);
+        let kind = message.kind();
+        let ids = u64::from(to.0) << 40 | u64::from(from.0) << 32 | u64::from(group.0) << 8 | kind as u64;
+        self.trace.note(self.now_us, &[ids, message.term(), extent(&message)], || {
+            format!("{to} <- {from} {group}: {message:?}")
+        });
+        self.parts += u64::from(kind == Kind::InstallSnapshot);
         self.input(to, Input::Peer { from, group, message });
     }
 
     pub fn take_request(&mut self, id: NodeId, client: usize, connection: ClientKey, request: Request) {
-        let node = self.nodes.get_mut(&id).expect("a node of the plan");
+        let node = self.node_mut(id);
         if node.engine.is_none() {
             self.later(500, Event::Broken { client, node: id, connection });
             return;
@@ -136,15 +211,14 @@ impl World {
     }
 
     pub fn hang_up(&mut self, id: NodeId, connection: ClientKey) {
-        let node = self.nodes.get_mut(&id).expect("a node of the plan");
-        if node.connections.remove(&connection).is_some() {
+        if self.node_mut(id).connections.remove(&connection).is_some() {
             self.input(id, Input::ClientGone(connection));
         }
     }
 
     /// The end of a node's turn: what its engine wants done is done, in order.
     pub fn turn(&mut self, id: NodeId, life: u64) {
-        let node = self.nodes.get_mut(&id).expect("a node of the plan");
+        let node = self.node_mut(id);
         if node.life != life {
             return;
         }
@@ -152,22 +226,29 @@ impl World {
         if !node.is_awake() {
             return;
         }
-        let engine = node.engine.as_mut().expect("it is awake");
-        let outputs: Vec<Output> = std::iter::from_fn(|| engine.poll()).collect();
-        for output in outputs {
-            self.do_output(id, output);
+        let mut wrote = false;
+        let mut engine = node.engine.take().expect("it is awake");
+        while let Some(output) = engine.poll() {
+            wrote |= matches!(output, Output::Persist(_));
+            self.do_output(id, &engine, output);
         }
+        self.node_mut(id).engine = Some(engine);
         self.checks.after_turn(id, &self.nodes);
+        if wrote && let Some(lose) = self.node(id).doomed {
+            self.crash(id, lose);
+        }
     }
 
-    fn do_output(&mut self, id: NodeId, output: Output) {
+    fn do_output(&mut self, id: NodeId, engine: &Engine, output: Output) {
         match output {
-            Output::Send { to, group, message } => self.send(id, to, group, &message),
+            Output::Send { to, group, message } => self.send(id, to, group, message),
             Output::Persist(batch) => {
-                let slow = self.rng.random_range(0..1_000) < self.plan.slow_sync_permille;
-                let takes_us = self.rng.random_range(if slow { 50_000..=400_000 } else { 200..=3_000 });
-                let (ticket, now_us) = (batch.ticket, self.now_us);
-                let node = self.nodes.get_mut(&id).expect("a node of the plan");
+                let (slow_permille, now_us, ticket) =
+                    (self.plan.slow_sync_permille, self.now_us, batch.ticket);
+                self.checks.before_write(id, engine, &self.nodes[id.0 as usize].disk, &batch);
+                let node = self.node_mut(id);
+                let slow = node.rng.random_range(0..1_000) < slow_permille;
+                let takes_us = node.rng.random_range(if slow { 50_000..=400_000 } else { 200..=3_000 });
                 node.disk.write(batch);
                 node.sync_until_us = node.sync_until_us.max(now_us + takes_us);
                 let (life, delay_us) = (node.life, node.sync_until_us - now_us);
@@ -175,8 +256,9 @@ impl World {
             }
             Output::Reply { to, answer } => {
                 assert!(answer.node == id, "a node answers in its own name");
-                let Some(&client) = self.nodes[&id].connections.get(&to) else { return };
-                let delay_us = self.rng.random_range(100..=2_000);
+                let node = self.node_mut(id);
+                let Some(&client) = node.connections.get(&to) else { return };
+                let delay_us = node.rng.random_range(100..=2_000);
                 let (id, reply) = (answer.id, answer.reply);
                 self.later(delay_us, Event::Answer { client, node: answer.node, connection: to, id, reply });
             }
@@ -184,19 +266,28 @@ impl World {
     }
 
     /// The network: most messages take a moment, some are late, some are doubled, some are lost.
-    fn send(&mut self, from: NodeId, to: NodeId, group: GroupId, message: &Message) {
-        let mut copies = 1;
-        copies += u32::from(self.rng.random_range(0..1_000) < self.plan.doubled_permille);
-        copies -= u32::from(self.rng.random_range(0..1_000) < self.plan.lost_permille);
-        for _ in 0..copies {
-            let late = self.rng.random_range(0..1_000) < self.plan.late_permille;
-            let delay_us = self.rng.random_range(if late { 5_000..=500_000 } else { 200..=2_000 });
-            self.later(delay_us, Event::Deliver { to, from, group, message: message.clone() });
+    fn send(&mut self, from: NodeId, to: NodeId, group: GroupId, message: Message) {
+        let place = at(from, to);
+        let (plan, rng) = (&self.plan, &mut self.links[place]);
+        let link = Link { from, to, epoch: self.epochs[place] };
+        let usual = plan.delay_us_min..=plan.delay_us_max;
+        let delay = |rng: &mut Pcg32| {
+            let late = rng.random_range(0..1_000) < plan.late_permille;
+            rng.random_range(if late { 5_000..=500_000 } else { usual.clone() })
+        };
+        let doubled = rng.random_range(0..1_000) < plan.doubled_permille;
+        let lost = rng.random_range(0..1_000) < plan.lost_permille;
+        let (one, other) = (delay(rng), if doubled { delay(rng) } else { 0 });
+        if doubled {
+            self.later(other, Event::Deliver { link, group, message: message.clone() });
+        }
+        if !lost {
+            self.later(one, Event::Deliver { link, group, message });
         }
     }
 
     fn input(&mut self, id: NodeId, input: Input) {
-        let node = self.nodes.get_mut(&id).expect("a node of the plan");
+        let node = self.node_mut(id);
         if node.paused > 0 {
             // A finished sync is not lost: it is a fact, which the process finds when it goes on.
             if node.backlog.len() < BACKLOG_MAX || matches!(input, Input::Persisted(_)) {
@@ -211,12 +302,40 @@ impl World {
 
     /// A turn takes all inputs that come within a moment.
     fn turn_soon(&mut self, id: NodeId) {
-        let delay_us = self.rng.random_range(0..=300);
-        let node = self.nodes.get_mut(&id).expect("a node of the plan");
+        let node = self.node_mut(id);
         if !node.turn_due && node.is_awake() {
             node.turn_due = true;
-            let life = node.life;
+            let (life, delay_us) = (node.life, node.rng.random_range(0..=300));
             self.later(delay_us, Event::Turn { node: id, life });
         }
+    }
+}
+
+/// The way from a node to another. A connection that breaks ends an epoch, and all that was under way on it.
+#[derive(Debug, Clone, Copy)]
+pub struct Link {
+    pub from: NodeId,
+    pub to: NodeId,
+    pub epoch: u32,
+}
+
+/// Nodes of a world are fewer than this.
+pub const NODES_MAX: usize = 17;
+
+/// The place of a link in a table of all links.
+pub fn at(from: NodeId, to: NodeId) -> usize {
+    from.0 as usize * NODES_MAX + to.0 as usize
+}
+
+/// What tells messages of the same kind and term apart, nearly always.
+fn extent(message: &Message) -> u64 {
+    match message {
+        Message::AppendEntries { previous, entries, commit, .. } => {
+            (previous.index << 32 | entries.len() as u64) ^ commit.rotate_left(48)
+        }
+        Message::Heartbeat { round, .. } | Message::HeartbeatReply { round, .. } => *round,
+        Message::InstallSnapshot { offset, .. } => *offset,
+        Message::InstallSnapshotReply { received, .. } => *received,
+        _ => 0,
     }
 }

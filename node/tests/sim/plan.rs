@@ -1,4 +1,5 @@
-//! What a seed stands for: the size of a world, how bad its network and its disks are, what will befall it.
+//! What a seed stands for: the size of a world, how bad its network, its disks and its clocks are. What befalls it and what
+//! its clients ask stands in its [`crate::script::Script`].
 
 use std::collections::BTreeMap;
 
@@ -10,70 +11,134 @@ use rand_pcg::Pcg32;
 /// A second of virtual time.
 pub const SECOND_US: u64 = 1_000_000;
 
-/// Clients of a world: as many as the judge decides quickly on one key.
-pub const CLIENTS: u32 = 4;
+macro_rules! plan {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// A world without its script. Every setting is a number with a name, so that a script file can hold it.
+        #[derive(Debug, Clone, Default, PartialEq, Eq)]
+        pub struct Plan {
+            $($(#[$doc])* pub $name: u64,)*
+        }
 
-/// A world, drawn from its seed.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    pub seed: u64,
-    pub nodes: Vec<NodeId>,
-    pub groups: Vec<GroupId>,
-    pub shards: u32,
-    pub snapshot_entries: u64,
-    pub trailing_entries: u64,
-    /// Faults befall the world until then; afterwards it must serve again.
-    pub faults_until_us: u64,
-    /// Mean time between two faults.
-    pub fault_every_us: u64,
-    /// Of a thousand messages, so many are lost, doubled, late.
-    pub lost_permille: u32,
-    pub doubled_permille: u32,
-    pub late_permille: u32,
-    /// Of a thousand syncs, so many take long.
-    pub slow_sync_permille: u32,
-    /// Time that a client gives one operation: with little, many end without an answer.
-    pub deadline_us: u64,
-    pub read_level: ReadLevel,
+        impl Plan {
+            /// The settings by name, in the order of a script file.
+            pub fn settings(&mut self) -> Vec<(&'static str, &mut u64)> {
+                vec![$((stringify!($name), &mut self.$name),)*]
+            }
+        }
+    };
 }
+
+plan! {
+    /// All chance that the script leaves is drawn from this.
+    seed,
+    /// Nodes, each a voter of every group.
+    nodes,
+    /// Data groups.
+    groups,
+    /// Shards of the whole cluster.
+    shards,
+    /// Clients, with one operation open each.
+    clients,
+    /// Keys in use at a time.
+    slots,
+    /// Faults and operations end then; afterwards the cluster must serve again.
+    seconds,
+    /// A group takes a snapshot after so many entries, and keeps so many behind it.
+    snapshot_entries,
+    trailing_entries,
+    /// Bytes of one part of a snapshot.
+    chunk_bytes,
+    /// The least election timeout, in ticks of 10 ms.
+    election_ticks,
+    /// A message takes so long, at least and at most.
+    delay_us_min,
+    delay_us_max,
+    /// Of a thousand messages, so many are lost, doubled, late (by up to half a second).
+    lost_permille,
+    doubled_permille,
+    late_permille,
+    /// Of a thousand syncs, so many take long.
+    slow_sync_permille,
+    /// Clocks run wrong by so much, at most.
+    drift_permille,
+    /// Time that a client gives one operation: with little, many end without an answer.
+    deadline_us,
+    /// 1: clients read whatever the nearest node has. The negative control.
+    stale_reads,
+}
+
+/// Operations that all clients of a world together begin in a second, on average.
+pub const OPERATIONS_A_SECOND: u64 = 100;
 
 impl Plan {
     /// The world of a seed.
-    pub fn new(seed: u64) -> Self {
+    pub fn new(seed: u64, seconds: u64) -> Self {
         let mut rng = Pcg32::seed_from_u64(seed);
-        let nodes = [3, 3, 5, 5, 1][rng.random_range(0..5)];
-        Plan {
+        let nodes = [1, 3, 3, 3, 4, 5, 5, 5, 5, 5, 5, 5, 5, 5, 6, 7][rng.random_range(0..16)];
+        // Swarm testing: each kind of trouble is there at all in some of the worlds only, as one may hide another.
+        let mut sometimes = |of_four: u32, most: u64| {
+            let (there, much) = (rng.random_range(0..4) < of_four, rng.random_range(1..=most));
+            if there { much } else { 0 }
+        };
+        let mut plan = Plan {
             seed,
-            nodes: (1..=nodes).map(NodeId).collect(),
-            groups: (1..=rng.random_range(1..=3)).map(GroupId).collect(),
-            shards: rng.random_range(3..=6),
-            snapshot_entries: rng.random_range(10..=200),
-            trailing_entries: rng.random_range(0..=40),
-            faults_until_us: 20 * SECOND_US,
-            fault_every_us: rng.random_range(200_000..=1_500_000),
-            lost_permille: rng.random_range(0..=30),
-            doubled_permille: rng.random_range(0..=30),
-            late_permille: rng.random_range(0..=50),
-            slow_sync_permille: rng.random_range(0..=20),
-            deadline_us: rng.random_range(SECOND_US / 4..=3 * SECOND_US),
-            read_level: ReadLevel::Linearizable,
-        }
+            nodes,
+            seconds,
+            lost_permille: sometimes(2, 40),
+            doubled_permille: sometimes(2, 40),
+            late_permille: sometimes(2, 50),
+            slow_sync_permille: sometimes(2, 30),
+            drift_permille: sometimes(3, 150),
+            ..Plan::default()
+        };
+        plan.groups = [1, 1, 1, 1, 2, 3][rng.random_range(0..6)];
+        plan.shards = plan.groups + rng.random_range(0..=3);
+        plan.clients = rng.random_range(6..=16);
+        plan.slots = rng.random_range(3..=8);
+        // Small ones make followers fall behind the log; large ones keep entries to disagree about.
+        plan.snapshot_entries = [10, 40, 200, 1_000][rng.random_range(0..4)] + rng.random_range(0..=10);
+        plan.trailing_entries = [0, 5, 50][rng.random_range(0..3)];
+        plan.chunk_bytes = [300, 2_000, 256 << 10][rng.random_range(0..3)];
+        plan.election_ticks = [15, 25, 25, 40][rng.random_range(0..4)];
+        (plan.delay_us_min, plan.delay_us_max) =
+            [(100, 500), (200, 2_000), (200, 2_000), (2_000, 15_000)][rng.random_range(0..4)];
+        plan.deadline_us = rng.random_range(SECOND_US / 4..=3 * SECOND_US);
+        plan
     }
 
-    /// The same world, but its clients read whatever the nearest node has: the negative control.
-    pub fn with_stale_reads(seed: u64) -> Self {
-        Plan { read_level: ReadLevel::Stale, ..Plan::new(seed) }
+    /// Ids of the nodes.
+    pub fn node_ids(&self) -> impl DoubleEndedIterator<Item = NodeId> + use<> {
+        let nodes = u32::try_from(self.nodes).expect("a world is small");
+        (1..=nodes).map(NodeId)
+    }
+
+    /// Ids of the groups.
+    pub fn group_ids(&self) -> impl Iterator<Item = GroupId> + use<> {
+        let groups = u32::try_from(self.groups).expect("a world is small");
+        (1..=groups).map(GroupId)
+    }
+
+    /// How clients read.
+    pub fn read_level(&self) -> ReadLevel {
+        if self.stale_reads > 0 { ReadLevel::Stale } else { ReadLevel::Linearizable }
+    }
+
+    /// When faults and operations end.
+    pub fn end_us(&self) -> u64 {
+        self.seconds * SECOND_US
     }
 
     /// The settings of one node; `life` counts its starts, so that it draws other timeouts in each.
     pub fn engine(&self, node: NodeId, life: u64) -> EngineConfig {
         let members: BTreeMap<NodeId, String> =
-            self.nodes.iter().map(|&node| (node, format!("{node}.test:4000"))).collect();
-        let mut config =
-            EngineConfig::new(node, ClusterId(self.seed), members, self.shards, self.seed ^ life);
-        config.groups.clone_from(&self.groups);
+            self.node_ids().map(|node| (node, format!("{node}.test:4000"))).collect();
+        let shards = u32::try_from(self.shards).expect("a world is small");
+        let mut config = EngineConfig::new(node, ClusterId(self.seed), members, shards, self.seed ^ life);
+        config.groups = self.group_ids().collect();
+        config.election_ticks = u32::try_from(self.election_ticks).expect("ticks are few");
         config.snapshot_entries = self.snapshot_entries;
         config.trailing_entries = self.trailing_entries;
+        config.chunk_bytes = usize::try_from(self.chunk_bytes).expect("parts are small");
         config
     }
 }

@@ -1,10 +1,10 @@
 //! A cluster and its clients in virtual time: a queue of events, each handled when its time has come, in an order that
 //! the seed decides.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, VecDeque};
 
 use ordeal_client::wire::{GroupId, NodeId, Reply, Request};
-use ordeal_history::{Call, Event as Noted, Outcome};
+use ordeal_history::Event as Noted;
 use ordeal_node::engine::{BatchTicket, ClientKey};
 use ordeal_node::raft::Message;
 use rand::RngExt;
@@ -12,39 +12,83 @@ use rand_pcg::Pcg32;
 
 use crate::checks::Checks;
 use crate::client::{Action, Client, Hands};
-use crate::faults::Fault;
-use crate::node::Node;
-use crate::plan::{CLIENTS, Plan, SECOND_US};
+use crate::node::{Link, NODES_MAX, Node};
+use crate::plan::{Plan, SECOND_US};
+use crate::queue::Queue;
+use crate::script::{Act, CallKind, Fault, Line, Script};
 use crate::trace::Trace;
 
-/// After the last fault a cluster must answer everything within this time: several elections, the longest pauses of
-/// clients, a snapshot for whoever fell behind.
+/// After the last fault a cluster must answer everything, and be level, within this time: several elections, the longest
+/// pauses of clients, a snapshot for whoever fell behind.
 const SETTLE_US: u64 = 15 * SECOND_US;
+/// And it must answer something within this time: a few elections, and an attempt of a client at a node that is gone.
+const SERVE_US: u64 = 5 * SECOND_US;
 /// A key gets so many operations, and so many of them without an answer, then another takes its place: the judge decides
 /// each quickly. (What has no answer may have happened at any later time, or never.)
 const KEY_OPERATIONS: u64 = 60;
 const KEY_UNKNOWN: u64 = 6;
-/// Keys in use at a time.
-const SLOTS: usize = 3;
 
 /// What will happen at some time. `life` is the start of the node that it belongs to: a dead one's events are void.
 #[derive(Debug)]
 pub enum Event {
-    Tick { node: NodeId, life: u64 },
-    Turn { node: NodeId, life: u64 },
-    Synced { node: NodeId, life: u64, ticket: BatchTicket },
-    Deliver { to: NodeId, from: NodeId, group: GroupId, message: Message },
-    Request { node: NodeId, client: usize, connection: ClientKey, request: Request },
-    Hangup { node: NodeId, connection: ClientKey },
-    Answer { client: usize, node: NodeId, connection: ClientKey, id: u64, reply: Reply },
-    Broken { client: usize, node: NodeId, connection: ClientKey },
-    Wake { client: usize, number: u64 },
-    NextFault,
-    Undo(Fault),
+    Tick {
+        node: NodeId,
+        life: u64,
+    },
+    Turn {
+        node: NodeId,
+        life: u64,
+    },
+    Synced {
+        node: NodeId,
+        life: u64,
+        ticket: BatchTicket,
+    },
+    Deliver {
+        link: Link,
+        group: GroupId,
+        message: Message,
+    },
+    Request {
+        node: NodeId,
+        client: usize,
+        connection: ClientKey,
+        request: Request,
+    },
+    Hangup {
+        node: NodeId,
+        connection: ClientKey,
+    },
+    Answer {
+        client: usize,
+        node: NodeId,
+        connection: ClientKey,
+        id: u64,
+        reply: Reply,
+    },
+    Broken {
+        client: usize,
+        node: NodeId,
+        connection: ClientKey,
+    },
+    Closed {
+        node: NodeId,
+        peer: NodeId,
+    },
+    Wake {
+        client: usize,
+        number: u64,
+    },
+    /// The next line of the script.
+    Script,
+    Undo {
+        fault: Fault,
+        who: Vec<NodeId>,
+    },
 }
 
 /// A key in use.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Slot {
     /// How many keys stood here before.
     turn: u64,
@@ -57,96 +101,115 @@ struct Slot {
 pub struct World {
     pub plan: Plan,
     pub now_us: u64,
-    pub rng: Pcg32,
-    pub nodes: BTreeMap<NodeId, Node>,
-    /// Directed links that carry nothing, with how many faults cut each.
-    pub cut: BTreeMap<(NodeId, NodeId), u32>,
+    /// By the number of their ids; nobody has number 0.
+    pub nodes: Vec<Node>,
+    /// Chance of each link, how many faults cut it, and how often its connection broke.
+    pub links: Vec<Pcg32>,
+    pub cut: Vec<u32>,
+    pub epochs: Vec<u32>,
     pub checks: Checks,
     pub trace: Trace,
     pub faults: u64,
     /// Parts of snapshots that arrived.
     pub parts: u64,
-    queue: BTreeMap<(u64, u64), Event>,
-    queued: u64,
+    queue: Queue,
+    /// What is left of the script.
+    script: VecDeque<Line>,
     clients: Vec<Client>,
+    chances: Vec<Pcg32>,
+    /// Calls of the script that wait until their client is free.
+    calls: Vec<VecDeque<(CallKind, usize)>>,
     pub history: Vec<Noted>,
-    operations: u64,
+    pub operations: u64,
     connections: u64,
-    /// The keys in use.
-    slots: [Slot; SLOTS],
+    slots: Vec<Slot>,
     /// All keys, for the final reads.
     keys: BTreeSet<String>,
-    /// Final reads still to be begun.
+    /// Final reads still to be begun, once there are any.
     finals: Option<BTreeSet<String>>,
+    /// When everything was healed, and when something was first answered after that.
+    healed_us: u64,
+    served: bool,
 }
 
 impl World {
-    pub fn new(plan: Plan) -> Self {
-        let rng = Pcg32::new(plan.seed, 7);
+    /// The world before anything happened.
+    pub fn new(plan: &Plan, script: &Script, print: bool) -> Self {
+        let streams =
+            |from: u64, count: u64| (from..from + count).map(|stream| Pcg32::new(plan.seed, stream));
+        let clients = u32::try_from(plan.clients).expect("clients are few");
+        let links = NODES_MAX * NODES_MAX;
         let mut world = World {
-            nodes: BTreeMap::new(),
-            cut: BTreeMap::new(),
-            checks: Checks::new(&plan),
-            trace: Trace::new(),
+            now_us: 0,
+            nodes: [NodeId(0)].into_iter().chain(plan.node_ids()).map(|id| Node::new(id, plan)).collect(),
+            links: streams(1_000, links as u64).collect(),
+            cut: vec![0; links],
+            epochs: vec![0; links],
+            checks: Checks::new(plan),
+            trace: Trace::new(print),
             faults: 0,
             parts: 0,
-            queue: BTreeMap::new(),
-            queued: 0,
-            clients: (0..CLIENTS).map(Client::new).collect(),
+            queue: Queue::default(),
+            script: script.0.iter().cloned().collect(),
+            clients: (0..clients).map(Client::new).collect(),
+            chances: streams(200, plan.clients).collect(),
+            calls: vec![VecDeque::new(); clients as usize],
             history: Vec::new(),
             operations: 0,
             connections: 0,
-            slots: Default::default(),
+            slots: vec![Slot::default(); usize::try_from(plan.slots).expect("slots are few")],
             keys: BTreeSet::new(),
             finals: None,
-            now_us: 0,
-            rng,
-            plan,
+            healed_us: 0,
+            served: false,
+            plan: plan.clone(),
         };
-        for node in world.plan.nodes.clone() {
-            world.nodes.insert(node, Node::new());
-            world.start(node);
-        }
-        for client in 0..world.clients.len() {
-            world.later(SECOND_US / 2, Event::Wake { client, number: 0 });
-        }
-        world.later(world.plan.fault_every_us, Event::NextFault);
+        world.plan.node_ids().for_each(|node| world.start(node));
+        world.await_script();
         world
     }
 
-    /// Lets the world run to its end: faults for a while, then healing, then a final read of every key.
+    /// A node.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0 as usize]
+    }
+
+    /// A node, to change it.
+    pub fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        &mut self.nodes[id.0 as usize]
+    }
+
+    /// Lets the world run to its end: the script, then healing, then a final read of every key.
     pub fn run(&mut self) {
-        while self.finals.is_none() || !self.is_settled() {
-            let ((at_us, _), event) = self.queue.pop_first().expect("ticks never end");
+        while !self.is_settled() {
+            let (at_us, event) = self.queue.pop().expect("ticks never end");
             self.now_us = at_us;
-            if self.finals.is_none() && at_us >= self.plan.faults_until_us {
+            if self.finals.is_none() && at_us >= self.plan.end_us() {
                 self.heal_all();
+                self.healed_us = at_us;
+                self.calls.iter_mut().for_each(VecDeque::clear);
                 self.finals = Some(self.keys.clone());
+                (0..self.clients.len()).for_each(|client| self.next_call(client));
             }
-            assert!(
-                at_us < self.plan.faults_until_us + SETTLE_US,
-                "the cluster does not serve again: {self:#?}"
-            );
+            if self.finals.is_some() {
+                let since_us = at_us - self.healed_us;
+                assert!(self.served || since_us < SERVE_US, "recovery: nothing is served again");
+                assert!(since_us < SETTLE_US, "recovery: the cluster does not settle");
+            }
             self.happen(event);
         }
-        self.checks.agree_at_the_end(&self.nodes);
+        Checks::agree_at_the_end(&self.nodes);
     }
 
     /// Puts an event into the queue.
     pub fn later(&mut self, delay_us: u64, event: Event) {
-        self.queued += 1;
-        self.queue.insert((self.now_us + delay_us, self.queued), event);
-    }
-
-    /// How many operations clients began.
-    pub fn operations(&self) -> u64 {
-        self.operations
+        self.queue.push(self.now_us + delay_us, event);
     }
 
     /// Whether every final read is answered and every node has applied the same.
     fn is_settled(&self) -> bool {
-        let idle = self.clients.iter().all(Client::is_idle);
-        idle && self.finals.as_ref().is_some_and(BTreeSet::is_empty) && Checks::is_level(&self.nodes)
+        let read = self.finals.as_ref().is_some_and(BTreeSet::is_empty);
+        read && self.clients.iter().all(Client::is_idle) && self.checks.is_level(&self.nodes)
     }
 
     fn happen(&mut self, event: Event) {
@@ -154,7 +217,7 @@ impl World {
             Event::Tick { node, life } => self.tick(node, life),
             Event::Turn { node, life } => self.turn(node, life),
             Event::Synced { node, life, ticket } => self.synced(node, life, ticket),
-            Event::Deliver { to, from, group, message } => self.deliver(to, from, group, message),
+            Event::Deliver { link, group, message } => self.deliver(link, group, message),
             Event::Request { node, client, connection, request } => {
                 self.take_request(node, client, connection, request);
             }
@@ -167,82 +230,101 @@ impl World {
             Event::Broken { client, node, connection } => {
                 self.with_client(client, |client, hands| client.broken(hands, node, connection));
             }
-            Event::Wake { client, number } => self.wake(client, number),
-            Event::NextFault => self.next_fault(),
-            Event::Undo(fault) => self.undo(fault),
+            Event::Closed { node, peer } => self.closed(node, peer),
+            Event::Wake { client, number } => {
+                if self.clients[client].expects(number) {
+                    self.with_client(client, |client, hands| client.wake(hands));
+                }
+            }
+            Event::Script => self.next_line(),
+            Event::Undo { fault, who } => self.undo(&fault, &who),
         }
     }
 
-    fn wake(&mut self, client: usize, number: u64) {
-        if !self.clients[client].expects(number) {
+    fn await_script(&mut self) {
+        if let Some(line) = self.script.front().filter(|line| line.at_us < self.plan.end_us()) {
+            self.queue.push(line.at_us.max(self.now_us), Event::Script);
+        }
+    }
+
+    fn next_line(&mut self) {
+        let line = self.script.pop_front().expect("a line was awaited");
+        self.await_script();
+        if self.finals.is_some() {
             return;
         }
+        match line.act {
+            Act::Fault { fault, lasts_us } => self.befall(fault, lasts_us),
+            Act::Call { client, call, slot } => {
+                self.calls[client].push_back((call, slot));
+                self.next_call(client);
+            }
+        }
+    }
+
+    /// What a client does next, when it is free: what the script says; at the end one of the final reads.
+    fn next_call(&mut self, client: usize) {
         if !self.clients[client].is_idle() {
-            self.with_client(client, |client, hands| client.wake(hands));
             return;
         }
-        let Some((key, call)) = self.next_call(client) else { return };
+        let (key, slot, call) = match &mut self.finals {
+            Some(finals) => match finals.pop_first() {
+                Some(key) => (key, None, CallKind::Read),
+                None => return,
+            },
+            None => match self.calls[client].pop_front() {
+                Some((call, slot)) => (self.take_slot(slot), Some(slot), call),
+                None => return,
+            },
+        };
+        let call = self.clients[client].call(call, &key, self.operations);
         self.trace.note(self.now_us, &[2, client as u64], || format!("c{client} calls {call:?} on {key}"));
         // A final read must be answered: that the cluster serves again is a promise.
         let time_us = if self.finals.is_some() { SETTLE_US } else { self.plan.deadline_us };
-        self.with_client(client, |client, hands| client.begin(hands, &key, call, time_us));
+        self.with_client(client, |client, hands| client.begin(hands, &key, slot, call, time_us));
     }
 
-    /// What this client does next: something by chance on one of the keys in use; at the end one of the final reads.
-    fn next_call(&mut self, client: usize) -> Option<(String, Call)> {
-        if let Some(finals) = &mut self.finals {
-            return finals.pop_first().map(|key| (key, Call::Read));
-        }
-        let at = self.rng.random_range(0..SLOTS);
+    /// The key in use in a slot, for one more operation.
+    fn take_slot(&mut self, at: usize) -> String {
         let slot = &mut self.slots[at];
         if slot.operations == KEY_OPERATIONS || slot.unknown >= KEY_UNKNOWN {
             *slot = Slot { turn: slot.turn + 1, ..Slot::default() };
         }
         slot.operations += 1;
         let key = format!("k{at}.{}", slot.turn);
-        self.keys.insert(key.clone());
-        let call = self.clients[client].draw(&mut self.rng, &key, self.operations);
-        Some((key, call))
-    }
-
-    /// Counts operations that ended without an answer.
-    fn count_unknown(&mut self, from: usize) {
-        for at in from..self.history.len() {
-            let Noted::Return { op, outcome: Outcome::Unknown(_), .. } = &self.history[at] else { continue };
-            let invoke = self.history[..at].iter().rev().find_map(|event| match event {
-                Noted::Invoke { op: invoked, key, .. } => (invoked == op).then(|| key.clone()),
-                Noted::Return { .. } => None,
-            });
-            let key = invoke.expect("what returns was invoked");
-            for (at, slot) in self.slots.iter_mut().enumerate() {
-                slot.unknown += u64::from(format!("k{at}.{}", slot.turn) == *key);
-            }
+        if slot.operations == 1 {
+            self.keys.insert(key.clone());
         }
+        key
     }
 
     fn with_client(&mut self, client: usize, act: impl FnOnce(&mut Client, &mut Hands<'_>)) {
         let mut hands = Hands {
             now_us: self.now_us,
             plan: &self.plan,
-            rng: &mut self.rng,
+            rng: &mut self.chances[client],
             actions: Vec::new(),
             history: &mut self.history,
             operations: &mut self.operations,
             connections: &mut self.connections,
         };
-        let noted = hands.history.len();
         act(&mut self.clients[client], &mut hands);
-        let actions = hands.actions;
-        self.count_unknown(noted);
-        for action in actions {
+        for action in hands.actions {
             match action {
                 Action::Send { node, connection, request } => {
-                    let delay_us = self.rng.random_range(100..=2_000);
+                    let delay_us = self.chances[client].random_range(100..=2_000);
                     self.later(delay_us, Event::Request { node, client, connection, request });
                 }
                 Action::Hangup { node, connection } => self.later(2_001, Event::Hangup { node, connection }),
                 Action::Wake { at_us, number } => {
                     self.later(at_us - self.now_us, Event::Wake { client, number });
+                }
+                Action::Finished { slot, answered, unknown } => {
+                    self.served |= self.finals.is_some() && answered;
+                    if let Some(slot) = slot {
+                        self.slots[slot].unknown += u64::from(unknown);
+                    }
+                    self.next_call(client);
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! Which operation is next: drawn from a seed, so that two benches with the same flags ask for the same things.
 
+use std::io::Write;
+
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg32;
 
@@ -12,9 +14,10 @@ pub(super) enum Kind {
     Write,
 }
 
-/// The key with this number.
-pub(super) fn key(number: u32) -> Vec<u8> {
-    format!("bench-{number}").into_bytes()
+/// Makes `key` the one with this number.
+pub(super) fn key_into(number: u32, key: &mut Vec<u8>) {
+    key.clear();
+    write!(key, "bench-{number}").expect("a vector grows");
 }
 
 /// The operations of one client, one after the other.
@@ -56,11 +59,6 @@ impl Draw {
     /// A value of so many bytes.
     pub(super) fn value(&mut self, bytes: usize) -> Vec<u8> {
         (0..bytes).map(|_| self.chance.random()).collect()
-    }
-
-    /// A seed for whoever else needs chance.
-    pub(super) fn seed(&mut self) -> u64 {
-        self.chance.random()
     }
 }
 

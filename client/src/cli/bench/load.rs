@@ -1,26 +1,23 @@
-//! The load: clients at work, each on a thread of its own with notes of its own, which are summed up when all are back.
+//! The load: clients at work over one pipeline, and notes of what came of it.
 
+use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
 use super::BenchArgs;
-use super::draw::{Draw, Kind, key};
+use super::draw::{Draw, Kind, key_into};
 use super::report;
 use crate::cli::outcome::Printer;
-use crate::client::Client;
 use crate::config::ClientConfig;
 use crate::error::ClientError;
-use crate::wire::ReadLevel;
+use crate::pipe::{Done, Operation, Pipeline};
+use crate::wire::{ReadLevel, WriteOp};
 
 /// How often progress is told.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
-/// Latencies are exact to three digits, which takes 4 KiB for each doubling: some 50 KiB a client and kind up to 1 s.
+/// Latencies are exact to three digits, which takes 4 KiB for each doubling: some 50 KiB up to 1 s.
 const DIGITS: u8 = 3;
 
 /// Latencies beyond an hour count as an hour; no deadline is that long.
@@ -48,6 +45,40 @@ pub(super) struct Sheet {
     pub(super) error: Option<String>,
 }
 
+/// One operation of a client, begun.
+#[derive(Debug, Clone, Copy)]
+struct Seat {
+    begun: Instant,
+    kind: Kind,
+    is_measured: bool,
+}
+
+/// Clients at work.
+#[derive(Debug)]
+pub(super) struct Load<'a> {
+    args: &'a BenchArgs,
+    pipeline: Pipeline,
+    /// One a client.
+    draws: Vec<Draw>,
+    /// What each client has under way, `depth` for each: the token of an operation is its place here.
+    seats: Vec<Seat>,
+    /// Places that are free, in the order in which they became so.
+    idle: VecDeque<usize>,
+    /// Operations that are over, whose buffers are used again.
+    spare_reads: Vec<Operation>,
+    spare_writes: Vec<Operation>,
+    value: Vec<u8>,
+    /// Operations that are still to be measured, for those who count.
+    tickets: Option<u64>,
+    /// When the next operation is due, for those who pace; and whether it was due before a place was free.
+    due: Instant,
+    is_late: bool,
+    sheet: Sheet,
+    /// For the progress line.
+    answered: u64,
+    unanswered: u64,
+}
+
 /// When a bench begins to measure, and when nothing new is begun.
 #[derive(Debug, Clone, Copy)]
 struct Schedule {
@@ -55,110 +86,129 @@ struct Schedule {
     end: Instant,
 }
 
-/// What the clients share.
-#[derive(Debug)]
-pub(super) struct Load {
-    config: ClientConfig,
-    pub(super) args: BenchArgs,
-    /// Operations that are still to be measured, for those who count.
-    tickets: Option<AtomicU64>,
-    /// For the progress line: answered, and not answered.
-    answered: AtomicU64,
-    unanswered: AtomicU64,
-}
-
-impl Load {
-    pub(super) fn new(config: ClientConfig, args: BenchArgs) -> Load {
-        let tickets = args.operations.map(AtomicU64::new);
-        Load { config, args, tickets, answered: AtomicU64::new(0), unanswered: AtomicU64::new(0) }
-    }
-
-    /// Lets all clients loose at once, and waits for them.
-    ///
-    /// # Errors
-    /// When the system has no thread for one of them; then nothing was asked.
-    pub(super) fn run(&self, progress: Option<&mut Printer<'_>>) -> io::Result<Sheet> {
-        // Shut until all threads are there: they wait for this lock. Without a schedule they go home.
-        let gate = Mutex::new(None);
-        thread::scope(|scope| {
-            let mut schedule = gate.lock().unwrap_or_else(PoisonError::into_inner);
-            let (done, all_done) = mpsc::channel::<()>();
-            let mut clients = Vec::new();
-            for draw in Draw::all(&self.args) {
-                let (gate, done) = (&gate, done.clone());
-                let work = move || {
-                    let schedule = *gate.lock().unwrap_or_else(PoisonError::into_inner);
-                    let sheet = schedule.map(|schedule| self.client(draw, schedule));
-                    drop(done);
-                    sheet
-                };
-                clients.push(thread::Builder::new().name("bench".to_owned()).spawn_scoped(scope, work)?);
-            }
-            drop(done);
-            let started = Instant::now();
-            let from = started + self.args.warm_up;
-            *schedule = Some(Schedule { from, end: self.args.end(from) });
-            drop(schedule);
-            if let Some(printer) = progress {
-                self.watch(&all_done, started, printer);
-            }
-            let mut sum = Sheet::new();
-            for client in clients {
-                sum.add(client.join().expect("a client does not panic").expect("the gate was opened"));
-            }
-            Ok(sum)
+impl Load<'_> {
+    pub(super) fn new(config: ClientConfig, args: &BenchArgs) -> Result<Load<'_>, ClientError> {
+        let mut draws = Draw::all(args);
+        let now = Instant::now();
+        let places = args.clients * args.depth;
+        Ok(Load {
+            args,
+            pipeline: Pipeline::new(ClientConfig { seed: args.seed, ..config }, args.connections())?,
+            value: draws[0].value(args.value_bytes),
+            draws,
+            seats: vec![Seat { begun: now, kind: Kind::Read, is_measured: false }; places],
+            idle: (0..places).collect(),
+            spare_reads: Vec::new(),
+            spare_writes: Vec::new(),
+            tickets: args.operations,
+            due: now,
+            is_late: false,
+            sheet: Sheet::new(),
+            answered: 0,
+            unanswered: 0,
         })
     }
 
-    /// One client, from its first operation to its last.
-    fn client(&self, mut draw: Draw, schedule: Schedule) -> Sheet {
-        let config = ClientConfig { seed: draw.seed(), ..self.config.clone() };
-        let mut client = Client::new(config).expect("the same configuration was good before");
-        let value = draw.value(self.args.value_bytes);
-        let mut sheet = Sheet::new();
+    /// Lets all clients loose, and waits for their last answers.
+    ///
+    /// # Errors
+    /// When the event queue fails.
+    pub(super) fn run(mut self, mut progress: Option<&mut Printer<'_>>) -> Result<Sheet, ClientError> {
+        let failed = |error: io::Error| ClientError::Config(format!("event queue: {error}"));
+        let started = Instant::now();
+        let from = started + self.args.warm_up;
+        let schedule = Schedule { from, end: self.args.end(from) };
+        (self.due, self.is_late) = (started, false);
+        let (mut told, mut told_answered) = (started, 0);
         loop {
-            let (kind, number) = draw.operation();
-            let key = key(number);
-            let begun = Instant::now();
-            let is_measured = begun >= schedule.from;
-            if begun >= schedule.end || (is_measured && !self.take_ticket()) {
-                return sheet;
+            let wait = self.begin_all(schedule);
+            if self.pipeline.under_way() == 0 && wait.is_none() {
+                break;
             }
-            let outcome = match kind {
-                Kind::Read => client.get(&key, ReadLevel::Linearizable).map(|_| ()),
-                Kind::Write => client.put(&key, &value).map(|_| ()),
+            self.pipeline.turn(wait.unwrap_or(PROGRESS_EVERY)).map_err(failed)?;
+            let now = Instant::now();
+            while let Some(done) = self.pipeline.done() {
+                self.note(done, now, schedule);
+            }
+            if let Some(printer) = progress.as_deref_mut().filter(|_| now >= told + PROGRESS_EVERY) {
+                let per_second = report::per_second(self.answered - told_answered, now - told);
+                printer.progress(&format!(
+                    "{:>4} s: {} answered, {per_second:.0} a second, {} not answered",
+                    (now - started).as_secs(),
+                    self.answered,
+                    self.unanswered
+                ));
+                (told, told_answered) = (now, self.answered);
+            }
+        }
+        if let Some(printer) = progress {
+            printer.progress("");
+        }
+        Ok(self.sheet)
+    }
+
+    /// Begins what may be begun now. Says how long until more may be, at most; `None` when nothing more ever will.
+    fn begin_all(&mut self, schedule: Schedule) -> Option<Duration> {
+        loop {
+            let now = Instant::now();
+            if now >= schedule.end || (now >= schedule.from && self.tickets == Some(0)) {
+                return None;
+            }
+            if self.args.rate.is_some() && self.due > now {
+                return Some(self.due - now);
+            }
+            let Some(&place) = self.idle.front() else {
+                self.is_late = true;
+                return Some(PROGRESS_EVERY);
             };
-            let ended = Instant::now();
-            let count = if outcome.is_ok() { &self.answered } else { &self.unanswered };
-            count.fetch_add(1, Ordering::Relaxed);
-            if is_measured {
-                sheet.note(kind, outcome, ended - begun);
-                sheet.time = ended - schedule.from;
+            self.idle.pop_front();
+            let begun = if self.args.rate.is_some() && self.is_late { self.due } else { now };
+            self.begin(place, begun, schedule);
+            if let Some(rate) = self.args.rate {
+                self.due += Duration::from_secs(1).div_f64(rate as f64);
+                self.is_late &= self.due <= now;
             }
         }
     }
 
-    /// Whether one more operation is to be measured.
-    fn take_ticket(&self) -> bool {
-        let Some(tickets) = &self.tickets else { return true };
-        let less = |left: u64| left.checked_sub(1);
-        tickets.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    fn begin(&mut self, place: usize, begun: Instant, schedule: Schedule) {
+        let (kind, number) = self.draws[place / self.args.depth].operation();
+        let is_measured = begun >= schedule.from;
+        if is_measured && let Some(tickets) = &mut self.tickets {
+            *tickets -= 1;
+        }
+        self.seats[place] = Seat { begun, kind, is_measured };
+        let mut operation = match kind {
+            Kind::Read => self
+                .spare_reads
+                .pop()
+                .unwrap_or_else(|| Operation::Read { key: Vec::new(), level: ReadLevel::Linearizable }),
+            Kind::Write => self.spare_writes.pop().unwrap_or_else(|| Operation::Write {
+                key: Vec::new(),
+                op: WriteOp::Put(self.value.clone()),
+            }),
+        };
+        let (Operation::Read { key, .. } | Operation::Write { key, .. }) = &mut operation;
+        key_into(number, key);
+        let token = u64::try_from(place).expect("a place in a table");
+        let submitted = self.pipeline.submit(token, operation);
+        assert!(submitted.is_ok(), "there are fewer places than a pipeline takes operations");
     }
 
-    /// Tells progress until all clients have hung up.
-    fn watch(&self, all_done: &mpsc::Receiver<()>, started: Instant, printer: &mut Printer<'_>) {
-        let (mut last, mut at) = (0, started);
-        while all_done.recv_timeout(PROGRESS_EVERY) == Err(RecvTimeoutError::Timeout) {
-            let (answered, now) = (self.answered.load(Ordering::Relaxed), Instant::now());
-            let per_second = report::per_second(answered - last, now - at);
-            let unanswered = self.unanswered.load(Ordering::Relaxed);
-            printer.progress(&format!(
-                "{:>4} s: {answered} answered, {per_second:.0} a second, {unanswered} not answered",
-                (now - started).as_secs()
-            ));
-            (last, at) = (answered, now);
+    fn note(&mut self, done: Done, now: Instant, schedule: Schedule) {
+        let place = usize::try_from(done.token).expect("a place in a table");
+        let Seat { begun, kind, is_measured } = self.seats[place];
+        self.idle.push_back(place);
+        match kind {
+            Kind::Read => self.spare_reads.push(done.operation),
+            Kind::Write => self.spare_writes.push(done.operation),
         }
-        printer.progress("");
+        let count = if done.outcome.is_ok() { &mut self.answered } else { &mut self.unanswered };
+        *count += 1;
+        if is_measured {
+            self.sheet.note(kind, done.outcome.map(|_| ()), now.saturating_duration_since(begun));
+            self.sheet.time = now - schedule.from;
+        }
     }
 }
 
@@ -180,13 +230,6 @@ impl Sheet {
                 self.error = Some(error.to_string());
             }
         }
-    }
-
-    fn add(&mut self, other: Sheet) {
-        self.reads.add(&other.reads);
-        self.writes.add(&other.writes);
-        self.time = self.time.max(other.time);
-        self.error = self.error.take().or(other.error);
     }
 }
 

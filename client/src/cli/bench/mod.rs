@@ -1,6 +1,9 @@
-//! `ordeal kv bench`: how fast a cluster answers, seen from outside. A closed loop: each client is a thread with a
-//! connection of its own, sends one operation, waits for its answer, and sends the next. A stall is therefore one long
-//! latency a client, not one for each operation that it kept from being sent: look at `max` too.
+//! `ordeal kv bench`: how fast a cluster answers, seen from outside. One thread carries all clients over few connections
+//! ([`Pipeline`](crate::Pipeline)), so that the load takes little of the machine that it measures.
+//!
+//! A closed loop, unless `--rate` is given: each client keeps `--depth` operations under way, and sends the next when one
+//! is answered. A stall is therefore one long latency for each of those, not one for each operation that it kept from being
+//! sent: look at `max` too. With `--rate` operations are due at their times, and late ones are measured from then.
 
 mod draw;
 mod load;
@@ -14,15 +17,22 @@ use super::{Exit, milliseconds, outcome::Printer};
 use crate::client::Client;
 use crate::config::ClientConfig;
 use crate::error::ClientError;
-use crate::wire::{ReadLevel, VALUE_BYTES_MAX};
+use crate::pipe::OPERATIONS_MAX;
+use crate::wire::{ReadLevel, SESSION_WINDOW_MAX, VALUE_BYTES_MAX};
 use load::Load;
 
-/// Threads at a time. A node of ours takes 400 clients; a cluster of others may take more.
-const CLIENTS_MAX: usize = 1024;
+/// Clients at a time: a place in a table each.
+const CLIENTS_MAX: usize = 10_000;
+/// Connections to one node: it takes 400 of all its clients.
+const CONNECTIONS_MAX: usize = 64;
+/// Connections unless asked otherwise: each answers a thousand at a time, and fewer carry more a packet.
+const CONNECTIONS_DEFAULT: usize = 4;
+/// Operations under way of all clients together.
+const UNDER_WAY_MAX: usize = OPERATIONS_MAX / 2;
 /// Different keys: their names alone are 0.1 GB in every node.
 const KEYS_MAX: u32 = 10_000_000;
-/// Operations of a bench that counts them.
-const OPERATIONS_MAX: u64 = 1_000_000_000;
+/// Operations of a bench that counts them, and a second of one that paces them.
+const OPERATIONS_COUNT_MAX: u64 = 1_000_000_000;
 /// Shorter says nothing: a hundred commits of a slow disk take 1 s.
 const TIME_MS_MIN: u64 = 100;
 /// One hour, also for those who count operations: nobody waits longer.
@@ -33,9 +43,9 @@ Examples:
   ordeal kv bench --clients 4 --time 1s --endpoints 127.0.0.1:7101
   ordeal kv bench --operations 1000 --reads 0.9 --distribution zipf --json --endpoints 127.0.0.1:7101,127.0.0.1:7102
 
-Each client waits for an answer before it asks again. Latencies are those of what was answered; what was not is counted
-as failed (surely not done) or unknown. A client's first write to a shard opens a session there, which is one commit
-more: give it a warm-up long enough for that. The keys `bench-0`, `bench-1`, … are overwritten, and stay.
+Each client waits for an answer before it asks again; with --depth, it has so many questions open. Latencies are those of
+what was answered; what was not is counted as failed (surely not done) or unknown. The first write to each shard opens a
+session there, which is one commit more: give it a warm-up. The keys `bench-0`, `bench-1`, … are overwritten, and stay.
 
 Exit codes:
   0  measured: at least one operation was answered
@@ -45,17 +55,26 @@ Exit codes:
 /// What `ordeal kv bench` is told.
 #[derive(Debug, Clone, PartialEq, Args)]
 pub(super) struct BenchArgs {
-    /// Clients at a time, each with a connection of its own (1 to 1024; a node takes 400)
+    /// Clients at a time (1 to 10000)
     #[arg(long, default_value = "16", value_parser = parse_clients, value_name = "N")]
     clients: usize,
+    /// Connections to a node, shared by all clients (1 to 64) [default: as many as clients, at most 4]
+    #[arg(long, value_parser = parse_connections, value_name = "N")]
+    connections: Option<usize>,
+    /// Operations that a client keeps under way (1 to 256)
+    #[arg(long, default_value = "1", value_parser = parse_depth, value_name = "N")]
+    depth: usize,
+    /// Operations a second of all clients together, due at their times whatever is answered [default: as they come]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=OPERATIONS_COUNT_MAX), value_name = "N")]
+    rate: Option<u64>,
     /// How long to measure, like 500ms, 5s or 1h (100ms to 1h) [default: 5s]
     #[arg(long, value_parser = parse_time, conflicts_with = "operations")]
     time: Option<Duration>,
     /// Measure so many operations of all clients together instead, for at most an hour
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=OPERATIONS_MAX), value_name = "N")]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=OPERATIONS_COUNT_MAX), value_name = "N")]
     operations: Option<u64>,
     /// Length of the values written (0 to 1048576)
-    #[arg(long, default_value = "256", value_parser = parse_value_bytes, value_name = "N")]
+    #[arg(long, visible_alias = "value-size", default_value = "256", value_parser = parse_value_bytes, value_name = "N")]
     value_bytes: usize,
     /// Share of reads among the operations, from 0.0 (writes only) to 1.0 (reads only)
     #[arg(long, default_value = "0.5", value_parser = parse_share, value_name = "SHARE")]
@@ -87,7 +106,7 @@ pub(super) enum Distribution {
 pub(super) fn bench(
     endpoints: Vec<String>,
     deadline: Duration,
-    args: BenchArgs,
+    args: &BenchArgs,
     progress: bool,
     printer: &mut Printer<'_>,
 ) -> Exit {
@@ -100,13 +119,17 @@ pub(super) fn bench(
             error => report::nobody(&error, printer),
         };
     }
-    let load = Load::new(config, args);
-    match load.run(progress.then_some(printer as &mut Printer<'_>)) {
-        Ok(sheet) => report::report(&load.args, &sheet, printer),
+    let under_way = args.clients * args.depth;
+    if under_way > UNDER_WAY_MAX {
+        return printer.usage(
+            &format!("{under_way} operations under way, the limit is {UNDER_WAY_MAX}"),
+            "give fewer --clients or less --depth",
+        );
+    }
+    match Load::new(config, args).and_then(|load| load.run(progress.then_some(printer as &mut Printer<'_>))) {
+        Ok(sheet) => report::report(args, &sheet, printer),
         Err(error) => printer.say(
-            &format!(
-                "error: a thread for each client: {error}\nhint: try fewer --clients, or raise `ulimit -u`"
-            ),
+            &format!("error: {error}\nhint: is there a file descriptor left? see `ulimit -n`"),
             Exit::NotDone,
         ),
     }
@@ -114,10 +137,17 @@ pub(super) fn bench(
 
 /// One read before all else, so that a cluster that is not there costs one deadline and not the whole time.
 fn knock(config: &ClientConfig) -> Result<(), ClientError> {
-    Client::new(config.clone())?.get(&draw::key(0), ReadLevel::Linearizable).map(|_| ())
+    let mut key = Vec::new();
+    draw::key_into(0, &mut key);
+    Client::new(config.clone())?.get(&key, ReadLevel::Linearizable).map(|_| ())
 }
 
 impl BenchArgs {
+    /// Connections to a node.
+    fn connections(&self) -> usize {
+        self.connections.unwrap_or(CONNECTIONS_DEFAULT).min(self.clients * self.depth)
+    }
+
     /// When a bench ends whose measuring begins at `from`.
     fn end(&self, from: Instant) -> Instant {
         const TIME_DEFAULT: Duration = Duration::from_secs(5);
@@ -128,6 +158,14 @@ impl BenchArgs {
 
 fn parse_clients(text: &str) -> Result<usize, String> {
     count(text, 1, CLIENTS_MAX)
+}
+
+fn parse_connections(text: &str) -> Result<usize, String> {
+    count(text, 1, CONNECTIONS_MAX)
+}
+
+fn parse_depth(text: &str) -> Result<usize, String> {
+    count(text, 1, usize::try_from(SESSION_WINDOW_MAX).expect("a window is small"))
 }
 
 fn parse_value_bytes(text: &str) -> Result<usize, String> {

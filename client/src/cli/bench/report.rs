@@ -66,8 +66,11 @@ fn table(args: &BenchArgs, sheet: &Sheet, all: &Side) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; HEADINGS.len()] = std::array::from_fn(width);
     let mut text = format!(
-        "clients {}, values of {} bytes, reads {}, keys {} ({}), seed {}, measured {:.2} s\n",
+        "clients {}, depth {}, connections {}, values of {} bytes, reads {}, keys {} ({}), seed {}, \
+         measured {:.2} s\n",
         args.clients,
+        args.depth,
+        args.connections(),
         args.value_bytes,
         args.reads,
         args.keys,
@@ -99,6 +102,9 @@ fn quantiles_us(side: &Side) -> [Option<u64>; 4] {
 fn json_of(args: &BenchArgs, sheet: &Sheet, all: &Side, exit: Exit) -> Map<String, Value> {
     let mut line = beginning(exit);
     line.insert("clients".into(), json!(args.clients));
+    line.insert("connections".into(), json!(args.connections()));
+    line.insert("depth".into(), json!(args.depth));
+    line.insert("rate".into(), json!(args.rate));
     line.insert("value_bytes".into(), json!(args.value_bytes));
     line.insert("reads_share".into(), json!(args.reads));
     line.insert("keys".into(), json!(args.keys));

@@ -28,6 +28,27 @@ fn a_write_is_answered_with_its_effect_and_a_retry_with_the_same() {
     assert_eq!(rig.call(leader, read("a", ReadLevel::Linearizable)), [value("x", made.index)]);
 }
 
+/// Lesson 31: a retry comes while the first copy is in the log and not applied yet; whoever looks only at what was
+/// applied when it came would let both happen.
+#[test]
+fn copies_that_are_in_the_log_together_happen_once() {
+    let mut rig = Rig::new(3, 1);
+    let leader = rig.elect();
+    let session = rig.session(leader, "a");
+    let copies = [1, 2, 1, 2, 1].map(|sequence| {
+        let op = WriteOp::Append(vec![b'0' + u8::try_from(sequence).expect("small")]);
+        let body = RequestBody::Write { session, sequence, settled: 0, key: b"a".to_vec(), op };
+        rig.ask(leader, CLIENT, body)
+    });
+    rig.settle();
+    let replies = copies.map(|id| rig.replies_to(id));
+    let written = |index| Version { epoch: 1, index: session.0 + index };
+    let first = [Reply::Written { made: written(1), replaced: None }];
+    let second = [Reply::Written { made: written(2), replaced: Some(written(1)) }];
+    assert_eq!(replies.each_ref().map(Vec::as_slice), [&first, &second, &first, &second, &first]);
+    assert_eq!(rig.call(leader, read("a", ReadLevel::Linearizable)), [value("12", session.0 + 2)]);
+}
+
 #[test]
 fn whoever_does_not_lead_says_who_does_and_where() {
     let mut rig = Rig::new(3, 1);
@@ -177,7 +198,7 @@ fn values_read_in_one_turn_are_bounded_in_bytes() {
     let node = NodeId(1);
     let session = rig.session(node, "k");
     let put = WriteOp::Put(vec![b'v'; VALUE_BYTES_MAX]);
-    rig.call(node, RequestBody::Write { session, sequence: 1, key: b"k".to_vec(), op: put });
+    rig.call(node, RequestBody::Write { session, sequence: 1, settled: 0, key: b"k".to_vec(), op: put });
     let asked: Vec<_> = (0..40).map(|_| rig.ask(node, CLIENT, read("k", ReadLevel::Linearizable))).collect();
     rig.settle();
     let replies: Vec<Reply> = asked.into_iter().flat_map(|request| rig.replies_to(request)).collect();
@@ -208,8 +229,13 @@ fn what_is_too_long_or_nowhere_is_refused_at_the_edge() {
         let (what, bytes, limit) = (what.to_owned(), limit as u64 + 1, limit as u64);
         Reply::Refused(RefusalReason::TooLong { what, bytes, limit })
     };
-    let write =
-        |key: &[u8], op| RequestBody::Write { session: SessionId(1), sequence: 1, key: key.into(), op };
+    let write = |key: &[u8], op| RequestBody::Write {
+        session: SessionId(1),
+        sequence: 1,
+        settled: 0,
+        key: key.into(),
+        op,
+    };
     let cas = |expected: &[u8], new: &[u8]| WriteOp::Cas { expected: Some(expected.into()), new: new.into() };
     let cases = [
         (write(&long_key, WriteOp::Delete), too_long("key", KEY_BYTES_MAX)),
@@ -235,6 +261,7 @@ fn what_is_too_long_or_nowhere_is_refused_at_the_edge() {
     let longest = RequestBody::Write {
         session,
         sequence: 1,
+        settled: 0,
         key: b"k".to_vec(),
         op: WriteOp::Put(vec![b'v'; VALUE_BYTES_MAX]),
     };

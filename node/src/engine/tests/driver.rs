@@ -73,7 +73,7 @@ fn only_what_was_given_out_becomes_durable() {
 #[test]
 fn a_vote_waits_for_the_disk() {
     let mut rig = Rig::new(3, 1);
-    let ask = |pre| Message::RequestVote { term: 1, last: LogId::ZERO, pre };
+    let ask = |pre| Message::RequestVote { term: 1, last: LogId::ZERO, pre, handed_over: false };
     let input = |message| Input::Peer { from: NodeId(2), group: GroupId(1), message };
     rig.engines.get_mut(&N1).expect("a node").handle(input(ask(false)));
     let outputs = rig.turn(N1);
@@ -91,7 +91,7 @@ fn a_vote_waits_for_the_disk() {
 fn strangers_and_unknown_groups_are_not_heard() {
     let mut rig = Rig::new(3, 1);
     for (from, group) in [(9, 1), (1, 1), (2, 7), (2, 0)] {
-        let message = Message::RequestVote { term: 1, last: LogId::ZERO, pre: false };
+        let message = Message::RequestVote { term: 1, last: LogId::ZERO, pre: false, handed_over: false };
         let input = Input::Peer { from: NodeId(from), group: GroupId(group), message };
         rig.engines.get_mut(&N1).expect("a node").handle(input);
         assert_eq!(rig.turn(N1), [], "n{from} in g{group}");
@@ -149,7 +149,8 @@ fn a_disk_of_something_else_is_an_error() {
     assert_eq!(error.to_string(), "the data directory holds g5, which this cluster has not");
 
     let last = LogId::new(7, 2);
-    let snapshot = Some(Snapshot { last, data: 9u32.to_le_bytes().as_slice().into() });
+    let membership = std::sync::Arc::new([NodeId(1)].into_iter().collect());
+    let snapshot = Some(Snapshot { last, membership, data: 9u32.to_le_bytes().as_slice().into() });
     let newer = BTreeMap::from([(GroupId(1), Recovered { snapshot, ..Recovered::default() })]);
     let error = SnapshotError::Version { found: 9 };
     assert_eq!(started_error(newer), EngineError::Snapshot { group: GroupId(1), last, error });
@@ -157,4 +158,26 @@ fn a_disk_of_something_else_is_an_error() {
 
 fn started_error(recovered: BTreeMap<GroupId, Recovered>) -> EngineError {
     crate::engine::Engine::new(config(1, 1, 1), recovered).expect_err("it does not fit")
+}
+
+/// Of all groups at once: a member that is gone is gone in each.
+#[test]
+fn a_closed_connection_is_a_hint_to_every_group() {
+    let mut rig = Rig::new(3, 4);
+    (0..100).for_each(|_| rig.tick());
+    let leaders = |rig: &Rig, at: u32| -> Vec<Option<NodeId>> {
+        rig.engines[&NodeId(at)].status(0, 0).groups.iter().map(|group| group.leader).collect()
+    };
+    // Of three nodes and four groups one leads at least two.
+    let led = |node: u32| leaders(&rig, 1).iter().filter(|leader| **leader == Some(NodeId(node))).count();
+    let dead = NodeId((1..=3).max_by_key(|node| led(*node)).expect("three nodes"));
+    assert!(led(dead.0) >= 2);
+    rig.isolated.insert(dead);
+    for (_, engine) in rig.engines.iter_mut().filter(|(id, _)| **id != dead) {
+        engine.handle(Input::PeerClosed(dead));
+    }
+    (0..4).for_each(|_| rig.tick());
+    for node in (1..=3).filter(|node| NodeId(*node) != dead) {
+        assert!(leaders(&rig, node).iter().all(|leader| leader.is_some_and(|leader| leader != dead)));
+    }
 }

@@ -186,7 +186,8 @@ pub(super) fn keys_of_two_groups() -> [String; 2] {
 }
 
 pub(super) fn append(session: SessionId, sequence: u64, key: &str, value: &str) -> RequestBody {
-    RequestBody::Write { session, sequence, key: key.into(), op: WriteOp::Append(value.into()) }
+    let op = WriteOp::Append(value.into());
+    RequestBody::Write { session, sequence, settled: sequence.saturating_sub(1), key: key.into(), op }
 }
 
 pub(super) fn read(key: &str, level: ReadLevel) -> RequestBody {

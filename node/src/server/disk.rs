@@ -1,0 +1,322 @@
+//! The thread that writes: it takes all batches that wait, appends them, syncs once, and says up to where the disk has
+//! come. So a sync is shared by whatever came during the one before, and nothing is held back for company: the first batch
+//! of an idle node is on its way at once.
+//!
+//! ```text
+//!   loop ── Batch ──▶ queue ──▶ thread: append all, one sync ──▶ ticket, wake-up ──▶ loop: Input::Persisted
+//! ```
+//!
+//! Meanwhile the loop sends, answers and listens; what promises something about the disk comes out of the engine only with
+//! `Input::Persisted`. After a failed write or sync the thread ends, and the loop, told why, ends the process.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use mio::Waker;
+
+use super::error::{ServerError, loop_error};
+use super::limits::DISK_QUEUE_BYTES_MAX;
+use crate::engine::{Batch, BatchTicket};
+use crate::storage::StorageError;
+
+/// What the thread writes to.
+pub(super) trait Store: Send + 'static {
+    /// Makes these batches durable, in order, with one sync.
+    fn persist_all(&mut self, batches: &[Batch]) -> Result<(), StorageError>;
+    /// Bytes of the log on the disk.
+    fn log_disk_bytes(&self) -> u64;
+}
+
+/// The loop's end of the thread. Dropped, it lets the thread finish the sync under way, and nothing after it.
+#[derive(Debug)]
+pub(super) struct Disk {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+    /// What the loop was told last.
+    told: BatchTicket,
+}
+
+#[derive(Debug)]
+struct Shared {
+    queue: Mutex<Queue>,
+    /// Rung when something was put into the queue.
+    bell: Condvar,
+    /// Bytes of the batches that are not durable yet.
+    waiting_bytes: AtomicUsize,
+    /// Number of the newest durable batch.
+    durable: AtomicU64,
+    log_bytes: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Vec<Batch>,
+    closing: bool,
+    failure: Option<StorageError>,
+    ended: bool,
+}
+
+impl Disk {
+    /// Starts the thread; it wakes the loop with `waker`.
+    ///
+    /// # Errors
+    /// [`ServerError::Loop`] when there is no thread to be had.
+    pub(super) fn start(store: impl Store, waker: Arc<Waker>) -> Result<Disk, ServerError> {
+        let shared = Arc::new(Shared {
+            queue: Mutex::new(Queue::default()),
+            bell: Condvar::new(),
+            waiting_bytes: AtomicUsize::new(0),
+            durable: AtomicU64::new(0),
+            log_bytes: AtomicU64::new(store.log_disk_bytes()),
+        });
+        let theirs = Worker { shared: Arc::clone(&shared), waker };
+        let thread = std::thread::Builder::new()
+            .name("disk".to_owned())
+            .spawn(move || theirs.work(store))
+            .map_err(loop_error("disk thread"))?;
+        Ok(Disk { shared, thread: Some(thread), told: BatchTicket(0) })
+    }
+
+    /// Hands a batch over.
+    pub(super) fn write(&self, batch: Batch) {
+        self.shared.waiting_bytes.fetch_add(weight(&batch), Ordering::Relaxed);
+        self.shared.queue().waiting.push(batch);
+        self.shared.bell.notify_one();
+    }
+
+    /// Whether so much waits that the loop must not take in more.
+    pub(super) fn is_full(&self) -> bool {
+        self.shared.waiting_bytes.load(Ordering::Relaxed) > DISK_QUEUE_BYTES_MAX
+    }
+
+    /// The newest batch that became durable since this was asked last.
+    ///
+    /// # Errors
+    /// Whatever ended the thread. The process must end, too.
+    pub(super) fn news(&mut self) -> Result<Option<BatchTicket>, ServerError> {
+        let durable = BatchTicket(self.shared.durable.load(Ordering::Acquire));
+        if durable > self.told {
+            self.told = durable;
+            return Ok(Some(durable));
+        }
+        let mut queue = self.shared.queue();
+        if let Some(failure) = queue.failure.take() {
+            return Err(failure.into());
+        }
+        assert!(!queue.ended, "the disk thread found a broken promise");
+        Ok(None)
+    }
+
+    /// Bytes of the log on the disk, as of the last sync.
+    pub(super) fn log_disk_bytes(&self) -> u64 {
+        self.shared.log_bytes.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.shared.queue().closing = true;
+        self.shared.bell.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has said so already.
+            let _panicked = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    /// The queue. A thread that panicked while it held it left it whole: nothing in there is changed in two steps.
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The thread's end.
+struct Worker {
+    shared: Arc<Shared>,
+    waker: Arc<Waker>,
+}
+
+impl Worker {
+    fn work(self, mut store: impl Store) {
+        while let Some(batches) = self.next() {
+            let bytes: usize = batches.iter().map(weight).sum();
+            if let Err(failure) = store.persist_all(&batches) {
+                self.shared.queue().failure = Some(failure);
+                return;
+            }
+            let newest = batches.last().expect("something was taken").ticket;
+            self.shared.log_bytes.store(store.log_disk_bytes(), Ordering::Relaxed);
+            self.shared.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.shared.durable.store(newest.0, Ordering::Release);
+            self.wake();
+        }
+    }
+
+    /// All that waits, once something does; None when it is time to end.
+    fn next(&self) -> Option<Vec<Batch>> {
+        let mut queue = self.shared.queue();
+        while queue.waiting.is_empty() && !queue.closing {
+            queue = self.shared.bell.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        if queue.closing { None } else { Some(std::mem::take(&mut queue.waiting)) }
+    }
+
+    fn wake(&self) {
+        if let Err(error) = self.waker.wake() {
+            // The next tick, 10 ms later, looks as well.
+            tracing::warn!(reason = %error, "synced without a wake-up");
+        }
+    }
+}
+
+impl Drop for Worker {
+    /// Also on the way out of a panic: the loop must not wait for ever.
+    fn drop(&mut self) {
+        self.shared.queue().ended = true;
+        self.wake();
+    }
+}
+
+/// What a batch holds of memory, about.
+fn weight(batch: &Batch) -> usize {
+    /// Beside its command: record, tickets, vectors.
+    const ENTRY_BYTES: usize = 64;
+    let of = |persist: &crate::raft::Persist| {
+        // Not a snapshot: its bytes are shared with the member that holds it in any case.
+        let entries = persist.entries.iter().map(|entry| entry.payload.len() + ENTRY_BYTES);
+        ENTRY_BYTES + entries.sum::<usize>()
+    };
+    batch.groups.iter().map(|(_, persist)| of(persist)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::PathBuf;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::Duration;
+
+    use mio::{Events, Poll, Token};
+    use ordeal_client::wire::GroupId;
+
+    use super::*;
+    use crate::raft::{Entry, LogId, Payload, Persist, Ticket};
+
+    /// A store that says what it was given, and waits to be told what came of it.
+    struct Gate {
+        given: Sender<Vec<u64>>,
+        answers: Receiver<bool>,
+    }
+
+    impl Store for Gate {
+        fn persist_all(&mut self, batches: &[Batch]) -> Result<(), StorageError> {
+            self.given.send(batches.iter().map(|batch| batch.ticket.0).collect()).expect("the test listens");
+            match self.answers.recv() {
+                Ok(true) => Ok(()),
+                Ok(false) | Err(_) => Err(StorageError::Io {
+                    what: "sync",
+                    path: PathBuf::from("data/1"),
+                    source: io::Error::from_raw_os_error(5),
+                }),
+            }
+        }
+
+        fn log_disk_bytes(&self) -> u64 {
+            42
+        }
+    }
+
+    struct Rig {
+        disk: Disk,
+        given: Receiver<Vec<u64>>,
+        answers: Sender<bool>,
+        poll: Poll,
+    }
+
+    impl Rig {
+        fn new() -> Rig {
+            let poll = Poll::new().unwrap();
+            let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
+            let (given_to, given) = channel();
+            let (answers, answers_from) = channel();
+            let disk = Disk::start(Gate { given: given_to, answers: answers_from }, waker).unwrap();
+            Rig { disk, given, answers, poll }
+        }
+
+        fn write(&self, ticket: u64, bytes: usize) {
+            let entry = Entry { id: LogId::new(ticket, 1), payload: Payload::Command(vec![0; bytes].into()) };
+            let persist = Persist {
+                ticket: Ticket(ticket),
+                hard_state: None,
+                snapshot: None,
+                truncate_from: None,
+                entries: vec![entry],
+                first: 1,
+            };
+            self.disk.write(Batch { ticket: BatchTicket(ticket), groups: vec![(GroupId(1), persist)] });
+        }
+
+        fn taken(&self) -> Vec<u64> {
+            self.given.recv_timeout(Duration::from_secs(60)).expect("the thread takes what waits")
+        }
+
+        /// Waits as the loop does.
+        fn news(&mut self) -> Result<BatchTicket, ServerError> {
+            let mut events = Events::with_capacity(8);
+            loop {
+                if let Some(ticket) = self.disk.news()? {
+                    return Ok(ticket);
+                }
+                self.poll.poll(&mut events, Some(Duration::from_secs(60))).unwrap();
+                assert!(!events.is_empty(), "whoever syncs wakes the loop");
+            }
+        }
+    }
+
+    #[test]
+    fn what_came_during_a_sync_shares_the_next() {
+        let mut rig = Rig::new();
+        rig.write(1, 10);
+        assert_eq!(rig.taken(), [1]);
+        rig.write(2, 10);
+        rig.write(3, 10);
+        assert!(rig.disk.news().unwrap().is_none(), "nothing is durable before its sync returned");
+        rig.answers.send(true).unwrap();
+        assert_eq!(rig.news().unwrap(), BatchTicket(1));
+        assert_eq!(rig.taken(), [2, 3]);
+        rig.answers.send(true).unwrap();
+        assert_eq!(rig.news().unwrap(), BatchTicket(3));
+        assert_eq!(rig.disk.log_disk_bytes(), 42);
+    }
+
+    #[test]
+    fn a_failed_sync_ends_the_thread_and_nothing_is_tried_again() {
+        let mut rig = Rig::new();
+        rig.write(1, 10);
+        assert_eq!(rig.taken(), [1]);
+        rig.write(2, 10);
+        rig.answers.send(false).unwrap();
+        let error = rig.news().unwrap_err();
+        assert!(error.to_string().starts_with("sync data/1: "), "{error}");
+        assert!(rig.given.recv().is_err(), "the store is gone, and was not asked again");
+    }
+
+    #[test]
+    fn a_stalled_disk_fills_its_queue_and_not_the_memory() {
+        let mut rig = Rig::new();
+        rig.write(1, 10);
+        assert_eq!(rig.taken(), [1]);
+        let mut count = 1;
+        while !rig.disk.is_full() {
+            count += 1;
+            rig.write(count, DISK_QUEUE_BYTES_MAX / 16);
+            assert!(count < 32, "the limit is never reached");
+        }
+        rig.answers.send(true).unwrap();
+        rig.answers.send(true).unwrap();
+        while rig.news().unwrap() < BatchTicket(count) {}
+        assert!(!rig.disk.is_full(), "what is durable waits no more");
+    }
+}
