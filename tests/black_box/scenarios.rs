@@ -13,8 +13,8 @@ fn quick_scenarios_are_played_and_stored() {
         played.stdout.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
     let of = |at: usize, field: &str| summaries[at][field].clone();
     assert_eq!(summaries.iter().map(|one| one["scenario"].as_str()).collect::<Vec<_>>(), names.map(Some));
-    for at in 0..names.len() {
-        assert_eq!((of(at, "verdict"), of(at, "exit")), ("valid".into(), 0.into()), "{}", names[at]);
+    for (at, name) in names.iter().enumerate() {
+        assert_eq!((of(at, "verdict"), of(at, "exit")), ("valid".into(), 0.into()), "{name}");
         let measures = of(at, "measures");
         let elected = |one: &serde_json::Value| one["name"] == "leader elected" && one["at_most"] == 5_000.0;
         assert!(measures.as_array().expect("measures").iter().any(elected), "{measures}");

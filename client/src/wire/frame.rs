@@ -88,7 +88,8 @@ impl Kind {
             | Kind::RequestVote
             | Kind::AppendEntries
             | Kind::Heartbeat
-            | Kind::InstallSnapshot => false,
+            | Kind::InstallSnapshot
+            | Kind::TimeoutNow => false,
         }
     }
 

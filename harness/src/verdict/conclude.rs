@@ -119,10 +119,10 @@ fn summarize(
     numbers: &Figures,
 ) -> Summary {
     let spans = spans(events);
-    let is_unsafe = known.causes.iter().any(|(cause, _)| *cause == Cause::NotLinearizable);
+    let safety_broken = known.causes.iter().any(|(cause, _)| *cause == Cause::NotLinearizable);
     let word = match judge::word(judged.report.verdict, &judged.history) {
         // What nodes say of themselves is as good a proof as what clients saw.
-        Word::Valid | Word::Unknown | Word::NotJudged if is_unsafe => Word::Unsafe,
+        Word::Valid | Word::Unknown | Word::NotJudged if safety_broken => Word::Unsafe,
         word => word,
     };
     let anomalies = judge::anomalies(&judged.report, &judged.history, &spans);
