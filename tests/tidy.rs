@@ -68,7 +68,7 @@ const HARNESS_ROOMS: [(&str, &[&str]); 16] = [
         "cli",
         &[
             "plan", "system", "lab", "store", "verdict", "report", "run", "scenario", "doctor", "byhand",
-            "exit", "chance",
+            "exit", "chance", "latch",
         ],
     ),
 ];

@@ -47,11 +47,13 @@ pub enum Kind {
     InstallSnapshot = 38,
     InstallSnapshotReply = 39,
     TimeoutNow = 40,
+    ReadIndex = 42,
+    ReadIndexReply = 43,
 }
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Kind; 16] = [
+    pub const ALL: [Kind; 18] = [
         Kind::Hello,
         Kind::Welcome,
         Kind::Refused,
@@ -68,6 +70,8 @@ impl Kind {
         Kind::InstallSnapshot,
         Kind::InstallSnapshotReply,
         Kind::TimeoutNow,
+        Kind::ReadIndex,
+        Kind::ReadIndexReply,
     ];
 
     /// Whether it answers another message.

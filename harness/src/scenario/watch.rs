@@ -34,8 +34,8 @@ pub(super) struct Ledger {
     states: BTreeMap<(u32, u64), (u64, NodeId)>,
     /// States of two nodes at one index that were found equal.
     pub(super) compared: u64,
-    /// The longest log, in entries, since it was last asked for.
-    pub(super) entries_max: u64,
+    /// The longest log of anybody, in bytes of commands.
+    pub(super) log_bytes_max: u64,
     /// The newest snapshot of anybody.
     pub(super) snapshot_max: u64,
     /// The longest that a look was late: this machine has other things to do then.
@@ -95,7 +95,7 @@ impl Ledger {
                     ));
                 }
             }
-            self.entries_max = self.entries_max.max(of.entries);
+            self.log_bytes_max = self.log_bytes_max.max(of.log_bytes);
             self.snapshot_max = self.snapshot_max.max(of.snapshot);
             match self.states.entry((of.group, of.applied)) {
                 Entry::Vacant(free) => {

@@ -92,8 +92,10 @@ pub struct GroupView {
     pub applied: u64,
     /// Checksum of the state at `applied`.
     pub digest: u64,
-    /// Entries that its log holds.
-    pub entries: u64,
+    /// Bytes of the commands in its log.
+    pub log_bytes: u64,
     /// Index of its newest snapshot; 0: none.
     pub snapshot: u64,
+    /// Length of that snapshot.
+    pub snapshot_bytes: u64,
 }

@@ -92,8 +92,9 @@ impl System for OrdealSystem {
             leads: group.role == RoleName::Leader,
             applied: group.applied,
             digest: group.digest,
-            entries: (group.last + 1).saturating_sub(group.first),
+            log_bytes: group.log_bytes,
             snapshot: group.snapshot,
+            snapshot_bytes: group.snapshot_bytes,
         });
         Some(NodeView { node: status.node, groups: groups.collect() })
     }
