@@ -62,7 +62,8 @@ Examples:
     Get {
         /// The key
         key: OsString,
-        /// How fresh: `stale` is answered by the first endpoint from what it has, however old
+        /// How fresh, and by whom: `follower` is linearizable, too, but answered by the first endpoint, leader or not; `stale`
+        /// by the first endpoint from what it has, however old
         #[arg(long, value_enum, default_value = "linearizable")]
         read_level: Level,
     },
@@ -115,12 +116,12 @@ Examples:
         #[arg(long, group = "expectation")]
         absent: bool,
     },
-    /// Show how the nodes at the endpoints are: a line for each of their groups
+    /// Show how the nodes at the endpoints are: a line for each of their groups, and what leaders know of the others
     #[command(after_help = with_codes("\
 Examples:
   ordeal kv status --endpoints 127.0.0.1:7101,127.0.0.1:7102,127.0.0.1:7103
   ordeal kv status --json --endpoints 127.0.0.1:7101"))]
-    Status,
+    Status(status::StatusArgs),
     /// Measure how fast the cluster answers: clients that read and write the keys `bench-<n>`
     #[command(after_help = bench::EXAMPLES)]
     Bench(bench::BenchArgs),
@@ -134,6 +135,8 @@ fn with_codes(examples: &str) -> String {
 enum Level {
     /// Sees every write that was acknowledged before the read began
     Linearizable,
+    /// The same, answered by the node that is asked, whether it leads or not
+    Follower,
     /// From the local state of the node that is asked
     Stale,
 }
@@ -163,19 +166,26 @@ impl From<Exit> for ExitCode {
 /// Runs a command on the process's own standard streams.
 #[must_use]
 pub fn run(args: KvArgs) -> ExitCode {
-    let progress = io::stderr().is_terminal();
-    execute_with(args, progress, &mut io::stdin(), &mut io::stdout(), &mut io::stderr()).into()
+    let terminals = Terminals { on_out: io::stdout().is_terminal(), on_err: io::stderr().is_terminal() };
+    execute_with(args, terminals, &mut io::stdin(), &mut io::stdout(), &mut io::stderr()).into()
 }
 
 /// Runs a command on the given streams. Whoever closes `out` early has seen enough: the exit code stays.
 pub fn execute(args: KvArgs, input: &mut dyn Read, out: &mut dyn Write, err: &mut dyn Write) -> Exit {
-    execute_with(args, false, input, out, err)
+    execute_with(args, Terminals::default(), input, out, err)
 }
 
-/// Runs a command; what takes long tells its `progress` where somebody watches.
+/// Which of the streams somebody watches.
+#[derive(Debug, Clone, Copy, Default)]
+struct Terminals {
+    on_out: bool,
+    on_err: bool,
+}
+
+/// Runs a command; what takes long tells its progress where somebody watches.
 fn execute_with(
     args: KvArgs,
-    progress: bool,
+    terminals: Terminals,
     input: &mut dyn Read,
     out: &mut dyn Write,
     err: &mut dyn Write,
@@ -196,11 +206,13 @@ fn execute_with(
     }
     let deadline = args.timeout.unwrap_or(DEADLINE_DEFAULT);
     match args.command {
-        KvCommand::Status => {
+        KvCommand::Status(status) => {
             let timeout = args.timeout.unwrap_or(STATUS_TIMEOUT_DEFAULT);
-            return status::status(&endpoints, timeout, &mut printer);
+            return status::status(&endpoints, timeout, &status, terminals.on_out, &mut printer);
         }
-        KvCommand::Bench(args) => return bench::bench(endpoints, deadline, &args, progress, &mut printer),
+        KvCommand::Bench(args) => {
+            return bench::bench(endpoints, deadline, &args, terminals.on_err, &mut printer);
+        }
         _ => {}
     }
     let config = ClientConfig {
@@ -253,7 +265,7 @@ fn operate(mut client: Client, command: KvCommand, input: &mut dyn Read, printer
             }
             Err(error) => printer.usage_of_input(&error),
         },
-        KvCommand::Status | KvCommand::Bench(_) => unreachable!("they make clients of their own"),
+        KvCommand::Status(_) | KvCommand::Bench(_) => unreachable!("they make clients of their own"),
     }
 }
 
@@ -272,6 +284,7 @@ impl From<Level> for ReadLevel {
     fn from(level: Level) -> ReadLevel {
         match level {
             Level::Linearizable => ReadLevel::Linearizable,
+            Level::Follower => ReadLevel::Follower,
             Level::Stale => ReadLevel::Stale,
         }
     }

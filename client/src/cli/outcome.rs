@@ -18,11 +18,13 @@ pub(super) struct Printer<'a> {
     pub(super) json: bool,
     out: &'a mut dyn Write,
     err: &'a mut dyn Write,
+    /// Whoever read the results has seen enough.
+    is_closed: bool,
 }
 
 impl<'a> Printer<'a> {
     pub(super) fn new(json: bool, out: &'a mut dyn Write, err: &'a mut dyn Write) -> Self {
-        Printer { json, out, err }
+        Printer { json, out, err, is_closed: false }
     }
 
     pub(super) fn got(&mut self, key: &[u8], outcome: Result<Got, ClientError>) -> Exit {
@@ -112,9 +114,22 @@ impl<'a> Printer<'a> {
     pub(super) fn result(&mut self, bytes: &[u8], exit: Exit) -> Exit {
         match self.out.write_all(bytes).and_then(|()| self.out.flush()) {
             Ok(()) => exit,
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => exit,
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.is_closed = true;
+                exit
+            }
             Err(error) => self.say(&format!("error: standard output: {error}"), Exit::Usage),
         }
+    }
+
+    /// Whether nobody reads the results any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    /// Begins a terminal's screen anew.
+    pub(super) fn clear(&mut self) {
+        self.result(b"\x1b[H\x1b[J", Exit::Done);
     }
 
     /// How far it is, on a terminal's current line in place of what was said there before.

@@ -1,25 +1,76 @@
 //! `ordeal kv status`: every endpoint is asked at once, each answers for itself, and who does not is listed as such.
+//! With `--watch` again and again, until Ctrl-C or until nobody reads any more.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use clap::Args;
 use serde_json::{Value, json};
 
-use super::Exit;
 use super::outcome::{Printer, line};
+use super::{Exit, milliseconds};
 use crate::client;
 use crate::error::ClientError;
-use crate::wire::{GroupStatus, NodeStatus, RoleName};
+use crate::wire::{GroupStatus, NodeStatus, PeerMode, PeerStatus, RoleName};
 
-const HEADINGS: [&str; 12] = [
-    "endpoint", "node", "group", "role", "term", "leader", "commit", "applied", "log", "digest", "keys",
+const HEADINGS: [&str; 14] = [
+    "endpoint",
+    "node",
+    "group",
+    "role",
+    "term",
+    "leader",
+    "commit",
+    "applied",
+    "log",
+    "log bytes",
+    "snapshot",
+    "digest",
+    "keys",
     "sessions",
 ];
+const PEER_HEADINGS: [&str; 8] = ["leader", "group", "peer", "match", "next", "mode", "in flight", "heard"];
+
+/// More often is no watching but a load.
+const INTERVAL_MS_MIN: u64 = 100;
+/// Beyond it, ask again by hand.
+const INTERVAL_MS_MAX: u64 = 3_600_000;
 
 type Asked<'a> = (&'a str, Result<NodeStatus, ClientError>);
 
-/// Asks all endpoints. Done when at least one answered.
-pub(super) fn status(endpoints: &[String], timeout: Duration, printer: &mut Printer<'_>) -> Exit {
+/// What `ordeal kv status` is told.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub(super) struct StatusArgs {
+    /// Ask again every second until Ctrl-C; on a terminal in place, else line after line
+    #[arg(long)]
+    watch: bool,
+    /// Time between two rounds of --watch, like 500ms or 2s (100ms to 1h)
+    #[arg(long, default_value = "1s", value_parser = parse_interval, requires = "watch")]
+    interval: Duration,
+}
+
+/// Asks all endpoints, once or again and again. Done when at least one answered (the last time).
+pub(super) fn status(
+    endpoints: &[String],
+    timeout: Duration,
+    args: &StatusArgs,
+    on_terminal: bool,
+    printer: &mut Printer<'_>,
+) -> Exit {
+    loop {
+        let started = Instant::now();
+        if args.watch && on_terminal && !printer.json {
+            printer.clear();
+        }
+        let exit = ask_and_tell(endpoints, timeout, printer);
+        if !args.watch || exit == Exit::Usage || printer.is_closed() {
+            return exit;
+        }
+        thread::sleep(args.interval.saturating_sub(started.elapsed()));
+    }
+}
+
+fn ask_and_tell(endpoints: &[String], timeout: Duration, printer: &mut Printer<'_>) -> Exit {
     let asked = ask_all(endpoints, timeout);
     if let Some((_, Err(error))) =
         asked.iter().find(|(_, answer)| matches!(answer, Err(ClientError::Config(_))))
@@ -33,7 +84,7 @@ pub(super) fn status(endpoints: &[String], timeout: Duration, printer: &mut Prin
             printer.line(&json_of(asked), exit);
         });
     } else {
-        printer.result(table(&asked).as_bytes(), exit);
+        printer.result(text(&asked).as_bytes(), exit);
     }
     if answered {
         return exit;
@@ -52,23 +103,20 @@ fn ask_all(endpoints: &[String], timeout: Duration) -> Vec<Asked<'_>> {
     })
 }
 
-fn table(asked: &[Asked<'_>]) -> String {
-    let mut rows = vec![HEADINGS.map(str::to_owned)];
+fn text(asked: &[Asked<'_>]) -> String {
+    let mut groups = vec![HEADINGS.map(str::to_owned)];
+    let mut peers = vec![PEER_HEADINGS.map(str::to_owned)];
     for (endpoint, answer) in asked {
-        if let Ok(status) = answer {
-            rows.extend(status.groups.iter().map(|group| row(endpoint, status, group)));
+        let Ok(status) = answer else { continue };
+        for group in &status.groups {
+            groups.push(row(endpoint, status, group));
+            peers.extend(group.peers.iter().map(|peer| peer_row(status, group, peer)));
         }
     }
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; HEADINGS.len()] = std::array::from_fn(width);
-    let mut text = String::new();
-    if rows.len() > 1 {
-        for row in &rows {
-            let cells: Vec<String> =
-                row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-            text += cells.join("  ").trim_end();
-            text.push('\n');
-        }
+    let mut text = table(&groups);
+    if peers.len() > 1 {
+        text.push('\n');
+        text += &table(&peers);
     }
     for (endpoint, answer) in asked {
         match answer {
@@ -85,6 +133,23 @@ fn table(asked: &[Asked<'_>]) -> String {
     text
 }
 
+/// Columns side by side; nothing when there is no row below the headings.
+fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
+    let mut text = String::new();
+    if rows.len() < 2 {
+        return text;
+    }
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; COLUMNS] = std::array::from_fn(width);
+    for row in rows {
+        let cells: Vec<String> =
+            row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        text += cells.join("  ").trim_end();
+        text.push('\n');
+    }
+    text
+}
+
 fn row(endpoint: &str, status: &NodeStatus, group: &GroupStatus) -> [String; HEADINGS.len()] {
     [
         endpoint.to_owned(),
@@ -96,9 +161,28 @@ fn row(endpoint: &str, status: &NodeStatus, group: &GroupStatus) -> [String; HEA
         group.commit.to_string(),
         group.applied.to_string(),
         format!("{}..{}", group.first, group.last),
+        group.log_bytes.to_string(),
+        if group.snapshot == 0 {
+            "-".to_owned()
+        } else {
+            format!("{}/{}", group.snapshot, group.snapshot_bytes)
+        },
         format!("{:016x}", group.digest),
         group.keys.to_string(),
         group.sessions.to_string(),
+    ]
+}
+
+fn peer_row(status: &NodeStatus, group: &GroupStatus, peer: &PeerStatus) -> [String; PEER_HEADINGS.len()] {
+    [
+        status.node.to_string(),
+        group.group.to_string(),
+        peer.node.to_string(),
+        peer.matched.to_string(),
+        peer.next.to_string(),
+        mode(peer.mode).to_owned(),
+        peer.in_flight.to_string(),
+        format!("{} ms ago", peer.heard_ms),
     ]
 }
 
@@ -131,12 +215,34 @@ fn json_of_group(group: &GroupStatus) -> Value {
         "applied": group.applied,
         "first": group.first,
         "last": group.last,
+        "log_bytes": group.log_bytes,
         "snapshot": group.snapshot,
+        "snapshot_bytes": group.snapshot_bytes,
         "digest": format!("{:016x}", group.digest),
         "keys": group.keys,
         "sessions": group.sessions,
         "members": group.members.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "peers": group.peers.iter().map(json_of_peer).collect::<Vec<_>>(),
     })
+}
+
+fn json_of_peer(peer: &PeerStatus) -> Value {
+    json!({
+        "node": peer.node.to_string(),
+        "match": peer.matched,
+        "next": peer.next,
+        "mode": mode(peer.mode),
+        "in_flight": peer.in_flight,
+        "heard_ms": peer.heard_ms,
+    })
+}
+
+fn mode(mode: PeerMode) -> &'static str {
+    match mode {
+        PeerMode::Probe => "probe",
+        PeerMode::Replicate => "replicate",
+        PeerMode::Snapshot => "snapshot",
+    }
 }
 
 fn role(role: RoleName) -> &'static str {
@@ -145,5 +251,12 @@ fn role(role: RoleName) -> &'static str {
         RoleName::PreCandidate => "pre-candidate",
         RoleName::Candidate => "candidate",
         RoleName::Leader => "leader",
+    }
+}
+
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    match milliseconds(text)? {
+        Some(ms) if (INTERVAL_MS_MIN..=INTERVAL_MS_MAX).contains(&ms) => Ok(Duration::from_millis(ms)),
+        _ => Err("expected 100ms to 1h".to_owned()),
     }
 }

@@ -67,6 +67,8 @@ pub enum ReadLevel {
     Linearizable,
     /// From the local state of whichever node is asked, however old that is.
     Stale,
+    /// As linearizable, but answered by whichever node is asked, which asks the leader only how far it must have come.
+    Follower,
 }
 
 /// What a write does.
@@ -236,8 +238,12 @@ pub struct GroupStatus {
     pub first: u64,
     /// Last index in the log.
     pub last: u64,
+    /// Bytes of the commands in the log.
+    pub log_bytes: u64,
     /// Index of the newest snapshot, 0 if none.
     pub snapshot: u64,
+    /// Its length in bytes.
+    pub snapshot_bytes: u64,
     /// Checksum of the whole replicated state at `applied`: equal on all replicas at the same `applied`.
     pub digest: u64,
     /// Keys in the state.
@@ -246,6 +252,36 @@ pub struct GroupStatus {
     pub sessions: u64,
     /// The group's members, by ascending id.
     pub members: Vec<NodeId>,
+    /// On a leader, how the others are, by ascending id; else empty.
+    pub peers: Vec<PeerStatus>,
+}
+
+/// How a leader sees another member of its group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// The other member.
+    pub node: NodeId,
+    /// Highest index known to be durable there.
+    pub matched: u64,
+    /// Next index to send.
+    pub next: u64,
+    /// How it is sent to.
+    pub mode: PeerMode,
+    /// Messages with entries, or parts of a snapshot, under way.
+    pub in_flight: u64,
+    /// Milliseconds since anything was heard of it in this term.
+    pub heard_ms: u64,
+}
+
+/// How a leader sends to another member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum PeerMode {
+    /// Where it stands is unknown: one message at a time.
+    Probe,
+    /// Messages are pipelined.
+    Replicate,
+    /// It needs what the log no longer holds.
+    Snapshot,
 }
 
 /// What a node is in a group (Figure 4 of the paper).

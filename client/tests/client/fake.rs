@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use ordeal_client::wire::{
     Answer, ClusterId, FrameBuilder, FrameReader, GroupId, GroupStatus, Hello, Kind, NodeId, NodeStatus,
-    RefusalReason, Reply, Request, RequestBody, RoleName, SessionId, Version, Welcome, decode,
+    PeerMode, PeerStatus, RefusalReason, Reply, Request, RequestBody, RoleName, SessionId, Version, Welcome,
+    decode,
 };
 use ordeal_client::{Client, ClientConfig};
 
@@ -281,11 +282,21 @@ impl Shared {
             applied: 41,
             first: 10,
             last: 43,
+            log_bytes: 2_048,
             snapshot: 9,
+            snapshot_bytes: 1_234,
             digest: 0xd16e57,
             keys: 5,
             sessions: 2,
             members: self.welcome.members.iter().map(|&(node, _)| node).collect(),
+            peers: vec![PeerStatus {
+                node: NodeId(2),
+                matched: 41,
+                next: 44,
+                mode: PeerMode::Replicate,
+                in_flight: 2,
+                heard_ms: 30,
+            }],
         };
         NodeStatus {
             cluster: CLUSTER,

@@ -126,14 +126,69 @@ fn status_lists_who_answers_and_who_does_not() {
     assert_eq!(exit, Exit::Done, "{err}");
     let lines: Vec<Vec<&str>> = out.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines[0][..4], ["endpoint", "node", "group", "role"]);
-    let row =
-        [node.address(), "n1", "g1", "leader", "3", "n1", "42", "41", "10..43", "0000000000d16e57", "5", "2"];
+    let row = [
+        node.address(),
+        "n1",
+        "g1",
+        "leader",
+        "3",
+        "n1",
+        "42",
+        "41",
+        "10..43",
+        "2048",
+        "9/1234",
+        "0000000000d16e57",
+        "5",
+        "2",
+    ];
     assert_eq!(lines[1], row);
-    assert_eq!(lines[2][..4], [gone.as_str(), "does", "not", "answer:"]);
+    assert_eq!(lines[3], ["leader", "group", "peer", "match", "next", "mode", "in", "flight", "heard"]);
+    assert_eq!(lines[4], ["n1", "g1", "n2", "41", "44", "replicate", "2", "30", "ms", "ago"]);
+    assert_eq!(lines[5][..4], [gone.as_str(), "does", "not", "answer:"]);
 
     let nobody = ran(&["status", "--endpoints", &gone], "");
     assert_eq!(nobody.exit, Exit::NotDone);
     assert!(nobody.out.contains("does not answer") && nobody.err.contains("hint:"), "{}", nobody.err);
+}
+
+/// Closed after so many bytes of results.
+struct Reader {
+    seen: Vec<u8>,
+    enough: usize,
+}
+
+impl std::io::Write for Reader {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.seen.len() >= self.enough {
+            return Err(std::io::ErrorKind::BrokenPipe.into());
+        }
+        self.seen.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn watch_tells_again_and_again_until_nobody_reads() {
+    let node = alone(|_| Act::Behave);
+    let words = ["status", "--watch", "--interval", "100ms", "--json", "--endpoints", node.address()];
+    let Ordeal::Kv(args) = Ordeal::try_parse_from(["ordeal", "kv"].iter().chain(&words)).expect("flags");
+    let mut out = Reader { seen: Vec::new(), enough: 1_200 };
+    let exit = execute(args, &mut std::io::empty(), &mut out, &mut Vec::new());
+    assert_eq!(exit, Exit::Done);
+    let text = String::from_utf8(out.seen).expect("text");
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect("json")).collect();
+    assert!(lines.len() > 1, "{text}");
+    for line in lines {
+        assert_eq!((&line["v"], &line["groups"][0]["peers"][0]["mode"]), (&1.into(), &"replicate".into()));
+    }
+    let refused = Ordeal::try_parse_from(["ordeal", "kv", "status", "--interval", "1s"]);
+    assert!(refused.is_err(), "an interval is one of --watch");
 }
 
 #[test]

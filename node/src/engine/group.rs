@@ -3,11 +3,16 @@
 
 use std::collections::VecDeque;
 
-use ordeal_client::wire::{GroupId, GroupStatus, NodeId, RefusalReason, Reply, RoleName, ShardId};
+use ordeal_client::wire::{
+    GroupId, GroupStatus, NodeId, PeerMode, PeerStatus, RefusalReason, Reply, RoleName, ShardId,
+};
 
 use super::config::{EngineConfig, EngineError};
 use super::waiters::{Awaited, Waiter, Waiters};
-use crate::raft::{Entry, Event, LogId, Message, Payload, Persist, Raft, Recovered, Role, Snapshot, Ticket};
+use crate::raft::{
+    Entry, Event, FollowerMode, FollowerStatus, LogId, Message, Payload, Persist, Raft, Recovered, Role,
+    Snapshot, Ticket,
+};
 use crate::shard::Machine;
 
 /// What an entry counts for beside its command, so that empty ones count as well: its head in the log.
@@ -138,11 +143,19 @@ impl Group {
             applied: self.applied.index,
             first: status.first,
             last: status.last.index,
+            log_bytes: status.log_bytes as u64,
             snapshot: status.snapshot.index,
+            snapshot_bytes: self.snapshot_bytes,
             digest: self.machine.digest(),
             keys: self.machine.keys() as u64,
             sessions: self.machine.sessions() as u64,
             members: config.members.keys().copied().collect(),
+            peers: self
+                .raft
+                .followers()
+                .into_iter()
+                .map(|(node, status)| peer(config, node, status))
+                .collect(),
         }
     }
 
@@ -232,5 +245,20 @@ impl Group {
 
     fn covered_by_snapshot(&mut self, bytes: u64) {
         (self.snapshot, self.snapshot_bytes, self.bytes_since) = (self.applied, bytes, 0);
+    }
+}
+
+fn peer(config: &EngineConfig, node: NodeId, status: FollowerStatus) -> PeerStatus {
+    PeerStatus {
+        node,
+        matched: status.match_index,
+        next: status.next_index,
+        mode: match status.mode {
+            FollowerMode::Probe => PeerMode::Probe,
+            FollowerMode::Replicate => PeerMode::Replicate,
+            FollowerMode::Snapshot => PeerMode::Snapshot,
+        },
+        in_flight: status.in_flight as u64,
+        heard_ms: u64::from(status.silent_ticks) * config.tick_ms,
     }
 }

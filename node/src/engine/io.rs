@@ -17,6 +17,8 @@ pub struct BatchTicket(pub u64);
 pub enum Input {
     /// A tick of time passed.
     Tick,
+    /// More time has passed than the ticks say: those that are missing never come.
+    TicksLost,
     /// A member of a group said something.
     Peer {
         /// Who.

@@ -26,7 +26,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -40,7 +40,7 @@ use tracing::{info, warn};
 pub use error::ServerError;
 
 use crate::config::{NodeConfig, TICK};
-use crate::engine::{Batch, Engine, Input, Output};
+use crate::engine::{Batch, Engine, EngineConfig, Input, Output};
 use crate::storage::{Storage, StorageError};
 use clock::Clock;
 use disk::{Disk, Store};
@@ -120,7 +120,8 @@ impl Server {
         let now = Instant::now();
         let us = config.identity();
         let (storage, recovered) = Storage::open(&config.dir, &us, config.storage())?;
-        let engine = Engine::new(config.engine(), recovered)?;
+        let engine = EngineConfig { incarnation: incarnation(), ..config.engine() };
+        let engine = Engine::new(engine, recovered)?;
 
         let poll = Poll::new().map_err(loop_error("poll"))?;
         listener.set_nonblocking(true).map_err(loop_error("listener"))?;
@@ -209,8 +210,13 @@ impl Server {
             self.incoming.turn(self.poll.registry(), &mut self.scratch, now, &mut self.came);
         }
         self.take_in();
-        for _ in 0..self.clock.due(now) {
+        // A clock that was read after the requests were: no read is confirmed by a lease that ended before it came.
+        let due = self.clock.due(Instant::now());
+        for _ in 0..due.ticks {
             self.engine.handle(Input::Tick);
+        }
+        if due.lost {
+            self.engine.handle(Input::TicksLost);
         }
         self.drive();
         self.links.flush(self.poll.registry(), now);
@@ -323,4 +329,10 @@ impl Store for Storage {
     fn log_disk_bytes(&self) -> u64 {
         Storage::log_disk_bytes(self)
     }
+}
+
+/// Another number for each start: the time, and for two within a nanosecond, or with a clock set back, the process.
+fn incarnation() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX) ^ (u64::from(std::process::id()) << 40)
 }

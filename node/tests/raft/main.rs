@@ -6,12 +6,17 @@ mod messages;
 mod net;
 mod oracle;
 
+mod disk_stall;
+mod flow;
 mod leader_hint;
+mod lease_world;
 mod malice;
 mod paper_acceptance;
 mod paper_commit;
 mod paper_election;
+mod paper_lease;
 mod paper_membership;
+mod paper_read_index;
 mod paper_reads;
 mod paper_replication;
 mod paper_snapshot;

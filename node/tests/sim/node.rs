@@ -164,7 +164,9 @@ impl World {
         if node.paused > 0 {
             node.missed_ticks += 1;
         } else {
-            self.input(id, Input::Tick);
+            let engine = node.engine.as_mut().expect("it is up");
+            engine.handle(Input::Tick);
+            self.take_turn(id);
         }
         self.later(tick_us, Event::Tick { node: id, life });
     }
@@ -216,18 +218,21 @@ impl World {
         }
     }
 
-    /// The end of a node's turn: what its engine wants done is done, in order.
     pub fn turn(&mut self, id: NodeId, life: u64) {
         let node = self.node_mut(id);
         if node.life != life {
             return;
         }
         node.turn_due = false;
-        if !node.is_awake() {
-            return;
+        if node.is_awake() {
+            self.take_turn(id);
         }
+    }
+
+    /// The end of a node's turn: what its engine wants done is done, in order.
+    fn take_turn(&mut self, id: NodeId) {
         let mut wrote = false;
-        let mut engine = node.engine.take().expect("it is awake");
+        let mut engine = self.node_mut(id).engine.take().expect("it is awake");
         while let Some(output) = engine.poll() {
             wrote |= matches!(output, Output::Persist(_));
             self.do_output(id, &engine, output);

@@ -11,7 +11,7 @@ use rand::RngExt;
 use rand_pcg::Pcg32;
 
 use crate::checks::Checks;
-use crate::client::{Action, Client, Hands};
+use crate::client::{Action, Client, Hands, Sessions};
 use crate::node::{Link, NODES_MAX, Node};
 use crate::plan::{Plan, SECOND_US};
 use crate::queue::Queue;
@@ -117,6 +117,8 @@ pub struct World {
     script: VecDeque<Line>,
     clients: Vec<Client>,
     chances: Vec<Pcg32>,
+    /// Of those who share them.
+    sessions: Vec<Sessions>,
     /// Calls of the script that wait until their client is free.
     calls: Vec<VecDeque<(CallKind, usize)>>,
     pub history: Vec<Noted>,
@@ -153,6 +155,7 @@ impl World {
             script: script.0.iter().cloned().collect(),
             clients: (0..clients).map(Client::new).collect(),
             chances: streams(200, plan.clients).collect(),
+            sessions: vec![Sessions::default(); clients as usize],
             calls: vec![VecDeque::new(); clients as usize],
             history: Vec::new(),
             operations: 0,
@@ -299,7 +302,9 @@ impl World {
     }
 
     fn with_client(&mut self, client: usize, act: impl FnOnce(&mut Client, &mut Hands<'_>)) {
+        let sharing = usize::try_from(self.plan.sharing).expect("clients are few");
         let mut hands = Hands {
+            sessions: &mut self.sessions[client / sharing],
             now_us: self.now_us,
             plan: &self.plan,
             rng: &mut self.chances[client],
