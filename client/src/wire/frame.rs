@@ -74,6 +74,29 @@ impl Kind {
         Kind::ReadIndexReply,
     ];
 
+    /// Whether it answers another message.
+    #[must_use]
+    pub fn is_reply(self) -> bool {
+        match self {
+            Kind::Welcome
+            | Kind::Refused
+            | Kind::Pong
+            | Kind::Reply
+            | Kind::RequestVoteReply
+            | Kind::AppendEntriesReply
+            | Kind::HeartbeatReply
+            | Kind::InstallSnapshotReply => true,
+            Kind::Hello
+            | Kind::Ping
+            | Kind::Request
+            | Kind::RequestVote
+            | Kind::AppendEntries
+            | Kind::Heartbeat
+            | Kind::InstallSnapshot
+            | Kind::TimeoutNow => false,
+        }
+    }
+
     fn of(byte: u8) -> Option<Kind> {
         Kind::ALL.into_iter().find(|&kind| kind as u8 == byte)
     }

@@ -212,6 +212,16 @@ impl fmt::Display for WorkloadKind {
     }
 }
 
+impl From<ReadLevel> for ordeal_client::wire::ReadLevel {
+    fn from(level: ReadLevel) -> Self {
+        match level {
+            ReadLevel::Linearizable => ordeal_client::wire::ReadLevel::Linearizable,
+            ReadLevel::Follower => ordeal_client::wire::ReadLevel::Follower,
+            ReadLevel::Stale => ordeal_client::wire::ReadLevel::Stale,
+        }
+    }
+}
+
 impl fmt::Display for ReadLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
