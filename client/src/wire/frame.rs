@@ -85,7 +85,8 @@ impl Kind {
             | Kind::RequestVoteReply
             | Kind::AppendEntriesReply
             | Kind::HeartbeatReply
-            | Kind::InstallSnapshotReply => true,
+            | Kind::InstallSnapshotReply
+            | Kind::ReadIndexReply => true,
             Kind::Hello
             | Kind::Ping
             | Kind::Request
@@ -93,7 +94,8 @@ impl Kind {
             | Kind::AppendEntries
             | Kind::Heartbeat
             | Kind::InstallSnapshot
-            | Kind::TimeoutNow => false,
+            | Kind::TimeoutNow
+            | Kind::ReadIndex => false,
         }
     }
 
