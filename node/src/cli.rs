@@ -82,11 +82,11 @@ struct StartArgs {
     #[arg(long, value_name = "TIME", default_value = "250ms", value_parser = duration)]
     election_timeout: Duration,
     /// A group takes a snapshot after so many entries.
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
     snapshot_entries: u64,
-    /// A group takes a snapshot, too, when its log has grown by more bytes than this, or by a quarter of its state if
+    /// A group takes a snapshot, too, when its log has grown by more bytes than this, or by half of its state if
     /// that is more; about as much of the log is kept behind it.
-    #[arg(long, value_name = "BYTES", default_value_t = 8 << 20)]
+    #[arg(long, value_name = "BYTES", default_value_t = 32 << 20)]
     snapshot_bytes: u64,
     /// Whether writes wait for the disk. `never` survives the death of the process, not that of the machine.
     #[arg(long, value_name = "WHEN", default_value = "always")]

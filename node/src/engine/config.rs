@@ -65,10 +65,10 @@ impl EngineConfig {
             shards,
             seed,
             tick_ms: 10,
-            heartbeat_ticks: 5, // 50 ms
-            election_ticks: 25, // 250 ms: 5 × heartbeat
-            snapshot_entries: 10_000,
-            snapshot_bytes: 8 << 20,
+            heartbeat_ticks: 5,        // 50 ms
+            election_ticks: 25,        // 250 ms: 5 × heartbeat
+            snapshot_entries: 100_000, // a restart applies so many in a tenth of a second
+            snapshot_bytes: 32 << 20,
             trailing_entries: 1_000,
             leases: false,
             incarnation: 0,

@@ -9,7 +9,7 @@ use ordeal_client::wire::{
 
 use super::config::{EngineConfig, EngineError};
 use super::group::{Group, Wishes};
-use super::io::{Batch, BatchTicket, ClientKey, Input, Output};
+use super::io::{Batch, BatchTicket, ClientKey, Input, Output, TakenSnapshot};
 use super::waiters::{Awaited, Waiter, Waiters};
 use crate::kv::Claim;
 use crate::raft::{self, Message, Persist, ProposeError, Raft, Recovered, Ticket};
@@ -83,6 +83,9 @@ impl Engine {
             Input::Request { from, request } => self.request(from, request),
             Input::ClientGone(client) => self.waiters.client_gone(client),
             Input::Persisted(ticket) => self.persisted(ticket),
+            Input::SnapshotTaken(TakenSnapshot { group, snapshot }) => {
+                self.groups.get_mut(&group).expect("groups stay").snapshot_taken(snapshot);
+            }
         }
     }
 
@@ -246,8 +249,9 @@ impl Engine {
         for (&group, member) in &mut self.groups {
             let Some(wishes) = member.wishes(&self.config, &mut self.waiters) else { continue };
             any = true;
-            let Wishes { sends, persist, replies: answers, .. } = wishes;
+            let Wishes { sends, persist, snapshot, replies: answers, .. } = wishes;
             self.outputs.extend(sends.into_iter().map(|(to, message)| Output::Send { to, group, message }));
+            self.outputs.extend(snapshot.map(Output::TakeSnapshot));
             writes.extend(persist.map(|persist| (group, persist)));
             replies.extend(answers);
         }

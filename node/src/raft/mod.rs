@@ -295,6 +295,12 @@ impl Raft {
         self.finish();
     }
 
+    /// Who belongs to the group as of the entry at `index`, which is applied and not before the newest snapshot.
+    #[must_use]
+    pub fn membership_at(&self, index: Index) -> &Arc<Membership> {
+        self.memberships.at(index)
+    }
+
     /// What to do next, or nothing. To be called until it says nothing, after every turn.
     pub fn ready(&mut self) -> Option<Ready> {
         if matches!(self.state, State::Leader(_)) {

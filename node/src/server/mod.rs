@@ -20,6 +20,7 @@ mod error;
 mod incoming;
 mod limits;
 mod links;
+mod snapshots;
 
 use std::fmt;
 use std::io;
@@ -48,6 +49,7 @@ use error::loop_error;
 use incoming::{Event, House, Incoming};
 use limits::{ACCEPT_REST, ACCEPTS_PER_TURN, READ_BYTES};
 use links::Links;
+use snapshots::SnapshotThread;
 
 const LISTENER: Token = Token(0);
 const SIGNALS: Token = Token(1);
@@ -67,6 +69,7 @@ pub struct Server {
     incoming: Incoming,
     engine: Engine,
     disk: Disk,
+    snapshots: SnapshotThread,
     clock: Clock,
     started: Instant,
     /// Whether somebody may be waiting to be accepted.
@@ -137,6 +140,7 @@ impl Server {
         let house = House { us, peers, welcome: engine.welcome() };
         let incoming = Incoming::new(house, FIRST_LINK + links.len(), now);
         let waker = Arc::new(waker);
+        let snapshots = SnapshotThread::start(storage.snapshots(), Arc::clone(&waker))?;
         let disk = Disk::start(storage, Arc::clone(&waker))?;
         Ok(Server {
             poll,
@@ -147,6 +151,7 @@ impl Server {
             incoming,
             engine,
             disk,
+            snapshots,
             clock: Clock::new(TICK, now),
             started: now,
             accepting: true,
@@ -202,6 +207,9 @@ impl Server {
         let now = Instant::now();
         if let Some(ticket) = self.disk.news()? {
             self.engine.handle(Input::Persisted(ticket));
+        }
+        while let Some(snapshot) = self.snapshots.news()? {
+            self.engine.handle(Input::SnapshotTaken(snapshot));
         }
         self.accept(now);
         // What is not read waits with the sockets' buffers, and then with those who write to us.
@@ -316,6 +324,7 @@ impl Server {
                 }
                 // The followers' disks work while ours does (thesis §10.2.1).
                 Output::Persist(batch) => self.disk.write(batch),
+                Output::TakeSnapshot(job) => self.snapshots.take(job),
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The `raft` room: one test a rule of the paper, the errata of others, and random schedules.
+//! The `raft` room: one test a rule of the paper, the errata of others, stories as scripts, and random schedules.
 
 mod disk;
 mod member;
@@ -23,3 +23,4 @@ mod paper_snapshot;
 mod paper_transfer;
 mod random;
 mod stable_leader;
+mod stories;

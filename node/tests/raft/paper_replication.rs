@@ -1,9 +1,9 @@
 //! §5.3, the leader's side: what is sent to whom, and what the answers mean.
 
-use ordeal_node::raft::{Config, Index, LogId, Message, Payload, ProposeError, Term};
+use ordeal_node::raft::{Config, Index, LogId, Message, Payload, ProposeError, Role, Term};
 
 use crate::member::{Member, config, id, n};
-use crate::messages::{append, appends, conflict, heartbeat_reply, matched, rounds};
+use crate::messages::{append, appends, conflict, heartbeat, heartbeat_reply, matched, rounds};
 use crate::net::Net;
 
 /// A leader of three in term 2 whose log was `terms`, with limits as given, and whose no-op both others have.
@@ -31,6 +31,30 @@ fn a_leader_starts_its_term_with_a_no_op() {
     let request = append(5, id(2, 4), vec![noop], 0);
     let sent = member.fetch();
     assert!(sent.contains(&(n(2), request.clone())) && sent.contains(&(n(3), request)), "{sent:?}");
+}
+
+/// Figure 2, "Volatile state on leaders (Reinitialized after election)": what followers held in an earlier term of the same leader
+/// counts for nothing, for another leader may have taken it away in between.
+#[test]
+fn what_a_leader_knew_of_its_followers_ends_with_its_term() {
+    let mut leader = leader_of(&[], |_| {});
+    leader.propose("a");
+    leader.persist_all();
+    leader.step(n(2), matched(2, 2));
+    assert_eq!(leader.status().commit, 2);
+    leader.step(n(3), heartbeat(3, 0, 1));
+    leader.fetch();
+    leader.campaign();
+    leader.grant_votes();
+    assert_eq!((leader.status().role, leader.status().last), (Role::Leader, id(3, 4)));
+    assert_eq!(appends(&leader.fetch()), [(2, id(2, 2), vec![3]), (3, id(2, 2), vec![3])]);
+    leader.tick();
+    let beats = leader.fetch();
+    assert!(beats.iter().all(|(_, beat)| matches!(beat, Message::Heartbeat { commit: 0, .. })), "{beats:?}");
+    leader.step(n(2), matched(2, 3)); // of the earlier term
+    assert_eq!(leader.status().commit, 2);
+    leader.step(n(2), matched(4, 3));
+    assert_eq!(leader.status().commit, 3);
 }
 
 /// §5.3: "The leader appends the command to its log as a new entry, then issues AppendEntries RPCs in parallel to each of the other
