@@ -8,6 +8,7 @@ mod help;
 mod members;
 mod remains;
 mod runs;
+mod scenarios;
 
 use std::ffi::OsStr;
 use std::path::Path;

@@ -5,7 +5,7 @@
 //!
 //! * `config` never changes, and nobody changes `memberships` here;
 //! * `ticket`: writes finish in the order in which they began and stand in that order in both queues, so their numbers say nothing;
-//! * `round` and `acked_round` only confirm reads, and nobody reads here. Given up: faults in what confirms a read;
+//! * `waiting_ticks` only says that a disk stalls; `now`, `lease`, `since_promise` are of leases: both are off here;
 //! * `rng`, `timeout` and `elapsed`: a timer may fire at any time (`Campaign`), whatever was drawn. Of `since_leader` only
 //!   is kept whether it is within the minimum election timeout, for nothing else is asked of it.
 //!
@@ -22,8 +22,18 @@ pub type Faces = [u64; 6];
 /// The ways: member `i` (from 0) is called `WAYS[way][i]`.
 pub const WAYS: [[u8; 3]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
 
-const IGNORED: [&[u8]; 8] =
-    [b"config", b"memberships", b"ticket", b"round", b"acked_round", b"rng", b"timeout", b"elapsed"];
+const IGNORED: [&[u8]; 10] = [
+    b"config",
+    b"memberships",
+    b"ticket",
+    b"rng",
+    b"timeout",
+    b"elapsed",
+    b"waiting_ticks",
+    b"now",
+    b"lease",
+    b"since_promise",
+];
 
 /// Faces of whatever can be shown. `patience` ticks after the last leader one may vote again.
 pub fn faces(thing: &impl Debug, patience: u64) -> Faces {
@@ -183,22 +193,22 @@ mod tests {
     #[derive(Debug)]
     #[expect(dead_code, reason = "read by Debug")]
     struct Thing {
-        round: u64,
+        ticket: u64,
         since_leader: u32,
         peers: BTreeMap<&'static str, Vec<u8>>,
     }
 
     /// Names without quotes, as ids show themselves.
-    fn least(round: u64, since_leader: u32, peers: [(&'static str, &[u8]); 2]) -> u64 {
+    fn least(ticket: u64, since_leader: u32, peers: [(&'static str, &[u8]); 2]) -> u64 {
         let peers = peers.into_iter().map(|(name, list)| (name, list.to_vec())).collect();
-        let text = format!("{:?}", Thing { round, since_leader, peers }).replace('"', "");
+        let text = format!("{:?}", Thing { ticket, since_leader, peers }).replace('"', "");
         faces(&format_args!("{text}"), 10).into_iter().min().unwrap_or(0)
     }
 
     #[test]
     fn who_is_who_does_not_count_and_everything_else_does() {
         let one = least(1, 3, [("n1", &[1, 2]), ("n2", &[])]);
-        assert_eq!(one, least(7, 9, [("n3", &[1, 2]), ("n1", &[])]), "other names, round and ticks");
+        assert_eq!(one, least(7, 9, [("n3", &[1, 2]), ("n1", &[])]), "other names, ticket and ticks");
         for other in [
             least(1, 10, [("n1", &[1, 2]), ("n2", &[])]),
             least(1, 3, [("n1", &[2, 1]), ("n2", &[])]),

@@ -6,13 +6,14 @@
 //! ORDEAL_MODEL=large cargo test -p ordeal-node --test model --release -- --nocapture      # larger ones
 //! ```
 //!
-//! Not in any of them: snapshots, reads, membership, torn writes (a write is on the disk as a whole or not at all), a
+//! Not in any of them: snapshots, membership, torn writes (a write is on the disk as a whole or not at all), a
 //! second message that is the same as one under way. What two states must share to be one is in `faces`.
 
 mod faces;
 mod member;
 mod past;
 mod properties;
+mod register;
 mod world;
 mod worlds;
 
@@ -53,4 +54,14 @@ fn two_terms_three_campaigns() {
 #[test]
 fn figure_8() {
     search("Figure 8", worlds::figure_8());
+}
+
+#[test]
+fn a_register_and_a_new_leader() {
+    search("a register, a new leader", worlds::register_new_leader());
+}
+
+#[test]
+fn a_register_and_an_old_leader() {
+    search("a register, an old leader", worlds::register_old_leader());
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use ordeal_client::wire::NodeId;
 use ordeal_node::raft::{
-    Config, Entry, Event, HardState, Index, LogId, Message, Persist, Raft, Recovered, Role, Status,
+    Config, Entry, Event, HardState, Index, LogId, Message, Payload, Persist, Raft, Recovered, Role, Status,
 };
 
 use crate::faces::{Faces, faces, field, sum, then};
@@ -78,6 +78,10 @@ pub struct Member {
     pub sent: Vec<Sent>,
     /// Applied in the last turn.
     pub applied: Vec<Entry>,
+    /// The machine: a register that holds the last command, or 0. Follows from what is applied.
+    register: u8,
+    /// Reads answered in the last turn, each with what it saw.
+    pub read: Vec<(u64, u8)>,
 }
 
 impl Member {
@@ -86,6 +90,7 @@ impl Member {
         let mut config = Config::new(id, (1..=3).map(NodeId).collect(), SEED);
         config.heartbeat_ticks = HEARTBEAT_TICKS;
         config.election_ticks = ELECTION_TICKS;
+        config.stall_ticks = u32::MAX; // the search lets a write wait for ever
         config.append_bytes_max = 1; // an entry a message, so that a majority may hold a part of what a leader has
         let recovered =
             Recovered { hard_state: disk.hard_state, snapshot: None, entries: disk.entries.clone() };
@@ -97,6 +102,8 @@ impl Member {
             held: VecDeque::new(),
             sent: Vec::new(),
             applied: Vec::new(),
+            register: 0,
+            read: Vec::new(),
         }
     }
 
@@ -138,6 +145,12 @@ impl Member {
         }
     }
 
+    /// Whether a read waits here.
+    pub fn has_asked(&self) -> bool {
+        let raft = format!("{:?}", self.raft);
+        !raft.contains("early: [], waiting: []")
+    }
+
     fn since_leader(&self) -> u64 {
         field(&format!("{:?}", self.raft), "since_leader: ").expect("a field of the timer")
     }
@@ -148,8 +161,15 @@ impl Member {
         self.turn();
     }
 
-    pub fn propose(&mut self, command: u8) {
-        self.raft.propose([command].into()).expect("a leader with room");
+    pub fn propose(&mut self, command: u8) -> LogId {
+        let id = self.raft.propose([command].into()).expect("a leader with room");
+        self.turn();
+        id
+    }
+
+    /// A client reads.
+    pub fn ask(&mut self, token: u64) {
+        self.raft.read(token).expect("a leader with room");
         self.turn();
     }
 
@@ -177,6 +197,7 @@ impl Member {
     pub fn turn(&mut self) {
         self.sent.clear();
         self.applied.clear();
+        self.read.clear();
         while let Some(ready) = self.raft.ready() {
             self.sent.extend(ready.send_now);
             match (ready.persist, self.held.back_mut()) {
@@ -189,18 +210,23 @@ impl Member {
             }
             for event in ready.events {
                 match event {
-                    Event::Apply(entry) => self.applied.push(entry),
-                    Event::Role { .. } => {}
-                    Event::Install(_) | Event::ReadReady { .. } | Event::ReadFailed { .. } => {
-                        panic!("nobody takes snapshots or reads here: {event:?}")
+                    Event::Apply(entry) => {
+                        if let Payload::Command(command) = &entry.payload {
+                            self.register = command[0];
+                        }
+                        self.applied.push(entry);
                     }
+                    Event::ReadReady { token } => self.read.push((token, self.register)),
+                    // Who is refused has seen nothing.
+                    Event::Role { .. } | Event::ReadFailed { .. } => {}
+                    Event::Install(_) => panic!("nobody takes snapshots here: {event:?}"),
                 }
             }
         }
         assert!(self.status().last == self.view.last(), "everything in the log is on its way to the disk");
     }
 
-    /// This member for the fingerprint. `view` follows from the rest, `sent` and `applied` are taken already.
+    /// This member for the fingerprint. `view` follows from the rest, `sent`, `applied` and `read` are taken already.
     pub fn faces(&self) -> Faces {
         let patience = u64::from(ELECTION_TICKS);
         let held = self.held.iter().map(|held| {

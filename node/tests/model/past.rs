@@ -7,6 +7,7 @@ use ordeal_client::wire::NodeId;
 use ordeal_node::raft::{Entry, Index, Role, Term};
 
 use crate::member::Member;
+use crate::register::Register;
 
 /// What the search remembers.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +24,8 @@ pub struct Past {
     pub waits: u8,
     /// Whether a crash took a write that was under way.
     pub lost_writes: bool,
+    /// What clients saw, in worlds that have any.
+    pub register: Option<Register>,
     pub broken: Option<Broken>,
 }
 
@@ -33,6 +36,8 @@ pub enum Broken {
     ElectionSafety,
     /// Another entry where one is committed or applied already.
     StateMachineSafety,
+    /// A read that no register would have answered so.
+    Linearizability,
     /// A member, or its disk, found itself wrong.
     Assertion(String),
 }
@@ -54,6 +59,9 @@ impl Past {
         let other = |entry: &Entry| self.committed.get(&entry.id.index).is_none_or(|known| known.0 != *entry);
         if member.applied.iter().any(other) {
             self.broken = Some(Broken::StateMachineSafety);
+        }
+        if self.register.as_mut().is_some_and(|register| !register.note(member)) {
+            self.broken = Some(Broken::Linearizability);
         }
     }
 }

@@ -20,6 +20,9 @@ fn always() -> Vec<Property<World>> {
         Property::always("State Machine Safety", |_, state: &State| {
             state.past.broken != Some(Broken::StateMachineSafety)
         }),
+        Property::always("the register is linearizable", |_, state: &State| {
+            state.past.broken != Some(Broken::Linearizability)
+        }),
         Property::always("no member finds itself wrong", |_, state: &State| {
             !matches!(state.past.broken, Some(Broken::Assertion(_)))
         }),
@@ -46,6 +49,13 @@ fn reached() -> Vec<Property<World>> {
         Property::sometimes("a leader of a higher term commits", |_, state: &State| {
             let terms: Vec<_> = state.past.committed.values().map(|(entry, _)| entry.id.term).collect();
             terms.iter().any(|&term| state.past.leaders.range(..term).next().is_some())
+        }),
+        Property::sometimes("a read is answered", |_, state: &State| {
+            state.past.register.as_ref().is_some_and(|register| register.answered() > 0)
+        }),
+        Property::sometimes("a leader is asked that is none any more", |_, state: &State| {
+            let newest = leaders(state).map(|leader| leader.status().term).max();
+            leaders(state).any(|leader| Some(leader.status().term) < newest && leader.has_asked())
         }),
         Property::sometimes("a crash loses a write", |_, state: &State| state.past.lost_writes),
         Property::sometimes("an old entry is replaced", |world: &World, state: &State| {

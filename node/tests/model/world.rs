@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use ordeal_client::wire::NodeId;
-use ordeal_node::raft::{Message, Role, Term};
+use ordeal_node::raft::{LogId, Message, Role, Term};
 use stateright::{Model, Property};
 
 use crate::faces::{Faces, faces, of_member, sum, then};
@@ -25,6 +25,7 @@ pub struct Bounds {
     /// Election timers that fire, of all members together.
     pub campaigns_max: u8,
     pub commands_max: u8,
+    pub reads_max: u8,
     pub crashes_max: u8,
     /// Heartbeats, of all leaders together.
     pub beats_max: u8,
@@ -43,6 +44,8 @@ pub struct World {
     pub bounds: Bounds,
     pub disks: [Disk; 3],
     pub past: Past,
+    /// Whether n1 leads term 1 before the search begins, and all have its first entry: what comes before is searched elsewhere.
+    pub led: bool,
     /// What must be reached somewhere in it, so that the search says something.
     pub wanted: Vec<&'static str>,
 }
@@ -83,6 +86,8 @@ pub enum Action {
     Beat(NodeId),
     /// A client proposes.
     Propose(NodeId),
+    /// A client reads.
+    Read(NodeId),
     /// The oldest write is durable.
     Persist(NodeId),
     /// The process dies, and starts again from its disk.
@@ -107,6 +112,9 @@ impl Model for World {
             Known::new(member)
         });
         let mut state = State { members, wires: Vec::new(), past: self.past.clone(), face: 0 };
+        if self.led {
+            state.elect(NodeId(1));
+        }
         state.look();
         vec![state]
     }
@@ -137,6 +145,9 @@ impl Model for World {
                 }
                 if past.commands < bounds.commands_max {
                     actions.push(Action::Propose(id));
+                }
+                if past.register.as_ref().is_some_and(|register| register.reads < bounds.reads_max) {
+                    actions.push(Action::Read(id));
                 }
             } else {
                 if status.term < bounds.term_max && past.campaigns < bounds.campaigns_max {
@@ -177,6 +188,22 @@ impl State {
         &self.members[index(who)].member
     }
 
+    /// One campaigns, and everything arrives and is written until nothing is left to do.
+    fn elect(&mut self, who: NodeId) {
+        self.act(Action::Campaign(who));
+        loop {
+            let writes = self.members.iter().find(|known| known.member.writes() > 0);
+            let next = match (self.wires.first(), writes) {
+                (Some(packet), _) => Action::Deliver(packet.clone()),
+                (None, Some(known)) => Action::Persist(known.member.id),
+                (None, None) => break,
+            };
+            self.act(next);
+        }
+        assert!(self.member(who).status().role == Role::Leader, "{who} leads when nothing is lost");
+        self.past.campaigns = 0;
+    }
+
     fn act(&mut self, action: Action) {
         let past = &mut self.past;
         match action {
@@ -195,12 +222,23 @@ impl State {
             Action::Propose(who) => {
                 past.commands += 1;
                 let command = past.commands;
-                self.with(who, |member| member.propose(command));
+                let mut id = LogId::ZERO;
+                self.with(who, |member| id = member.propose(command));
+                if let Some(register) = &mut self.past.register {
+                    register.writes(who, id, command);
+                }
+            }
+            Action::Read(who) => {
+                let token = past.register.as_mut().expect("a world with clients").asks();
+                self.with(who, |member| member.ask(token));
             }
             Action::Persist(who) => self.with(who, Member::persist),
             Action::Crash(who) => {
                 past.crashes += 1;
                 past.lost_writes |= self.members[index(who)].member.writes() > 0;
+                if let Some(register) = &mut past.register {
+                    register.crashed(who);
+                }
                 self.with(who, Member::crash);
             }
             Action::Deliver(packet) => {

@@ -5,6 +5,7 @@ use ordeal_node::raft::{Entry, HardState, LogId, Payload, Term};
 
 use crate::member::Disk;
 use crate::past::Past;
+use crate::register::{Deed, Register};
 use crate::world::{Bounds, World};
 
 const COMMITS: [&str; 3] = ["a leader is elected", "a leader commits", "a follower commits"];
@@ -15,6 +16,7 @@ const SMALL: Bounds = Bounds {
     term_max: 1,
     campaigns_max: 2,
     commands_max: 0,
+    reads_max: 0,
     crashes_max: 0,
     beats_max: 0,
     repeats_max: 0,
@@ -58,8 +60,37 @@ pub fn figure_8() -> World {
     World { disks, past: Past { leaders, ..Past::default() }, ..world }
 }
 
+/// A leader of term 1 wrote to the register and answered; it is gone, n2 has the entry as well. Whoever leads next knows
+/// nothing of what is committed at first, and is asked.
+pub fn register_new_leader() -> World {
+    let entry = |index, payload| Entry { id: LogId::new(index, 1), payload };
+    let entries = vec![entry(1, Payload::Noop), entry(2, Payload::Command([1].into()))];
+    let hard_state = HardState { term: 1, vote: Some(NodeId(1)) };
+    let disk = |entries: &[Entry]| Disk { hard_state, entries: entries.to_vec() };
+    let disks = [disk(&entries), disk(&entries), disk(&[])];
+    let past = Past {
+        leaders: [(1, NodeId(1))].into(),
+        committed: entries.into_iter().map(|entry| (entry.id.index, (entry, 1))).collect(),
+        commands: 1,
+        register: Some(Register::after(&[Deed::Writes(1), Deed::Wrote(1)])),
+        ..Past::default()
+    };
+    let bounds = Bounds { term_max: 2, campaigns_max: 1, commands_max: 1, reads_max: 1, ..SMALL };
+    World { disks, past, ..world(bounds, &["a leader is elected", "a read is answered"]) }
+}
+
+/// Two lead at once: one writes, the other, whom nobody follows any more, is asked.
+pub fn register_old_leader() -> World {
+    let bounds = Bounds { term_max: 2, commands_max: 1, reads_max: 1, waits_max: 1, ..SMALL };
+    let bounds = Bounds { campaigns_max: 1, ..bounds };
+    let wanted = ["two lead at once", "a command is committed", "a read is answered"];
+    let past = Past { register: Some(Register::default()), ..Past::default() };
+    let wanted = [&wanted[..], &["a leader is asked that is none any more"]].concat();
+    World { past, led: true, ..world(bounds, &wanted) }
+}
+
 fn world(bounds: Bounds, wanted: &[&'static str]) -> World {
-    World { bounds, disks: Default::default(), past: Past::default(), wanted: wanted.to_vec() }
+    World { bounds, disks: Default::default(), past: Past::default(), led: false, wanted: wanted.to_vec() }
 }
 
 /// The same danger in a larger world: three messages under way, writes that wait, a heartbeat a command.

@@ -1,7 +1,7 @@
 //! A client as the library is one, without its threads: the same choice of a node, the same sequence number on every
 //! retry, pauses, one deadline, and three outcomes kept apart.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ordeal_client::wire::{
@@ -44,15 +44,27 @@ pub struct Hands<'a> {
     pub rng: &'a mut Pcg32,
     pub actions: Vec<Action>,
     pub history: &'a mut Vec<Event>,
+    pub sessions: &'a mut Sessions,
     pub operations: &'a mut u64,
     pub connections: &'a mut u64,
+}
+
+/// The sessions of clients that share them, a shard one.
+#[derive(Debug, Clone, Default)]
+pub struct Sessions(BTreeMap<ShardId, Shared>);
+
+#[derive(Debug, Clone)]
+struct Shared {
+    session: SessionId,
+    next: u64,
+    /// Sequence numbers that somebody still asks for.
+    open: BTreeSet<u64>,
 }
 
 /// A client.
 #[derive(Debug)]
 pub struct Client {
     id: ClientId,
-    sessions: BTreeMap<ShardId, (SessionId, u64)>,
     leaders: BTreeMap<GroupId, NodeId>,
     connections: BTreeMap<NodeId, ClientKey>,
     /// The next node to ask when nobody knows better.
@@ -84,7 +96,6 @@ impl Client {
     pub fn new(id: u32) -> Self {
         Client {
             id: ClientId(id),
-            sessions: BTreeMap::new(),
             leaders: BTreeMap::new(),
             connections: BTreeMap::new(),
             turn: id,
@@ -185,8 +196,7 @@ impl Client {
         match reply {
             Reply::SessionOpened(session) => {
                 assert!(opening, "a session is opened by who asked for one");
-                open.turn = Some((session, 1));
-                self.sessions.insert(open.shard, (session, 2));
+                hands.sessions.opened(open.shard, session);
                 self.attempt(hands);
             }
             Reply::Refused(reason) => self.refused(hands, node, reason),
@@ -238,9 +248,11 @@ impl Client {
                     self.pause(hands);
                 }
             }
-            RefusalReason::Busy => self.pause(hands),
+            RefusalReason::Busy | RefusalReason::WindowFull { .. } => self.pause(hands),
             RefusalReason::SessionUnknown | RefusalReason::SequencePast => {
-                self.sessions.remove(&open.shard);
+                if let Some((session, _)) = open.turn {
+                    hands.sessions.lost(open.shard, session);
+                }
                 if open.may_be_received {
                     self.finish(hands, None, Outcome::Unknown(reason.to_string()));
                 } else {
@@ -252,7 +264,6 @@ impl Client {
             | RefusalReason::TooLong { .. }
             | RefusalReason::DiskFull
             | RefusalReason::Stopping
-            | RefusalReason::WindowFull { .. }
             | RefusalReason::MembersBusy
             | RefusalReason::Unfit(_) => panic!("nothing in this workload deserves `{reason}`"),
         }
@@ -260,19 +271,16 @@ impl Client {
 
     fn attempt(&mut self, hands: &mut Hands<'_>) {
         let open = self.open.as_mut().expect("an operation is open");
-        if open.turn.is_none()
-            && let Some((session, next)) =
-                self.sessions.get_mut(&open.shard).filter(|_| open.call != Call::Read)
-        {
-            open.turn = Some((*session, *next));
-            *next += 1;
+        if open.turn.is_none() && open.call != Call::Read {
+            open.turn = hands.sessions.take(open.shard);
         }
         let key = open.key.as_bytes().to_vec();
         let body = match (&open.call, open.turn) {
             (Call::Read, _) => RequestBody::Read { key, level: hands.plan.read_level() },
             (_, None) => RequestBody::OpenSession { shard: open.shard },
             (call, Some((session, sequence))) => {
-                RequestBody::Write { session, sequence, settled: sequence - 1, key, op: op_of(call) }
+                let settled = hands.sessions.settled(open.shard, session, sequence);
+                RequestBody::Write { session, sequence, settled, key, op: op_of(call) }
             }
         };
         let group = owner(hands.plan, open.shard);
@@ -321,6 +329,9 @@ impl Client {
 
     fn finish(&mut self, hands: &mut Hands<'_>, node: Option<NodeId>, outcome: Outcome) {
         let open = self.open.take().expect("an operation is open");
+        if let Some((session, sequence)) = open.turn {
+            hands.sessions.over(open.shard, session, sequence);
+        }
         let (answered, unknown) =
             (matches!(outcome, Outcome::Ok(..)), matches!(outcome, Outcome::Unknown(_)));
         if let (true, Some(node)) = (answered, node) {
@@ -330,6 +341,42 @@ impl Client {
         hands.history.push(Event::Return { op: open.op, time_ns, outcome, node });
         self.number += 1;
         hands.actions.push(Action::Finished { slot: open.slot, answered, unknown });
+    }
+}
+
+impl Sessions {
+    /// The next turn in the session of a shard, if there is one.
+    fn take(&mut self, shard: ShardId) -> Option<(SessionId, u64)> {
+        let shared = self.0.get_mut(&shard)?;
+        let sequence = shared.next;
+        shared.next += 1;
+        shared.open.insert(sequence);
+        Some((shared.session, sequence))
+    }
+
+    /// Somebody opened one; another may have been faster.
+    fn opened(&mut self, shard: ShardId, session: SessionId) {
+        self.0.entry(shard).or_insert(Shared { session, next: 1, open: BTreeSet::new() });
+    }
+
+    /// The cluster does not know it any more.
+    fn lost(&mut self, shard: ShardId, session: SessionId) {
+        if self.0.get(&shard).is_some_and(|shared| shared.session == session) {
+            self.0.remove(&shard);
+        }
+    }
+
+    /// Nobody will ask for this one again.
+    fn over(&mut self, shard: ShardId, session: SessionId, sequence: u64) {
+        if let Some(shared) = self.0.get_mut(&shard).filter(|shared| shared.session == session) {
+            shared.open.remove(&sequence);
+        }
+    }
+
+    /// Up to here all are over, as far as who asks for this one knows.
+    fn settled(&self, shard: ShardId, session: SessionId, sequence: u64) -> u64 {
+        let shared = self.0.get(&shard).filter(|shared| shared.session == session);
+        shared.and_then(|shared| shared.open.first()).map_or(sequence - 1, |first| first - 1)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ordeal_client::wire::{GroupId, Kind, NodeId, Request};
-use ordeal_node::engine::{BatchTicket, ClientKey, Engine, Input, Output};
+use ordeal_node::engine::{BatchTicket, ClientKey, Engine, Input, Output, TakenSnapshot};
 use ordeal_node::raft::Message;
 use rand::RngExt;
 use rand_pcg::Pcg32;
@@ -164,7 +164,9 @@ impl World {
         if node.paused > 0 {
             node.missed_ticks += 1;
         } else {
-            self.input(id, Input::Tick);
+            let engine = node.engine.as_mut().expect("it is up");
+            engine.handle(Input::Tick);
+            self.take_turn(id);
         }
         self.later(tick_us, Event::Tick { node: id, life });
     }
@@ -181,6 +183,13 @@ impl World {
         node.disk.sync(ticket);
         self.trace.note(self.now_us, &[5, u64::from(id.0), ticket.0], || format!("{id} synced {}", ticket.0));
         self.input(id, Input::Persisted(ticket));
+    }
+
+    pub fn snapshot_taken(&mut self, id: NodeId, life: u64, snapshot: TakenSnapshot) {
+        if self.node(id).life == life && self.node(id).engine.is_some() {
+            self.trace.note(self.now_us, &[12, u64::from(id.0)], || format!("{id} took a snapshot"));
+            self.input(id, Input::SnapshotTaken(snapshot));
+        }
     }
 
     pub fn deliver(&mut self, link: Link, group: GroupId, message: Message) {
@@ -216,18 +225,21 @@ impl World {
         }
     }
 
-    /// The end of a node's turn: what its engine wants done is done, in order.
     pub fn turn(&mut self, id: NodeId, life: u64) {
         let node = self.node_mut(id);
         if node.life != life {
             return;
         }
         node.turn_due = false;
-        if !node.is_awake() {
-            return;
+        if node.is_awake() {
+            self.take_turn(id);
         }
+    }
+
+    /// The end of a node's turn: what its engine wants done is done, in order.
+    fn take_turn(&mut self, id: NodeId) {
         let mut wrote = false;
-        let mut engine = node.engine.take().expect("it is awake");
+        let mut engine = self.node_mut(id).engine.take().expect("it is awake");
         while let Some(output) = engine.poll() {
             wrote |= matches!(output, Output::Persist(_));
             self.do_output(id, &engine, output);
@@ -256,6 +268,12 @@ impl World {
             }
             // The network carries everything to everybody.
             Output::Members(_) => {}
+            Output::TakeSnapshot(job) => {
+                let node = self.node_mut(id);
+                // Another thread's work: it takes its time, and the group goes on meanwhile.
+                let (life, delay_us) = (node.life, node.rng.random_range(100..=100_000));
+                self.later(delay_us, Event::SnapshotTaken { node: id, life, snapshot: job.run() });
+            }
             Output::Reply { to, answer } => {
                 assert!(answer.node == id, "a node answers in its own name");
                 let node = self.node_mut(id);
@@ -292,7 +310,9 @@ impl World {
         let node = self.node_mut(id);
         if node.paused > 0 {
             // A finished sync is not lost: it is a fact, which the process finds when it goes on.
-            if node.backlog.len() < BACKLOG_MAX || matches!(input, Input::Persisted(_)) {
+            if node.backlog.len() < BACKLOG_MAX
+                || matches!(input, Input::Persisted(_) | Input::SnapshotTaken(_))
+            {
                 node.backlog.push(input);
             }
             return;

@@ -39,6 +39,8 @@ plan! {
     shards,
     /// Clients, with one operation open each.
     clients,
+    /// So many clients share a session, and have writes under way in it side by side.
+    sharing,
     /// Keys in use at a time.
     slots,
     /// Faults and operations end then; afterwards the cluster must serve again.
@@ -46,8 +48,9 @@ plan! {
     /// A group takes a snapshot after so many entries, and keeps so many behind it.
     snapshot_entries,
     trailing_entries,
-    /// Bytes of one part of a snapshot.
+    /// Bytes of one part of a snapshot, and of the entries of one message.
     chunk_bytes,
+    append_bytes,
     /// The least election timeout, in ticks of 10 ms.
     election_ticks,
     /// A message takes so long, at least and at most.
@@ -94,11 +97,13 @@ impl Plan {
         plan.groups = [1, 1, 1, 1, 2, 3][rng.random_range(0..6)];
         plan.shards = plan.groups + rng.random_range(0..=3);
         plan.clients = rng.random_range(6..=16);
+        plan.sharing = [1, 2, 4][rng.random_range(0..3)];
         plan.slots = rng.random_range(3..=8);
         // Small ones make followers fall behind the log; large ones keep entries to disagree about.
         plan.snapshot_entries = [10, 40, 200, 1_000][rng.random_range(0..4)] + rng.random_range(0..=10);
         plan.trailing_entries = [0, 5, 50][rng.random_range(0..3)];
         plan.chunk_bytes = [300, 2_000, 256 << 10][rng.random_range(0..3)];
+        plan.append_bytes = [1, 400, 1 << 20][rng.random_range(0..3)];
         plan.election_ticks = [15, 25, 25, 40][rng.random_range(0..4)];
         (plan.delay_us_min, plan.delay_us_max) =
             [(100, 500), (200, 2_000), (200, 2_000), (2_000, 15_000)][rng.random_range(0..4)];
@@ -139,6 +144,7 @@ impl Plan {
         config.snapshot_entries = self.snapshot_entries;
         config.trailing_entries = self.trailing_entries;
         config.chunk_bytes = usize::try_from(self.chunk_bytes).expect("parts are small");
+        config.append_bytes_max = usize::try_from(self.append_bytes).expect("messages are small");
         config
     }
 }

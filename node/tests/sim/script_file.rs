@@ -45,7 +45,9 @@ pub fn parse(text: &str) -> Result<(Plan, Script), String> {
 
 /// Whether it can be played at all.
 fn check(plan: &Plan, script: &Script) -> Result<(), String> {
-    for (what, value) in [("nodes", plan.nodes), ("groups", plan.groups), ("shards", plan.shards)] {
+    let sizes =
+        [("nodes", plan.nodes), ("groups", plan.groups), ("shards", plan.shards), ("sharing", plan.sharing)];
+    for (what, value) in sizes {
         if !(1..=16).contains(&value) {
             return Err(format!("set {what} must be from 1 to 16"));
         }

@@ -94,7 +94,7 @@ impl Short {
             let calm: &[u64] = match name {
                 "lost_permille" | "doubled_permille" | "late_permille" | "slow_sync_permille" => &[0],
                 "drift_permille" => &[0],
-                "groups" | "shards" | "slots" => &[1],
+                "groups" | "shards" | "slots" | "sharing" => &[1],
                 "clients" => &[1, 2, 3],
                 "nodes" => &[3],
                 "snapshot_entries" => &[1_000_000],

@@ -5,13 +5,13 @@ use std::collections::{BTreeSet, VecDeque};
 
 use ordeal_client::wire::{GroupId, NodeId, Reply, Request};
 use ordeal_history::Event as Noted;
-use ordeal_node::engine::{BatchTicket, ClientKey};
+use ordeal_node::engine::{BatchTicket, ClientKey, TakenSnapshot};
 use ordeal_node::raft::Message;
 use rand::RngExt;
 use rand_pcg::Pcg32;
 
 use crate::checks::Checks;
-use crate::client::{Action, Client, Hands};
+use crate::client::{Action, Client, Hands, Sessions};
 use crate::node::{Link, NODES_MAX, Node};
 use crate::plan::{Plan, SECOND_US};
 use crate::queue::Queue;
@@ -43,6 +43,11 @@ pub enum Event {
         node: NodeId,
         life: u64,
         ticket: BatchTicket,
+    },
+    SnapshotTaken {
+        node: NodeId,
+        life: u64,
+        snapshot: TakenSnapshot,
     },
     Deliver {
         link: Link,
@@ -117,6 +122,8 @@ pub struct World {
     script: VecDeque<Line>,
     clients: Vec<Client>,
     chances: Vec<Pcg32>,
+    /// Of those who share them.
+    sessions: Vec<Sessions>,
     /// Calls of the script that wait until their client is free.
     calls: Vec<VecDeque<(CallKind, usize)>>,
     pub history: Vec<Noted>,
@@ -153,6 +160,7 @@ impl World {
             script: script.0.iter().cloned().collect(),
             clients: (0..clients).map(Client::new).collect(),
             chances: streams(200, plan.clients).collect(),
+            sessions: vec![Sessions::default(); clients as usize],
             calls: vec![VecDeque::new(); clients as usize],
             history: Vec::new(),
             operations: 0,
@@ -217,6 +225,7 @@ impl World {
             Event::Tick { node, life } => self.tick(node, life),
             Event::Turn { node, life } => self.turn(node, life),
             Event::Synced { node, life, ticket } => self.synced(node, life, ticket),
+            Event::SnapshotTaken { node, life, snapshot } => self.snapshot_taken(node, life, snapshot),
             Event::Deliver { link, group, message } => self.deliver(link, group, message),
             Event::Request { node, client, connection, request } => {
                 self.take_request(node, client, connection, request);
@@ -299,7 +308,9 @@ impl World {
     }
 
     fn with_client(&mut self, client: usize, act: impl FnOnce(&mut Client, &mut Hands<'_>)) {
+        let sharing = usize::try_from(self.plan.sharing).expect("clients are few");
         let mut hands = Hands {
+            sessions: &mut self.sessions[client / sharing],
             now_us: self.now_us,
             plan: &self.plan,
             rng: &mut self.chances[client],
