@@ -36,11 +36,11 @@ const NODE_ROOMS: [(&str, &[&str]); 8] = [
 ];
 
 /// Which rooms of `harness` each room may import. `exit`, `chance` and `latch` are tools without a room below them.
-const HARNESS_ROOMS: [(&str, &[&str]); 15] = [
+const HARNESS_ROOMS: [(&str, &[&str]); 16] = [
     ("exit", &[]),
     ("chance", &[]),
     ("latch", &[]),
-    ("lab", &[]),
+    ("lab", &["chance"]),
     ("system", &[]),
     ("cluster", &["lab", "system"]),
     ("plan", &["lab", "cluster", "chance"]),
@@ -55,11 +55,21 @@ const HARNESS_ROOMS: [(&str, &[&str]); 15] = [
             "latch",
         ],
     ),
+    (
+        "scenario",
+        &[
+            "run", "plan", "workload", "cluster", "system", "lab", "store", "verdict", "report", "exit",
+            "chance", "latch",
+        ],
+    ),
     ("doctor", &["lab", "exit"]),
     ("byhand", &["cluster", "system", "lab", "chance"]),
     (
         "cli",
-        &["plan", "system", "lab", "store", "verdict", "report", "run", "doctor", "byhand", "exit", "chance"],
+        &[
+            "plan", "system", "lab", "store", "verdict", "report", "run", "scenario", "doctor", "byhand",
+            "exit", "chance", "latch",
+        ],
     ),
 ];
 

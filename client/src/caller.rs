@@ -142,7 +142,7 @@ impl Caller {
     fn refused(&mut self, aim: Aim, node: NodeId, reason: RefusalReason) -> Result<Next, Stop> {
         match reason {
             RefusalReason::NotLeader { group, leader } => {
-                if group != self.group(aim) {
+                if group != self.group(aim) && aim != Aim::Anyone {
                     // It knows of another owner of the shard: hear the whole map at the next handshake.
                     self.links.remove(&node);
                 }

@@ -86,8 +86,8 @@ impl Client {
         Ok(Client { deadline: config.deadline, caller: Caller::new(config), sessions: BTreeMap::new() })
     }
 
-    /// Reads a key. A [`ReadLevel::Stale`] read is answered by the preferred node from its own state; when that one
-    /// does not answer, by another ([`Got::node`] says who).
+    /// Reads a key. [`ReadLevel::Follower`] and [`ReadLevel::Stale`] are answered by the preferred node from its own state,
+    /// or, when that one cannot, by another ([`Got::node`] says who).
     ///
     /// # Errors
     /// Any [`ClientError`] but `Unknown`: a read has no effect.
@@ -150,7 +150,7 @@ impl Client {
     fn read(&mut self, course: &mut Course, key: &[u8], level: ReadLevel) -> Result<(NodeId, Reply), Stop> {
         let aim = match level {
             ReadLevel::Linearizable => Aim::Leader(self.caller.shard(course, key)?),
-            ReadLevel::Stale => Aim::Anyone,
+            ReadLevel::Follower | ReadLevel::Stale => Aim::Anyone,
         };
         self.caller.ask(course, aim, RequestBody::Read { key: key.to_vec(), level })
     }

@@ -13,6 +13,10 @@ pub enum Stream {
     Lane(u32),
     /// The id of the cluster.
     Cluster,
+    /// What befalls the frames of one directed way of a proxy.
+    Way(u32),
+    /// The script of a scenario.
+    Script,
     /// Jitter in the retries of the client with this number.
     Retries(u32),
 }
@@ -29,6 +33,8 @@ pub fn derive(seed: u64, stream: Stream) -> u64 {
     let number = match stream {
         Stream::Faults => 1,
         Stream::Cluster => 2,
+        Stream::Script => 3,
+        Stream::Way(way) => (3 << 32) | u64::from(way),
         Stream::Lane(lane) => (1 << 32) | u64::from(lane),
         Stream::Retries(client) => (2 << 32) | u64::from(client),
     };

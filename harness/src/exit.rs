@@ -3,7 +3,7 @@
 /// Why a command did not simply succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Cause {
-    /// The history is not linearizable.
+    /// The history is not linearizable, or nodes broke a promise of safety before any client could see it.
     NotLinearizable,
     /// A node ended uninvited, or the cluster did not recover.
     Cluster,

@@ -8,6 +8,7 @@
 //!           │        └─────▶ system    what is tested: how to start it, how to ask it
 //!           │  ─▶ verdict     what came of it: numbers, judgement, exit code
 //!           └───▶ store, report        the run directory, the table, report.html
+//!   cli ─▶ scenario           scripts with limits of their own, in place of a plan
 //! ```
 //!
 //! It never links `node` or `wal`: it knows processes, sockets and files, as a stranger with a network cable would.
@@ -23,6 +24,7 @@ pub mod latch;
 pub mod plan;
 pub mod report;
 pub mod run;
+pub mod scenario;
 pub mod store;
 pub mod system;
 pub mod verdict;

@@ -14,12 +14,15 @@ use nix::unistd::Pid;
 use ordeal_harness::lab::{self, Choice, LabKind, NetChoice};
 use ordeal_harness::latch::Latch;
 use ordeal_harness::plan::{FaultKind, ReadLevel, Settings, WorkloadKind};
+use ordeal_harness::run::interrupt::Interrupt;
+use ordeal_harness::run::screen::Screen;
 use ordeal_harness::run::{Order, execute_in};
+use ordeal_harness::scenario::{Commission, find, perform};
 use ordeal_harness::store::{Event, RunState, Store, Summary, Word, spans};
 use ordeal_history::Budget;
 use run_toy::{Fault, Toy};
 
-const CASES: [(&str, fn()); 9] = [
+const CASES: [(&str, fn()); 14] = [
     ("a_healthy_register_is_valid", || healthy(WorkloadKind::Register)),
     ("a_healthy_append_is_valid", || healthy(WorkloadKind::Append)),
     ("a_healthy_cas_is_valid", || healthy(WorkloadKind::Cas)),
@@ -29,6 +32,11 @@ const CASES: [(&str, fn()); 9] = [
     ("a_node_that_does_not_start_is_set_up", never_starts),
     ("a_missed_requirement_is_said", requirement),
     ("an_interrupted_run_heals_and_judges", interrupted),
+    ("a_scenario_of_a_healthy_toy_is_valid", scenario_healthy),
+    ("a_scenario_finds_two_leaders_in_one_term", scenario_two_leaders),
+    ("a_scenario_finds_replicas_that_differ", scenario_diverges),
+    ("a_scenario_finds_an_acknowledged_write_that_is_lost", scenario_loses),
+    ("a_scenario_whose_network_does_nothing_is_an_error", scenario_in_vain),
 ];
 
 fn main() -> ExitCode {
@@ -162,6 +170,57 @@ fn requirement() {
     let summary = play(&order, Fault::None);
     assert_eq!((summary.verdict, summary.exit), (Word::Valid, 14), "{summary:#?}");
     check_stored(&order, &summary);
+}
+
+fn act(name: &str, fault: Fault) -> Summary {
+    let dir = tempfile::tempdir().unwrap();
+    let stop = Arc::new(Latch::new());
+    let commission = Commission {
+        seed: 7,
+        store: dir.path(),
+        system: Arc::new(Toy::new(fault)),
+        budget: Budget::default(),
+        interrupt: &Interrupt::watch(Arc::clone(&stop)).unwrap(),
+        stop: &stop,
+        screen: &Screen::new(),
+    };
+    let summary = perform(find(name).expect("a scenario of ours"), &commission).expect("it can begin");
+    let run = Store::at(dir.path()).find("latest").expect("latest leads to the run");
+    assert_eq!(run.state().unwrap(), RunState::Judged(Box::new(summary.clone())));
+    assert_eq!(run.read_plan().unwrap().scenario.as_deref(), Some(name));
+    assert!(std::fs::read_to_string(run.report()).unwrap().contains(name));
+    summary
+}
+
+fn scenario_healthy() {
+    let summary = act("basic-agree", Fault::None);
+    assert_eq!((summary.verdict, summary.exit), (Word::Valid, 0), "{summary:#?}");
+    assert!(summary.operations.completed >= 5, "{summary:#?}");
+    let elected = summary.measures.iter().find(|measure| measure.name == "leader elected");
+    assert!(elected.is_some_and(|measure| measure.at_most == Some(5_000.0)), "{:?}", summary.measures);
+}
+
+fn scenario_two_leaders() {
+    let summary = act("basic-agree", Fault::TwoLeaders);
+    assert_eq!((summary.verdict, summary.exit), (Word::Unsafe, 10), "{summary:#?}");
+    assert!(summary.sentence.contains("both lead g1 in term 1"), "{}", summary.sentence);
+}
+
+fn scenario_diverges() {
+    let summary = act("basic-agree", Fault::Diverges);
+    assert_eq!((summary.verdict, summary.exit), (Word::Unsafe, 10), "{summary:#?}");
+    assert!(summary.sentence.contains("differ"), "{}", summary.sentence);
+}
+
+fn scenario_loses() {
+    let summary = act("single-put", Fault::LosesWrites);
+    assert_eq!((summary.verdict, summary.exit), (Word::NotLinearizable, 10), "{summary:#?}");
+}
+
+fn scenario_in_vain() {
+    let summary = act("single-unreliable-puts", Fault::None);
+    assert_eq!((summary.verdict, summary.exit), (Word::Valid, 13), "{summary:#?}");
+    assert!(summary.findings[0].what.contains("lost no frame"), "{:?}", summary.findings);
 }
 
 fn interrupted() {

@@ -82,18 +82,30 @@ struct StartArgs {
     #[arg(long, value_name = "TIME", default_value = "250ms", value_parser = duration)]
     election_timeout: Duration,
     /// A group takes a snapshot after so many entries.
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
     snapshot_entries: u64,
-    /// A group takes a snapshot, too, when its log has grown by more bytes than this, or by a quarter of its state if
+    /// A group takes a snapshot, too, when its log has grown by more bytes than this, or by half of its state if
     /// that is more; about as much of the log is kept behind it.
-    #[arg(long, value_name = "BYTES", default_value_t = 8 << 20)]
+    #[arg(long, value_name = "BYTES", default_value_t = 32 << 20)]
     snapshot_bytes: u64,
     /// Whether writes wait for the disk. `never` survives the death of the process, not that of the machine.
     #[arg(long, value_name = "WHEN", default_value = "always")]
     sync: SyncWhen,
+    /// How a leader makes sure that it still leads before it answers a read; the same on all nodes. `lease` is quicker, and
+    /// right as long as no node's clock runs more than a tenth faster than another's.
+    #[arg(long, value_name = "HOW", default_value = "quorum")]
+    reads: Reads,
     /// Seed of the random timeouts.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Reads {
+    /// A majority answers a round of heartbeats first
+    Quorum,
+    /// A majority that was heard lately keeps from electing anybody else
+    Lease,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -143,6 +155,7 @@ impl StartArgs {
                 SyncWhen::Always => SyncMode::Always,
                 SyncWhen::Never => SyncMode::Never,
             },
+            leases: self.reads == Reads::Lease,
             seed: self.seed,
             ..NodeConfig::new(self.id, self.cluster, self.dir, members)
         };

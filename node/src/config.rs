@@ -9,6 +9,7 @@ use ordeal_client::wire::{ClusterId, GroupId, NodeId};
 use ordeal_wal::SyncMode;
 
 use crate::engine::EngineConfig;
+use crate::raft::lease_ticks;
 use crate::storage::{self, Identity};
 
 /// One tick of the clock: a fifth of a heartbeat by default, so that timeouts are fine enough to differ by chance.
@@ -52,6 +53,8 @@ pub struct NodeConfig {
     pub snapshot_bytes: u64,
     /// Whether a sync reaches the disk.
     pub sync: SyncMode,
+    /// Whether leaders answer reads under a lease, without asking a majority each time; the same on all nodes.
+    pub leases: bool,
     /// Seed of the random timeouts; nodes draw differently from the same one.
     pub seed: u64,
 }
@@ -103,9 +106,10 @@ impl NodeConfig {
             shards: 64,
             heartbeat: Duration::from_millis(50),
             election_timeout: Duration::from_millis(250),
-            snapshot_entries: 10_000,
-            snapshot_bytes: 8 << 20,
+            snapshot_entries: 100_000,
+            snapshot_bytes: 32 << 20,
             sync: SyncMode::Always,
+            leases: false,
             seed: 1,
         }
     }
@@ -136,7 +140,14 @@ impl NodeConfig {
         let (heartbeat, election) = (ticks(self.heartbeat), ticks(self.election_timeout));
         range("--heartbeat in ticks of 10 ms", u64::from(heartbeat), 1, 1_000)?;
         // 3 × heartbeat, so that one lost beat is no election.
-        range("--election-timeout in ticks of 10 ms", u64::from(election), 3 * u64::from(heartbeat), 10_000)
+        let least = 3 * u64::from(heartbeat);
+        range("--election-timeout in ticks of 10 ms", u64::from(election), least, 10_000)?;
+        if self.leases {
+            // A beat must be answered before the lease from the one before is over.
+            let lease = lease_ticks(election).unwrap_or(0);
+            range("the lease in ticks of 10 ms", u64::from(lease), u64::from(heartbeat) + 1, u64::MAX)?;
+        }
+        Ok(())
     }
 
     /// Whose data directory it is.
@@ -155,6 +166,7 @@ impl NodeConfig {
             election_ticks: ticks(self.election_timeout),
             snapshot_entries: self.snapshot_entries,
             snapshot_bytes: self.snapshot_bytes,
+            leases: self.leases,
             ..EngineConfig::new(self.node, self.cluster, members, self.shards, self.seed)
         }
     }
@@ -210,6 +222,19 @@ mod tests {
         assert_eq!(err, Err("--snapshot-bytes is 0, expected at least 1".to_owned()));
         let err = config(|c| c.election_timeout = Duration::from_millis(140));
         assert_eq!(err, Err("--election-timeout in ticks of 10 ms is 14, expected 15 to 10000".to_owned()));
+        assert_eq!(config(|c| c.leases = true), Ok(()));
+        let short = |c: &mut NodeConfig| (c.leases, c.election_timeout) = (true, Duration::from_millis(130));
+        let err = config(|c| {
+            short(c);
+            c.heartbeat = Duration::from_millis(40);
+        });
+        assert!(err.is_ok(), "5 ticks");
+        let err = config(|c| {
+            short(c);
+            c.election_timeout = Duration::from_millis(120);
+            c.heartbeat = Duration::from_millis(40);
+        });
+        assert_eq!(err, Err("the lease in ticks of 10 ms is 4, expected at least 5".to_owned()));
         assert!(config(|c| c.members.extend([(NodeId(0), elsewhere)])).is_err());
     }
 

@@ -7,6 +7,7 @@ mod by_hand;
 mod help;
 mod remains;
 mod runs;
+mod scenarios;
 
 use std::ffi::OsStr;
 use std::path::Path;

@@ -62,7 +62,8 @@ Examples:
     Get {
         /// The key
         key: OsString,
-        /// How fresh: `stale` is answered by the first endpoint from what it has, however old
+        /// How fresh, and by whom: `follower` is linearizable, too, but answered by the first endpoint, leader or not; `stale`
+        /// by the first endpoint from what it has, however old
         #[arg(long, value_enum, default_value = "linearizable")]
         read_level: Level,
     },
@@ -134,6 +135,8 @@ fn with_codes(examples: &str) -> String {
 enum Level {
     /// Sees every write that was acknowledged before the read began
     Linearizable,
+    /// The same, answered by the node that is asked, whether it leads or not
+    Follower,
     /// From the local state of the node that is asked
     Stale,
 }
@@ -281,6 +284,7 @@ impl From<Level> for ReadLevel {
     fn from(level: Level) -> ReadLevel {
         match level {
             Level::Linearizable => ReadLevel::Linearizable,
+            Level::Follower => ReadLevel::Follower,
             Level::Stale => ReadLevel::Stale,
         }
     }

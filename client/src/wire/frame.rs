@@ -47,11 +47,13 @@ pub enum Kind {
     InstallSnapshot = 38,
     InstallSnapshotReply = 39,
     TimeoutNow = 40,
+    ReadIndex = 42,
+    ReadIndexReply = 43,
 }
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Kind; 16] = [
+    pub const ALL: [Kind; 18] = [
         Kind::Hello,
         Kind::Welcome,
         Kind::Refused,
@@ -68,7 +70,34 @@ impl Kind {
         Kind::InstallSnapshot,
         Kind::InstallSnapshotReply,
         Kind::TimeoutNow,
+        Kind::ReadIndex,
+        Kind::ReadIndexReply,
     ];
+
+    /// Whether it answers another message.
+    #[must_use]
+    pub fn is_reply(self) -> bool {
+        match self {
+            Kind::Welcome
+            | Kind::Refused
+            | Kind::Pong
+            | Kind::Reply
+            | Kind::RequestVoteReply
+            | Kind::AppendEntriesReply
+            | Kind::HeartbeatReply
+            | Kind::InstallSnapshotReply
+            | Kind::ReadIndexReply => true,
+            Kind::Hello
+            | Kind::Ping
+            | Kind::Request
+            | Kind::RequestVote
+            | Kind::AppendEntries
+            | Kind::Heartbeat
+            | Kind::InstallSnapshot
+            | Kind::TimeoutNow
+            | Kind::ReadIndex => false,
+        }
+    }
 
     fn of(byte: u8) -> Option<Kind> {
         Kind::ALL.into_iter().find(|&kind| kind as u8 == byte)

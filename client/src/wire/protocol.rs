@@ -67,6 +67,8 @@ pub enum ReadLevel {
     Linearizable,
     /// From the local state of whichever node is asked, however old that is.
     Stale,
+    /// As linearizable, but answered by whichever node is asked, which asks the leader only how far it must have come.
+    Follower,
 }
 
 /// What a write does.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use ordeal_client::wire::{ClusterId, NodeId, ReadLevel};
+use ordeal_client::wire::{ClusterId, NodeId};
 use serde::{Deserialize, Serialize};
 
 use super::control::{self, Ask, Control, Next, NodeLine, Told};
@@ -158,7 +158,7 @@ fn options(
     };
     let cluster = charter.cluster.parse().context("the cluster id in cluster.json")?;
     let (groups, shards) = (charter.groups, charter.shards);
-    Ok(OrdealOptions { exe, cluster, node_args, groups, shards, read_level: ReadLevel::Linearizable })
+    Ok(OrdealOptions { exe, cluster, node_args, groups, shards })
 }
 
 fn greet(dir: &Path, members: &BTreeMap<NodeId, String>) {

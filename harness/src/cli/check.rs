@@ -74,13 +74,13 @@ fn answer(args: &CheckArgs, file: &Path, judged: &Judged, spans: &[FaultSpan]) -
     let (report, verdict) = (&judged.report, word(judged.report.verdict, &judged.history));
     let exit = match verdict {
         Word::Valid => code_of(&[]),
-        Word::NotLinearizable => code_of(&[Cause::NotLinearizable]),
+        Word::NotLinearizable | Word::Unsafe => code_of(&[Cause::NotLinearizable]),
         Word::Unknown | Word::NotJudged => code_of(&[Cause::Undecided]),
     };
     let anomalies = anomalies(report, &judged.history, spans);
     let sentence = match verdict {
         Word::NotJudged => "not judged: no operation was recorded".to_owned(),
-        Word::Valid | Word::NotLinearizable | Word::Unknown => report.sentence(),
+        Word::Valid | Word::NotLinearizable | Word::Unsafe | Word::Unknown => report.sentence(),
     };
     if args.json {
         let checked = Checked {

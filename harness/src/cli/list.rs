@@ -48,26 +48,34 @@ pub(super) fn execute(args: &ListArgs) -> Done {
         return print(&lines.iter().map(|line| format!("{line}\n")).collect::<String>(), 0);
     }
     let width = rows.iter().map(|row| row.run.len()).max().unwrap_or(0);
+    let wide = rows.iter().map(|row| row.workload.len()).max().unwrap_or(0).max("workload".len());
     let lines = rows.iter().map(|row| {
         let completed = row.completed.map_or("-".to_owned(), |completed| completed.to_string());
         let exit = row.exit.map_or("-".to_owned(), |exit| exit.to_string());
         let Row { run, workload, time, verdict, .. } = row;
-        format!("{run:<width$}  {workload:<8}  {time:>10}  {completed:>10}  {exit:>4}  {verdict}\n")
+        format!("{run:<width$}  {workload:<wide$}  {time:>10}  {completed:>10}  {exit:>4}  {verdict}\n")
     });
-    let head =
-        format!("{:<width$}  {:<8}  {:>10}  {:>10}  exit  verdict\n", "run", "workload", "time", "completed");
+    let head = format!(
+        "{:<width$}  {:<wide$}  {:>10}  {:>10}  exit  verdict\n",
+        "run", "workload", "time", "completed"
+    );
     print(&if rows.is_empty() { String::new() } else { head + &lines.collect::<String>() }, 0)
 }
 
 /// A damaged run is listed as such: one of many must not hide the others.
 fn row(run: &RunDir) -> Row {
-    let settings = run.read_plan().ok().map(|plan| plan.settings);
+    let plan = run.read_plan().ok();
+    let settings = plan.as_ref().map(|plan| &plan.settings);
+    let scenario = plan.as_ref().and_then(|plan| plan.scenario.clone());
+    let workload = scenario.or_else(|| settings.map(|settings| settings.workload.to_string()));
     let (verdict, completed, exit) = match run.state() {
         Ok(RunState::Running) => ("running".to_owned(), None, None),
         Ok(RunState::Interrupted) => ("interrupted, no verdict".to_owned(), None, None),
         Ok(RunState::Judged(summary)) => {
             let because = match summary.findings.first() {
-                Some(first) if summary.verdict != Word::NotLinearizable => format!(", but {}", first.what),
+                Some(first) if !matches!(summary.verdict, Word::NotLinearizable | Word::Unsafe) => {
+                    format!(", but {}", first.what)
+                }
                 _ => String::new(),
             };
             let verdict = format!("{}{because}", summary.verdict);
@@ -78,8 +86,8 @@ fn row(run: &RunDir) -> Row {
     Row {
         version: 1,
         run: run.name(),
-        workload: settings.as_ref().map_or("-".to_owned(), |settings| settings.workload.to_string()),
-        time: settings.as_ref().map_or("-".to_owned(), |settings| seconds(settings.time_ms)),
+        workload: workload.unwrap_or("-".to_owned()),
+        time: settings.map_or("-".to_owned(), |settings| seconds(settings.time_ms)),
         completed,
         exit,
         verdict,

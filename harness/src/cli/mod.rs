@@ -1,13 +1,15 @@
-//! The commands of the harness: `ordeal run`, `list`, `show`, `check`, `report`; and the doors to `doctor` and `cluster`.
+//! The commands of the harness: `ordeal run`, `catalog`, `list`, `show`, `check`, `report`; and the doors to `doctor` and `cluster`.
 //!
 //! Results go to stdout, everything else to stderr. An error is one line with a hint, and its exit code says what kind it
 //! is (see [`crate::exit`]).
 
+mod catalog;
 mod check;
 mod list;
 mod output;
 mod report;
 mod run;
+mod scenarios;
 mod show;
 mod time;
 
@@ -26,6 +28,8 @@ use crate::run::screen::{explain, say};
 pub enum HarnessCommand {
     /// Start a cluster, torment it, judge what its clients saw
     Run(Box<run::RunArgs>),
+    /// List the scenarios that `ordeal run --scenario` plays
+    Catalog(catalog::CatalogArgs),
     /// List the stored runs
     List(list::ListArgs),
     /// Show what came of a run
@@ -46,6 +50,7 @@ impl HarnessCommand {
     pub fn execute(self) -> ExitCode {
         let done = match self {
             HarnessCommand::Run(args) => run::execute(&args),
+            HarnessCommand::Catalog(args) => catalog::execute(&args),
             HarnessCommand::List(args) => list::execute(&args),
             HarnessCommand::Show(args) => show::execute(&args),
             HarnessCommand::Check(args) => check::execute(&args),

@@ -8,6 +8,7 @@ use clap::Args;
 use ordeal_history::Budget;
 
 use super::output::{print, print_json};
+use super::scenarios::{self, Bill};
 use super::{Done, Failure, StoreArgs, time};
 use crate::chance::fresh_seed;
 use crate::exit::Cause;
@@ -16,16 +17,38 @@ use crate::plan::{FaultKind, FaultSet, ReadLevel, Settings, WorkloadKind, draw};
 use crate::report::text;
 use crate::run::{Ended, Order, execute as execute_run};
 
+/// What a scenario says for itself.
+const NOT_OF_SCENARIOS: [&str; 13] = [
+    "nodes",
+    "clients",
+    "time",
+    "workload",
+    "faults",
+    "rate",
+    "keys",
+    "read_level",
+    "groups",
+    "shards",
+    "op_timeout",
+    "net",
+    "require_ops",
+];
+
 /// Flags of `ordeal run`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     ordeal run --seed 42\n      \
         five nodes, ten clients, thirty seconds of kills, pauses and partitions; the same plan every time\n  \
     ordeal run --workload cas --faults partition --time 1m --dry-run\n      \
-        print what would happen, and start nothing\n\n\
+        print what would happen, and start nothing\n  \
+    ordeal run --scenario figure8-unreliable --scenario backup\n      \
+        play scenarios of `ordeal catalog`, one after the other; `--scenario all` plays all of them\n\n\
     Exit codes: 0 valid, 10 not linearizable, 11 unknown, 12 a node ended uninvited or the cluster did not recover,\n\
     13 set-up or a fault failed, 14 a requirement was missed, 130 interrupted.")]
 pub struct RunArgs {
+    /// Play a scenario of `ordeal catalog`, or all, in place of a plan; can be repeated
+    #[arg(long, value_name = "NAME", conflicts_with_all = NOT_OF_SCENARIOS)]
+    scenario: Vec<String>,
     /// Nodes of the cluster
     #[arg(long, value_name = "N", default_value_t = 5)]
     nodes: u32,
@@ -91,6 +114,10 @@ pub struct RunArgs {
 }
 
 pub(super) fn execute(args: &RunArgs) -> Done {
+    if !args.scenario.is_empty() {
+        let bill = args.bill()?;
+        return if args.dry_run { scenarios::rehearse(&bill) } else { scenarios::play(&bill) };
+    }
     let order = args.order()?;
     if args.dry_run {
         let plan = draw(&order.settings);
@@ -122,25 +149,44 @@ impl RunArgs {
             op_timeout_ms: time::ms(self.op_timeout),
         };
         settings.check().map_err(Failure::of(Cause::Usage))?;
-        let node_bin = match &self.node_bin {
+        Ok(Order {
+            settings,
+            left_out,
+            store: self.store.store.clone(),
+            net: self.net,
+            node_bin: self.node_bin()?,
+            node_args: self.node_args.clone(),
+            budget: self.budget(),
+            require_ops: self.require_ops,
+        })
+    }
+
+    fn bill(&self) -> Result<Bill, Failure> {
+        Ok(Bill {
+            scenarios: scenarios::named(&self.scenario)?,
+            seed: self.seed.unwrap_or_else(fresh_seed),
+            store: self.store.store.clone(),
+            node_bin: self.node_bin()?,
+            node_args: self.node_args.clone(),
+            budget: self.budget(),
+            json: self.json,
+        })
+    }
+
+    fn budget(&self) -> Budget {
+        Budget { time: self.check_time, memory_bytes: self.check_memory.saturating_mul(1 << 20) }
+    }
+
+    fn node_bin(&self) -> Result<PathBuf, Failure> {
+        match &self.node_bin {
             Some(path) => path.canonicalize().map_err(|error| Failure {
                 cause: Cause::SetUp,
                 error: anyhow::anyhow!(
                     "--node-bin {}: {error}\nhint: name an executable file",
                     path.display()
                 ),
-            })?,
-            None => std::env::current_exe().map_err(Failure::of(Cause::SetUp))?,
-        };
-        Ok(Order {
-            settings,
-            left_out,
-            store: self.store.store.clone(),
-            net: self.net,
-            node_bin,
-            node_args: self.node_args.clone(),
-            budget: Budget { time: self.check_time, memory_bytes: self.check_memory.saturating_mul(1 << 20) },
-            require_ops: self.require_ops,
-        })
+            }),
+            None => std::env::current_exe().map_err(Failure::of(Cause::SetUp)),
+        }
     }
 }

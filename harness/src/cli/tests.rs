@@ -74,6 +74,7 @@ fn wrong_flags_are_usage_errors() {
         ["run", "--workload", "bank"],
         ["run", "--net", "ether"],
         ["check", "x", "--fast"],
+        ["run", "--scenario=all", "--nodes=5"],
     ] {
         let error = Top::try_parse_from([&["ordeal"], &words[..]].concat()).err().expect("a wrong flag");
         assert_eq!(error.exit_code(), 2, "{words:?}");
@@ -84,6 +85,10 @@ fn wrong_flags_are_usage_errors() {
     exits(&["run", "--node-bin", "/nowhere/ordeal", "--dry-run"], 13);
     exits(&["run", "--seed", "42", "--dry-run"], 0);
     exits(&["run", "--seed", "42", "--dry-run", "--json"], 0);
+    exits(&["run", "--scenario", "figure9", "--dry-run"], 2);
+    exits(&["run", "--scenario", "figure8", "--scenario", "all", "--dry-run"], 0);
+    exits(&["catalog"], 0);
+    exits(&["catalog", "--json"], 0);
 }
 
 #[test]

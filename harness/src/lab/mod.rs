@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use enter::{Choice, NetChoice, choose, is_inside, reexec_inside};
 pub use kernel::KernelLab;
-pub use proxy::ProxyLab;
+pub use proxy::{Count, Frames, Manner, ProxyLab, Tally, Traffic, Way, Weather};
 pub use shape::Shape;
 
 /// How long a link must stay silent until it counts as cut: 100 × a probe's usual way of less than 1 ms, and short

@@ -71,7 +71,7 @@ pub fn draw(settings: &Settings) -> Plan {
     }
     faults.sort_by_key(|planned| (planned.at_ms, planned.fault.kind()));
     spare(&mut faults, nodes.len());
-    Plan { version: PLAN_VERSION, settings: settings.clone(), faults }
+    Plan { version: PLAN_VERSION, scenario: None, settings: settings.clone(), faults }
 }
 
 /// Kinds by track. With fewer than three nodes a kill beside a pause would leave nobody: they take turns.

@@ -35,6 +35,9 @@ pub const PLAN_VERSION: u32 = 1;
 pub struct Plan {
     /// [`PLAN_VERSION`].
     pub version: u32,
+    /// The scenario whose script takes the place of faults, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scenario: Option<String>,
     /// What it was drawn for.
     pub settings: Settings,
     /// The faults.

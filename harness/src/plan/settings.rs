@@ -71,6 +71,8 @@ pub enum WorkloadKind {
 pub enum ReadLevel {
     /// Must see every write acknowledged before.
     Linearizable,
+    /// As linearizable, answered by whichever node is asked.
+    Follower,
     /// From the local state of whichever node is asked: a negative control, which a good judge refuses.
     Stale,
 }
@@ -210,10 +212,21 @@ impl fmt::Display for WorkloadKind {
     }
 }
 
+impl From<ReadLevel> for ordeal_client::wire::ReadLevel {
+    fn from(level: ReadLevel) -> Self {
+        match level {
+            ReadLevel::Linearizable => ordeal_client::wire::ReadLevel::Linearizable,
+            ReadLevel::Follower => ordeal_client::wire::ReadLevel::Follower,
+            ReadLevel::Stale => ordeal_client::wire::ReadLevel::Stale,
+        }
+    }
+}
+
 impl fmt::Display for ReadLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             ReadLevel::Linearizable => "linearizable",
+            ReadLevel::Follower => "follower",
             ReadLevel::Stale => "stale",
         })
     }

@@ -46,6 +46,9 @@ impl fmt::Display for PlannedFault {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let settings = &self.settings;
+        if let Some(scenario) = &self.scenario {
+            return write!(f, "seed {}: scenario {scenario}, {} nodes", settings.seed, settings.nodes);
+        }
         writeln!(
             f,
             "seed {}: {} nodes, {} clients, {}, workload {} at {} operations/s on {} keys at a time, {} reads",

@@ -56,10 +56,9 @@ pub fn html(of: &Concluded) -> String {
 fn headline(page: &mut String, summary: &Summary) {
     let (class, sign) = match summary.verdict {
         _ if summary.verdict == Word::Valid && summary.exit == 0 => ("valid", "✓"),
-        Word::NotLinearizable => ("bad", "✗"),
+        Word::NotLinearizable | Word::Unsafe => ("bad", "✗"),
         Word::Valid | Word::Unknown | Word::NotJudged => ("open-verdict", "?"),
     };
-    let settings = &summary.settings;
     let lab = match summary.lab {
         Some(LabKind::Kernel) => "kernel network lab",
         Some(LabKind::Proxy) => "proxy network lab",
@@ -69,29 +68,52 @@ fn headline(page: &mut String, summary: &Summary) {
     let _ = write!(
         page,
         "<header class=\"{class}\"><h1>{sign} {}</h1><p class=\"lead\">{}</p></header>\n\
-         <p class=\"dim\">{} · {} · {lab} · {} nodes, {} clients, {}, workload {}, {} reads · exit code {}<br>\
-         <code>ordeal run --seed {} --nodes {} --clients {} --time {}ms --workload {} --rate {} --keys {} \
-         --read-level {} --faults {}</code> repeats the plan.</p>\n",
+         <p class=\"dim\">{} · {} · {lab} · {} · exit code {}<br>\
+         <code>{}</code> repeats the plan.</p>\n",
         word.trim_end_matches('.'),
         Escaped(&bounded(&summary.sentence)),
         Escaped(&summary.run),
         Escaped(&summary.system),
-        settings.nodes,
-        settings.clients,
-        seconds(settings.time_ms),
-        settings.workload,
-        settings.read_level,
+        Escaped(&what_it_was(summary)),
         summary.exit,
-        settings.seed,
-        settings.nodes,
-        settings.clients,
-        settings.time_ms,
-        settings.workload,
-        settings.rate,
-        settings.keys,
-        settings.read_level,
-        fault_flag(summary),
+        Escaped(&command(summary)),
     );
+}
+
+fn what_it_was(summary: &Summary) -> String {
+    let settings = &summary.settings;
+    match &summary.scenario {
+        Some(name) => format!("scenario {name}, {} nodes", settings.nodes),
+        None => format!(
+            "{} nodes, {} clients, {}, workload {}, {} reads",
+            settings.nodes,
+            settings.clients,
+            seconds(settings.time_ms),
+            settings.workload,
+            settings.read_level
+        ),
+    }
+}
+
+/// What repeats it, as far as chance goes.
+fn command(summary: &Summary) -> String {
+    let settings = &summary.settings;
+    match &summary.scenario {
+        Some(name) => format!("ordeal run --scenario {name} --seed {}", settings.seed),
+        None => format!(
+            "ordeal run --seed {} --nodes {} --clients {} --time {}ms --workload {} --rate {} --keys {} \
+             --read-level {} --faults {}",
+            settings.seed,
+            settings.nodes,
+            settings.clients,
+            settings.time_ms,
+            settings.workload,
+            settings.rate,
+            settings.keys,
+            settings.read_level,
+            fault_flag(summary),
+        ),
+    }
 }
 
 fn fault_flag(summary: &Summary) -> String {
@@ -158,6 +180,21 @@ fn numbers(page: &mut String, summary: &Summary) {
         let _ = write!(page, "<div><b>{value}</b>{name}</div>");
     }
     page.push_str("</div>\n");
+    if !summary.measures.is_empty() {
+        measures(page, summary);
+    }
+}
+
+fn measures(page: &mut String, summary: &Summary) {
+    page.push_str("<h2>Limits of the scenario</h2>\n<ul>");
+    for measure in &summary.measures {
+        let sign = if measure.holds() { "✓" } else { "✗" };
+        let _ = write!(page, "<li>{sign} {}</li>", Escaped(&bounded(&measure.to_string())));
+    }
+    if let Some(wire) = &summary.wire {
+        let _ = write!(page, "<li>frames on the wire: {}</li>", wire.frames);
+    }
+    page.push_str("</ul>\n");
 }
 
 fn faults(page: &mut String, spans: &[FaultSpan]) {

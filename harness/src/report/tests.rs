@@ -33,6 +33,9 @@ fn plan() -> Plan {
 fn summary(verdict: Word, sentence: &str, anomalies: Vec<AnomalyRecord>) -> Summary {
     let bad = verdict != Word::Valid;
     Summary {
+        scenario: None,
+        measures: vec![],
+        wire: None,
         version: SUMMARY_VERSION,
         run: "2026-11-22T07-00-12-seed42".to_owned(),
         dir: "/runs/2026-11-22T07-00-12-seed42".to_owned(),

@@ -26,12 +26,20 @@ pub fn result(summary: &Summary) -> String {
         format!("p50 {:.1} ms, p99 {:.1} ms, max {:.0} ms", latency.p50, latency.p99, latency.max),
     );
     row("faults", fault_words(summary));
+    if let Some(wire) = &summary.wire {
+        row("frames", wire.frames.to_string());
+    }
+    for measure in &summary.measures {
+        row(if measure.holds() { "measured" } else { "missed" }, measure.to_string());
+    }
     row("longest gap", format!("{} without an answer to anybody", seconds(summary.gap_longest_ms)));
     let recovery = match summary.recovery_ms {
         Some(ms) => format!("served again {} after the last healing", seconds(ms)),
         None => "not measured".to_owned(),
     };
-    row("recovery", recovery);
+    if summary.scenario.is_none() {
+        row("recovery", recovery);
+    }
     row("judged", format!("{} keys in {}", summary.keys, seconds(summary.check_ms)));
     row("run", summary.dir.clone());
     for finding in summary.findings.iter().skip(1) {

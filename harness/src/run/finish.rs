@@ -17,6 +17,8 @@ impl Run<'_> {
             lab_reason: self.choice.why.clone(),
             require_ops: self.order.require_ops,
             course,
+            measures: Vec::new(),
+            wire: None,
         };
         let concluded = conclude(&self.dir, known, &self.order.budget, &|progress| {
             self.screen.progress(|| format!("judging: {} of {} keys", progress.keys_done, progress.keys));

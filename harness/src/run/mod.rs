@@ -27,7 +27,7 @@ use crate::chance::{Stream, derive};
 use crate::exit::Cause;
 use crate::lab::{self, Choice, LabKind, NetChoice};
 use crate::latch::Latch;
-use crate::plan::{FaultKind, LeftOut, Plan, ReadLevel, Settings, draw};
+use crate::plan::{FaultKind, LeftOut, Plan, Settings, draw};
 use crate::store::{Event, EventLog, RunDir, Store, Summary};
 use crate::system::{OrdealOptions, OrdealSystem, System};
 
@@ -142,10 +142,6 @@ fn system(order: &Order) -> Arc<dyn System> {
         node_args: order.node_args.clone(),
         groups: settings.groups,
         shards: settings.shards,
-        read_level: match settings.read_level {
-            ReadLevel::Linearizable => ordeal_client::wire::ReadLevel::Linearizable,
-            ReadLevel::Stale => ordeal_client::wire::ReadLevel::Stale,
-        },
     }))
 }
 

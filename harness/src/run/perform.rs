@@ -81,6 +81,7 @@ impl Run<'_> {
         let lanes = Lanes::start(&LanesConfig {
             settings: self.order.settings.clone(),
             members: cluster.lab().members(),
+            read_level: self.order.settings.read_level.into(),
             system: Arc::clone(&self.system),
             recorder: Arc::clone(&self.recorder),
             keys: Arc::new(KeyPool::new(clients, keys)),
@@ -221,6 +222,8 @@ impl Run<'_> {
         let Settings { seed, groups, .. } = self.order.settings;
         let mut client = self.system.client(ClientSetup {
             members: cluster.lab().members(),
+            dial: cluster.lab().members(),
+            read_level: ordeal_client::wire::ReadLevel::Linearizable,
             prefer: NodeId(1),
             seed: derive(seed, Stream::Retries(u32::MAX)),
             deadline: PROBE_TIME_MAX,

@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn the_newest_term_leads_and_the_leader_of_most_groups_is_the_leader() {
         let view = |node: u32, groups: &[(u32, u64, bool)]| {
-            let group = |&(group, term, leads)| GroupView { group, term, leads, applied: 0, digest: 0 };
+            let group = |&(group, term, leads)| GroupView { group, term, leads, ..GroupView::default() };
             (NodeId(node), NodeView { node: NodeId(node), groups: groups.iter().map(group).collect() })
         };
         let views = BTreeMap::from([

@@ -14,6 +14,7 @@
 //! ```
 
 mod events;
+mod measure;
 mod rundir;
 mod summary;
 
@@ -22,6 +23,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use events::{Event, EventLog, FaultSpan, read_events, spans};
+pub use measure::{FrameCounts, KindCount, Measure, WireCounts};
 pub use rundir::{RunDir, RunState};
 pub use summary::{AnomalyRecord, FaultCount, Finding, Latency, Operations, SUMMARY_VERSION, Summary, Word};
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Measure, WireCounts};
 use crate::lab::LabKind;
 use crate::plan::{FaultKind, Settings};
 
@@ -27,6 +28,9 @@ pub struct Summary {
     pub exit: u8,
     /// Everything that keeps the exit code from being 0, the most important first.
     pub findings: Vec<Finding>,
+    /// The scenario that was played; `None`: a plan was carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scenario: Option<String>,
     /// What was tested.
     pub system: String,
     /// Network lab; `None` when none could be had.
@@ -61,6 +65,12 @@ pub struct Summary {
     pub anomalies_count: usize,
     /// What a reader should know beside it.
     pub warnings: Vec<String>,
+    /// Numbers of a scenario, with its limits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub measures: Vec<Measure>,
+    /// What a scenario's lab counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wire: Option<WireCounts>,
 }
 
 /// The judge's word.
@@ -71,6 +81,8 @@ pub enum Word {
     Valid,
     /// Not linearizable.
     NotLinearizable,
+    /// Nodes broke a promise of safety that no client has seen broken.
+    Unsafe,
     /// The judge gave up.
     Unknown,
     /// There was nothing to judge.
@@ -146,6 +158,7 @@ impl fmt::Display for Word {
         f.write_str(match self {
             Word::Valid => "valid",
             Word::NotLinearizable => "not linearizable",
+            Word::Unsafe => "unsafe",
             Word::Unknown => "unknown",
             Word::NotJudged => "not judged",
         })

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use ordeal_client::wire::NodeId;
+use ordeal_client::wire::{NodeId, ReadLevel};
 use ordeal_history::{Call, Outcome};
 
 pub use ordeal::{OrdealOptions, OrdealSystem};
@@ -50,8 +50,12 @@ pub struct Place {
 /// What a client is told.
 #[derive(Debug, Clone)]
 pub struct ClientSetup {
-    /// Advertised addresses of all nodes.
+    /// Where it begins: addresses of some nodes, or of all.
     pub members: BTreeMap<NodeId, String>,
+    /// Where it dials each node, in the place of any other address that it learns.
+    pub dial: BTreeMap<NodeId, String>,
+    /// How fresh its reads must be.
+    pub read_level: ReadLevel,
     /// Whom it asks first, and for stale reads always.
     pub prefer: NodeId,
     /// Seed of its jitter.
@@ -76,7 +80,7 @@ pub struct NodeView {
 }
 
 /// What a node says of one of its groups.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GroupView {
     /// Number of the group.
     pub group: u32,
@@ -88,4 +92,10 @@ pub struct GroupView {
     pub applied: u64,
     /// Checksum of the state at `applied`.
     pub digest: u64,
+    /// Bytes of the commands in its log.
+    pub log_bytes: u64,
+    /// Index of its newest snapshot; 0: none.
+    pub snapshot: u64,
+    /// Length of that snapshot.
+    pub snapshot_bytes: u64,
 }

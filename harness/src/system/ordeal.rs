@@ -25,8 +25,6 @@ pub struct OrdealOptions {
     pub groups: u32,
     /// Shards.
     pub shards: u32,
-    /// How fresh reads must be.
-    pub read_level: ReadLevel,
 }
 
 /// Our own cluster.
@@ -81,9 +79,9 @@ impl System for OrdealSystem {
         config.deadline = setup.deadline;
         config.attempt_timeout = attempt_timeout(setup.deadline);
         // Nodes advertise what other nodes may dial; where clients reach them is what the lab says.
-        config.dial = setup.members;
+        config.dial = setup.dial;
         let client = Client::new(config)?;
-        Ok(Box::new(OrdealClient { client, read_level: self.options.read_level }))
+        Ok(Box::new(OrdealClient { client, read_level: setup.read_level }))
     }
 
     fn view(&self, address: SocketAddr, timeout: Duration) -> Option<NodeView> {
@@ -94,6 +92,9 @@ impl System for OrdealSystem {
             leads: group.role == RoleName::Leader,
             applied: group.applied,
             digest: group.digest,
+            log_bytes: group.log_bytes,
+            snapshot: group.snapshot,
+            snapshot_bytes: group.snapshot_bytes,
         });
         Some(NodeView { node: status.node, groups: groups.collect() })
     }
@@ -188,7 +189,6 @@ mod tests {
             node_args: vec!["--tick-ms".to_owned(), "10".to_owned()],
             groups: 2,
             shards: 8,
-            read_level: ReadLevel::Linearizable,
         })
     }
 

@@ -10,7 +10,8 @@ use crate::exit::{Cause, code_of};
 use crate::lab::LabKind;
 use crate::plan::{FaultKind, Plan};
 use crate::store::{
-    Event, FaultCount, FaultSpan, Finding, Operations, RunDir, SUMMARY_VERSION, Summary, Word, spans,
+    Event, FaultCount, FaultSpan, Finding, Measure, Operations, RunDir, SUMMARY_VERSION, Summary, WireCounts,
+    Word, spans,
 };
 
 /// A recorded history with its judgement.
@@ -47,6 +48,10 @@ pub struct Known {
     pub require_ops: Option<usize>,
     /// From the cluster's end.
     pub course: Course,
+    /// Numbers of a scenario, with its limits.
+    pub measures: Vec<Measure>,
+    /// What its lab counted.
+    pub wire: Option<WireCounts>,
 }
 
 /// Everything that a report shows.
@@ -114,12 +119,18 @@ fn summarize(
     numbers: &Figures,
 ) -> Summary {
     let spans = spans(events);
-    let word = judge::word(judged.report.verdict, &judged.history);
+    let safety_broken = known.causes.iter().any(|(cause, _)| *cause == Cause::NotLinearizable);
+    let word = match judge::word(judged.report.verdict, &judged.history) {
+        // What nodes say of themselves is as good a proof as what clients saw.
+        Word::Valid | Word::Unknown | Word::NotJudged if safety_broken => Word::Unsafe,
+        word => word,
+    };
     let anomalies = judge::anomalies(&judged.report, &judged.history, &spans);
     let headline = anomalies.first().map_or_else(|| judged.report.sentence(), |first| first.sentence.clone());
     let causes = causes(&known, judged.report.verdict, &headline, numbers);
     let sentence = match (word, anomalies.first(), causes.first()) {
         (Word::NotLinearizable, Some(_), _) => headline,
+        (Word::Unsafe, _, Some((_, what))) => judge::full_stop(what),
         (Word::NotJudged, _, Some((_, what))) => judge::full_stop(what),
         (Word::NotJudged, _, None) => "No operation was recorded.".to_owned(),
         _ => judge::full_stop(&judged.report.sentence()),
@@ -133,6 +144,7 @@ fn summarize(
         sentence,
         exit: code_of(&kinds),
         findings: causes.into_iter().map(|(cause, what)| Finding { code: cause.code(), what }).collect(),
+        scenario: plan.scenario.clone(),
         system: known.system,
         lab: known.lab,
         lab_reason: known.lab_reason,
@@ -150,6 +162,8 @@ fn summarize(
         anomalies_count: judged.report.anomalies.len(),
         anomalies,
         warnings: judged.warnings.clone(),
+        measures: known.measures,
+        wire: known.wire,
     }
 }
 
@@ -179,14 +193,13 @@ fn causes(known: &Known, verdict: Verdict, headline: &str, numbers: &Figures) ->
 
 /// How many faults of each kind were planned, and how many proven.
 fn fault_counts(plan: &Plan, spans: &[FaultSpan]) -> Vec<FaultCount> {
-    let counts = FaultKind::ALL.into_iter().filter(|&kind| plan.count(kind) > 0).map(|kind| {
+    let counts = FaultKind::ALL.into_iter().map(|kind| {
         let of_kind = || spans.iter().filter(move |span| span.kind == kind);
-        FaultCount {
-            kind,
-            planned: plan.count(kind),
-            verified: of_kind().count(),
-            undone: of_kind().filter(|span| !span.undone.is_empty()).count(),
-        }
+        let verified = of_kind().count();
+        // A script decides as it goes: what it did is what it had planned.
+        let planned = if plan.scenario.is_some() { verified } else { plan.count(kind) };
+        let undone = of_kind().filter(|span| !span.undone.is_empty()).count();
+        FaultCount { kind, planned, verified, undone }
     });
-    counts.collect()
+    counts.filter(|count| count.planned > 0).collect()
 }

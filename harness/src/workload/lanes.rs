@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use ordeal_client::wire::NodeId;
+use ordeal_client::wire::{NodeId, ReadLevel};
 use ordeal_history::{Answer, Call, ClientId, Outcome, RecordError, Recorder, Value};
 use rand::RngExt;
 use rand_pcg::Pcg64Mcg;
@@ -34,6 +34,8 @@ pub struct LanesConfig {
     pub settings: Settings,
     /// Where the nodes are.
     pub members: BTreeMap<NodeId, String>,
+    /// How fresh reads must be.
+    pub read_level: ReadLevel,
     /// The system under test.
     pub system: Arc<dyn System>,
     /// The history.
@@ -171,6 +173,8 @@ impl Lane {
         let nodes: Vec<NodeId> = config.members.keys().copied().collect();
         let setup = ClientSetup {
             members: config.members.clone(),
+            dial: config.members.clone(),
+            read_level: config.read_level,
             prefer: nodes[number as usize % nodes.len()],
             seed: derive(seed, Stream::Retries(number)),
             deadline: Duration::from_millis(config.settings.op_timeout_ms),

@@ -98,7 +98,7 @@ impl System for Askable {
 
     fn view(&self, address: SocketAddr, _timeout: Duration) -> Option<NodeView> {
         let node: NodeId = ask(&address.to_string(), "who")?.parse().ok()?;
-        let group = GroupView { group: 0, term: u64::from(node.0), leads: true, applied: 0, digest: 0 };
+        let group = GroupView { term: u64::from(node.0), leads: true, ..GroupView::default() };
         Some(NodeView { node, groups: vec![group] })
     }
 }

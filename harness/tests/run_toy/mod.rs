@@ -2,16 +2,19 @@
 //! linearizable as it was asked to be.
 
 use std::collections::BTreeMap;
-use std::io::Read;
-use std::net::{SocketAddr, TcpListener};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, ExitCode};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ordeal_client::wire::NodeId;
 use ordeal_harness::latch::Latch;
-use ordeal_harness::system::{ClientSetup, NodeView, Place, System, SystemClient};
-use ordeal_history::{Answer, Call, Claim, Outcome, Value};
+use ordeal_harness::system::{ClientSetup, GroupView, NodeView, Place, System, SystemClient};
+use ordeal_history::{Answer, Call, Claim, Outcome, Value, Version};
+
+/// What a node answers with its id.
+const WHO: &[u8] = b"who";
 
 /// What is wrong with the toy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +28,12 @@ pub enum Fault {
     CrashesAtTheEnd,
     /// A node does not start.
     NeverStarts,
+    /// Two nodes say that they lead, in one term.
+    TwoLeaders,
+    /// The nodes' digests differ.
+    Diverges,
+    /// The second write of a key is acknowledged and lost.
+    LosesWrites,
 }
 
 /// The program: `node ID LISTEN FAULT`.
@@ -51,7 +60,15 @@ pub fn main(words: &[&str]) -> ExitCode {
         });
     }
     for mut stream in listener.incoming().flatten() {
-        std::thread::spawn(move || while stream.read(&mut [0; 512]).is_ok_and(|bytes| bytes > 0) {});
+        let id = (*id).to_owned();
+        std::thread::spawn(move || {
+            let mut bytes = [0; 512];
+            while let Ok(count @ 1..) = stream.read(&mut bytes) {
+                if &bytes[..count] == WHO && stream.write_all(id.as_bytes()).is_err() {
+                    return;
+                }
+            }
+        });
     }
     ExitCode::SUCCESS
 }
@@ -67,6 +84,8 @@ pub struct Toy {
 struct Key {
     first: Value,
     last: Value,
+    writes: u64,
+    version: Version,
 }
 
 impl Toy {
@@ -94,8 +113,19 @@ impl System for Toy {
         Ok(Box::new(ToyClient { toy: self.clone(), node: setup.prefer }))
     }
 
-    fn view(&self, _: SocketAddr, _: Duration) -> Option<NodeView> {
-        None
+    /// One group, which n1 leads for ever; what is applied is the number of writes.
+    fn view(&self, address: SocketAddr, timeout: Duration) -> Option<NodeView> {
+        let mut stream = TcpStream::connect_timeout(&address, timeout).ok()?;
+        stream.set_read_timeout(Some(timeout)).ok()?;
+        stream.write_all(WHO).ok()?;
+        let mut id = [0; 8];
+        let count = stream.read(&mut id).ok()?;
+        let node: NodeId = std::str::from_utf8(&id[..count]).ok()?.parse().ok()?;
+        let applied = self.keys.lock().unwrap().values().map(|key| key.writes).sum();
+        let leads = node == NodeId(1) || (node == NodeId(2) && self.fault == Fault::TwoLeaders);
+        let digest = if self.fault == Fault::Diverges { u64::from(node.0) } else { applied };
+        let group = GroupView { group: 1, term: 1, leads, applied, digest, ..GroupView::default() };
+        Some(NodeView { node, groups: vec![group] })
     }
 }
 
@@ -129,10 +159,17 @@ impl SystemClient for ToyClient {
             },
             Call::Delete => unreachable!("no workload deletes"),
         };
+        let mut claim = Claim::default();
         if let Some(new) = new {
+            let index = 1 + keys.values().map(|key| key.writes).sum::<u64>();
+            claim.made = Some(Version { epoch: 1, index });
+            claim.replaced = found.map(|key| key.version);
             let first = found.map_or_else(|| new.clone(), |key| key.first.clone());
-            keys.insert(key.to_owned(), Key { first, last: new });
+            let writes = found.map_or(1, |key| key.writes + 1);
+            let is_lost = self.toy.fault == Fault::LosesWrites && writes == 2;
+            let last = found.filter(|_| is_lost).map_or(new, |key| key.last.clone());
+            keys.insert(key.to_owned(), Key { first, last, writes, version: Version { epoch: 1, index } });
         }
-        (Outcome::Ok(answer, Claim::default()), Some(self.node))
+        (Outcome::Ok(answer, claim), Some(self.node))
     }
 }

@@ -35,6 +35,10 @@ pub struct EngineConfig {
     pub snapshot_bytes: u64,
     /// Entries kept in the log behind a snapshot.
     pub trailing_entries: u64,
+    /// Whether leaders answer reads under a lease: see [`raft::lease_ticks`] for what clocks must promise then.
+    pub leases: bool,
+    /// Another number each time this node starts, as good as surely.
+    pub incarnation: u64,
     /// Parts of a snapshot hold so many bytes.
     pub chunk_bytes: usize,
     /// Entries of one message hold at most so many bytes (but always at least one entry).
@@ -61,11 +65,13 @@ impl EngineConfig {
             shards,
             seed,
             tick_ms: 10,
-            heartbeat_ticks: 5, // 50 ms
-            election_ticks: 25, // 250 ms: 5 × heartbeat
-            snapshot_entries: 10_000,
-            snapshot_bytes: 8 << 20,
+            heartbeat_ticks: 5,        // 50 ms
+            election_ticks: 25,        // 250 ms: 5 × heartbeat
+            snapshot_entries: 100_000, // a restart applies so many in a tenth of a second
+            snapshot_bytes: 32 << 20,
             trailing_entries: 1_000,
+            leases: false,
+            incarnation: 0,
             chunk_bytes: 256 << 10, // 1/16 of a frame, so that heartbeats pass between parts
             append_bytes_max: 1 << 20, // a quarter of a frame
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -93,6 +99,9 @@ impl EngineConfig {
         raft::Config {
             heartbeat_ticks: self.heartbeat_ticks,
             election_ticks: self.election_ticks,
+            stall_ticks: self.election_ticks,
+            lease_ticks: raft::lease_ticks(self.election_ticks).filter(|_| self.leases),
+            incarnation: digest::mix(&[self.incarnation, u64::from(group.0)]),
             trailing_entries: self.trailing_entries,
             chunk_bytes: self.chunk_bytes,
             append_bytes_max: self.append_bytes_max,

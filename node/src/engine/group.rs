@@ -2,12 +2,14 @@
 //! promise.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use ordeal_client::wire::{
     GroupId, GroupStatus, NodeId, PeerMode, PeerStatus, RefusalReason, Reply, RoleName, ShardId,
 };
 
 use super::config::{EngineConfig, EngineError};
+use super::io::SnapshotJob;
 use super::waiters::{Awaited, Waiter, Waiters};
 use crate::raft::{
     Entry, Event, FollowerMode, FollowerStatus, LogId, Message, Payload, Persist, Raft, Recovered, Role,
@@ -39,6 +41,8 @@ pub(super) struct Group {
     snapshot_bytes: u64,
     /// Bytes of the entries applied since.
     bytes_since: u64,
+    /// Whether a snapshot is being taken.
+    taking: bool,
     /// Ticket of the newest write given out, and of the newest known to be durable.
     issued: Ticket,
     durable: Ticket,
@@ -52,6 +56,8 @@ pub(super) struct Wishes {
     pub(super) sends: Vec<(NodeId, Message)>,
     /// What to make durable.
     pub(super) persist: Option<Persist>,
+    /// A state to make a snapshot of.
+    pub(super) snapshot: Option<SnapshotJob>,
     /// Answers to those who waited.
     pub(super) replies: Vec<(Waiter, Reply)>,
     /// Bytes of the values read for them.
@@ -82,6 +88,7 @@ impl Group {
             snapshot: applied,
             snapshot_bytes,
             bytes_since: 0,
+            taking: false,
             issued: Ticket::default(),
             durable: Ticket::default(),
             held: VecDeque::new(),
@@ -98,11 +105,11 @@ impl Group {
 
     /// What to do now, if anything.
     pub(super) fn wishes(&mut self, config: &EngineConfig, waiters: &mut Waiters) -> Option<Wishes> {
-        self.compact_when_due(config);
-        let mut wishes = Wishes::default();
+        let mut wishes = Wishes { snapshot: self.snapshot_when_due(config), ..Wishes::default() };
         self.release(&mut wishes.sends);
         let Some(ready) = self.raft.ready() else {
-            return (!wishes.sends.is_empty()).then_some(wishes);
+            let any = wishes.snapshot.is_some() || !wishes.sends.is_empty();
+            return any.then_some(wishes);
         };
         wishes.sends.extend(ready.send_now);
         if let Some(persist) = &ready.persist {
@@ -229,18 +236,32 @@ impl Group {
         self.covered_by_snapshot(snapshot.data.len() as u64);
     }
 
-    fn compact_when_due(&mut self, config: &EngineConfig) {
+    fn snapshot_when_due(&mut self, config: &EngineConfig) -> Option<SnapshotJob> {
         let entries = self.applied.index - self.snapshot.index;
         let long = entries > config.snapshot_entries || self.bytes_since > config.snapshot_bytes;
-        // A snapshot costs its length; it waits until the log has grown by a quarter of that, so that a large state is
-        // not written over and over for a few entries. The log stays bounded: by the limits, or a quarter of the state.
-        if !long || self.bytes_since < self.snapshot_bytes / 4 {
-            return;
+        // A snapshot costs its length; it waits until the log has grown by half of that, so that a large state is not
+        // written over and over for a few entries. The log stays bounded: by the limits, or half of the state, and by
+        // what comes while a snapshot is taken.
+        if self.taking || !long || self.bytes_since < self.snapshot_bytes / 2 {
+            return None;
         }
-        let data = self.machine.snapshot();
-        let bytes = data.len() as u64;
-        self.raft.compact(self.applied, data.into());
-        self.covered_by_snapshot(bytes);
+        let membership = Arc::clone(self.raft.membership_at(self.applied.index));
+        if membership.is_empty() {
+            return None; // one that was told of nobody yet has nothing that others could not tell it
+        }
+        self.taking = true;
+        self.covered_by_snapshot(self.snapshot_bytes);
+        Some(SnapshotJob { group: self.id, last: self.applied, membership, machine: self.machine.clone() })
+    }
+
+    /// A snapshot is done. If one of the leader has overtaken it, it counts for nothing.
+    pub(super) fn snapshot_taken(&mut self, snapshot: Snapshot) {
+        assert!(self.taking, "{}: a snapshot was asked for before it is taken", self.id);
+        self.taking = false;
+        if snapshot.last == self.snapshot {
+            self.snapshot_bytes = snapshot.data.len() as u64;
+        }
+        self.raft.compact(snapshot.last, snapshot.data);
     }
 
     fn covered_by_snapshot(&mut self, bytes: u64) {

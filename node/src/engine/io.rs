@@ -1,8 +1,11 @@
 //! What goes into an engine and what comes out of it.
 
+use std::sync::Arc;
+
 use ordeal_client::wire::{Answer, GroupId, NodeId, Request};
 
-use crate::raft::{Message, Persist};
+use crate::raft::{LogId, Membership, Message, Persist, Snapshot};
+use crate::shard::Machine;
 
 /// A client's connection, numbered by the server; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,6 +20,8 @@ pub struct BatchTicket(pub u64);
 pub enum Input {
     /// A tick of time passed.
     Tick,
+    /// More time has passed than the ticks say: those that are missing never come.
+    TicksLost,
     /// A member of a group said something.
     Peer {
         /// Who.
@@ -39,6 +44,8 @@ pub enum Input {
     ClientGone(ClientKey),
     /// A batch is durable, and with it all batches before it.
     Persisted(BatchTicket),
+    /// A snapshot that was asked for is done.
+    SnapshotTaken(TakenSnapshot),
 }
 
 /// What the world should do. Outputs of one turn are given in order: a `Send` that stands before a `Persist` may leave
@@ -56,6 +63,8 @@ pub enum Output {
     },
     /// Make durable, in order, with one sync for all groups.
     Persist(Batch),
+    /// Turn a state into a snapshot, on any thread, and give it back as `Input::SnapshotTaken`.
+    TakeSnapshot(SnapshotJob),
     /// Answer a client.
     Reply {
         /// On which connection.
@@ -63,6 +72,36 @@ pub enum Output {
         /// What.
         answer: Answer,
     },
+}
+
+/// A group's state as it was at an entry, to be turned into a snapshot while the group goes on. A group has one such job
+/// at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotJob {
+    pub(super) group: GroupId,
+    pub(super) last: LogId,
+    pub(super) membership: Arc<Membership>,
+    pub(super) machine: Machine,
+}
+
+/// What came of a [`SnapshotJob`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TakenSnapshot {
+    /// Whose.
+    pub group: GroupId,
+    /// It.
+    pub snapshot: Snapshot,
+}
+
+impl SnapshotJob {
+    /// Does it. Takes a time that grows with the state. Whoever has a disk may write it aside before it is given back, so
+    /// that its turn in the log costs no more than a mark.
+    #[must_use]
+    pub fn run(self) -> TakenSnapshot {
+        let data = self.machine.snapshot().into();
+        let snapshot = Snapshot { last: self.last, membership: self.membership, data };
+        TakenSnapshot { group: self.group, snapshot }
+    }
 }
 
 /// One turn's writes of all groups.

@@ -5,9 +5,10 @@
 //!            handle(Input)                                     poll() -> Option<Output>
 //!   Tick ────────────┐                                   ┌──▶ Send …    what promises nothing, and what is durable by now
 //!   Peer, PeerClosed ┤    ┌─────────┐   ┌────────────┐   ├──▶ Persist   one batch a turn, for all groups
-//!   Request ─────────┼───▶│ Engine  │──▶│ raft, shard│───┤
+//!   Request ─────────┼───▶│ Engine  │──▶│ raft, shard│───┼──▶ TakeSnapshot   a copy of a state, to be encoded anywhere
 //!   ClientGone ──────┤    └─────────┘   │ of a group │   └──▶ Reply …
-//!   Persisted ───────┘         │        └────────────┘
+//!   Persisted ───────┤         │        └────────────┘
+//!   SnapshotTaken ───┘         │
 //!                           waiters: who waits for which entry (index and term) or read
 //! ```
 //!
@@ -31,6 +32,6 @@ mod waiters;
 mod tests;
 
 pub use config::{EngineConfig, EngineError};
-pub use io::{Batch, BatchTicket, ClientKey, Input, Output};
+pub use io::{Batch, BatchTicket, ClientKey, Input, Output, SnapshotJob, TakenSnapshot};
 pub use node::Engine;
 pub use waiters::{CLIENT_WAITING_MAX, WAITING_MAX};

@@ -9,10 +9,10 @@ use ordeal_client::wire::{
 
 use super::config::{EngineConfig, EngineError};
 use super::group::{Group, Wishes};
-use super::io::{Batch, BatchTicket, ClientKey, Input, Output};
+use super::io::{Batch, BatchTicket, ClientKey, Input, Output, TakenSnapshot};
 use super::waiters::{Awaited, Waiter, Waiters};
 use crate::kv::Claim;
-use crate::raft::{self, Message, Persist, ProposeError, Recovered, Ticket};
+use crate::raft::{self, Message, Persist, ProposeError, Raft, Recovered, Ticket};
 use crate::shard::Command;
 
 /// A node without a world.
@@ -70,6 +70,11 @@ impl Engine {
                 }
             }
             Input::Peer { from, group, message } => self.peer(from, group, message),
+            Input::TicksLost => {
+                for group in self.groups.values_mut() {
+                    group.raft.ticks_lost();
+                }
+            }
             Input::PeerClosed(peer) => {
                 for group in self.groups.values_mut() {
                     group.raft.leader_unreachable(peer);
@@ -78,6 +83,9 @@ impl Engine {
             Input::Request { from, request } => self.request(from, request),
             Input::ClientGone(client) => self.waiters.client_gone(client),
             Input::Persisted(ticket) => self.persisted(ticket),
+            Input::SnapshotTaken(TakenSnapshot { group, snapshot }) => {
+                self.groups.get_mut(&group).expect("groups stay").snapshot_taken(snapshot);
+            }
         }
     }
 
@@ -215,15 +223,16 @@ impl Engine {
         check_length("key", &key, KEY_BYTES_MAX)?;
         let owner = self.config.owner(shard_of(&key, self.config.shards));
         let group = self.groups.get_mut(&owner).expect("every owner is a group of this node");
-        match level {
+        let ask: fn(&mut Raft, u64) -> Result<(), ProposeError> = match level {
             ReadLevel::Stale => return Err(group.machine.read(&key)),
-            ReadLevel::Linearizable => {}
-        }
+            ReadLevel::Linearizable => Raft::read,
+            ReadLevel::Follower => Raft::read_here,
+        };
         if !self.waiters.has_room(client) {
             return Err(Reply::Refused(RefusalReason::Busy));
         }
         let token = self.waiters.add(Waiter { client, request, awaited: Awaited::Read { key } });
-        group.raft.read(token).map_err(|error| {
+        ask(&mut group.raft, token).map_err(|error| {
             self.waiters.take(token);
             match error {
                 ProposeError::NotLeader { leader } => group.not_leader(&self.config, leader),
@@ -240,8 +249,9 @@ impl Engine {
         for (&group, member) in &mut self.groups {
             let Some(wishes) = member.wishes(&self.config, &mut self.waiters) else { continue };
             any = true;
-            let Wishes { sends, persist, replies: answers, .. } = wishes;
+            let Wishes { sends, persist, snapshot, replies: answers, .. } = wishes;
             self.outputs.extend(sends.into_iter().map(|(to, message)| Output::Send { to, group, message }));
+            self.outputs.extend(snapshot.map(Output::TakeSnapshot));
             writes.extend(persist.map(|persist| (group, persist)));
             replies.extend(answers);
         }

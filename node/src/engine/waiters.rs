@@ -3,7 +3,7 @@
 //! An entry alone is named by index and term: at the same index another entry may be committed in the end, and its
 //! result is no answer to whoever proposed this one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use ordeal_client::wire::GroupId;
 
@@ -38,12 +38,12 @@ pub(super) enum Awaited {
 /// All that wait on this node.
 ///
 /// Invariants
-/// * `by_client` and `all` hold the same tokens; no client is listed without one
+/// * `by_client` counts the tokens of each client in `all`; no client is listed without one
 /// * `by_entry` holds exactly the tokens of `all` that await an entry
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
     all: BTreeMap<u64, Waiter>,
-    by_client: BTreeMap<ClientKey, BTreeSet<u64>>,
+    by_client: BTreeMap<ClientKey, usize>,
     by_entry: BTreeMap<(GroupId, Index, Term), u64>,
     tokens: u64,
 }
@@ -51,7 +51,7 @@ pub(super) struct Waiters {
 impl Waiters {
     /// Whether one more of this client may wait.
     pub(super) fn has_room(&self, client: ClientKey) -> bool {
-        let of_client = self.by_client.get(&client).map_or(0, BTreeSet::len);
+        let of_client = self.by_client.get(&client).copied().unwrap_or(0);
         self.all.len() < WAITING_MAX && of_client < CLIENT_WAITING_MAX
     }
 
@@ -64,7 +64,7 @@ impl Waiters {
             let other = self.by_entry.insert((group, id.index, id.term), token);
             assert!(other.is_none(), "entry {id} of {group} was proposed once");
         }
-        self.by_client.entry(waiter.client).or_default().insert(token);
+        *self.by_client.entry(waiter.client).or_default() += 1;
         self.all.insert(token, waiter);
         token
     }
@@ -73,8 +73,8 @@ impl Waiters {
     pub(super) fn take(&mut self, token: u64) -> Option<Waiter> {
         let waiter = self.all.remove(&token)?;
         let of_client = self.by_client.get_mut(&waiter.client).expect("a waiter is listed under its client");
-        of_client.remove(&token);
-        if of_client.is_empty() {
+        *of_client -= 1;
+        if *of_client == 0 {
             self.by_client.remove(&waiter.client);
         }
         if let Awaited::Entry { group, id } = waiter.awaited {
@@ -85,7 +85,12 @@ impl Waiters {
 
     /// Removes those of a client that is gone.
     pub(super) fn client_gone(&mut self, client: ClientKey) {
-        for token in self.by_client.get(&client).cloned().unwrap_or_default() {
+        if !self.by_client.contains_key(&client) {
+            return;
+        }
+        // A walk through all that wait, when one goes; so nothing is to be kept in order for it at every request.
+        let of_client = self.all.iter().filter(|(_, waiter)| waiter.client == client);
+        for token in of_client.map(|(&token, _)| token).collect::<Vec<_>>() {
             self.take(token);
         }
     }

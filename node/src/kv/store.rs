@@ -1,6 +1,7 @@
 //! Keys, values, versions, and what each write does to them, exactly once.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use ordeal_client::wire::{
     RefusalReason, Reply, SESSION_WINDOW_MAX, SessionId, VALUE_BYTES_MAX, Version, WriteOp,
@@ -72,8 +73,17 @@ impl Kv {
         self.data.get(key).map(|stored| (stored.value.clone(), stored.version))
     }
 
-    /// Adds a key as it stands in a snapshot.
-    pub fn insert(&mut self, key: Vec<u8>, stored: Stored) {
+    /// Fills an empty shard with all its keys, as they stand in a snapshot: strictly ascending. Built at once, which takes
+    /// a third of the time of one by one.
+    pub fn fill(&mut self, ascending: Vec<(Vec<u8>, Stored)>) {
+        assert!(self.data.is_empty(), "a shard is filled once");
+        assert!(ascending.is_sorted_by(|(one, _), (next, _)| one < next), "keys of a snapshot ascend");
+        let digests = ascending.iter().map(|(key, stored)| digest_of(key, stored));
+        self.digest = digests.fold(self.digest, u64::wrapping_add);
+        self.data = ascending.into_iter().collect();
+    }
+
+    pub(super) fn insert(&mut self, key: Vec<u8>, stored: Stored) {
         self.digest = self.digest.wrapping_add(digest_of(&key, &stored));
         assert!(self.data.insert(key, stored).is_none(), "a key that is there is taken out first");
     }
@@ -131,9 +141,20 @@ impl Kv {
     }
 
     fn replace(&mut self, version: Version, key: Vec<u8>, value: Vec<u8>) -> Reply {
-        let replaced = self.remove(&key).map(|stored| stored.version);
+        let stored = Stored::new(value, version);
+        self.digest = self.digest.wrapping_add(digest_of(&key, &stored));
+        let replaced = match self.data.entry(key) {
+            Entry::Vacant(place) => {
+                place.insert(stored);
+                None
+            }
+            Entry::Occupied(mut place) => {
+                let before = place.insert(stored);
+                self.digest = self.digest.wrapping_sub(digest_of(place.key(), &before));
+                Some(before.version)
+            }
+        };
         assert!(replaced < Some(version), "versions of a key grow");
-        self.insert(key, Stored::new(value, version));
         Reply::Written { made: version, replaced }
     }
 

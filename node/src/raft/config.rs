@@ -19,12 +19,17 @@ pub struct Config {
     /// A follower waits longer than this without a leader, and up to half as long again by chance, before it campaigns. At
     /// least 3 × heartbeat, so that one lost beat is no election.
     pub election_ticks: u32,
+    /// A member whose disk has finished no write for so long, while one is under way, neither leads nor campaigns: it could
+    /// commit nothing, and others can.
+    pub stall_ticks: u32,
     /// Seed of the generator behind the random timeouts.
     pub seed: u64,
     /// Entries of one `AppendEntries` hold at most so many bytes (but always at least one entry).
     pub append_bytes_max: usize,
     /// At most so many `AppendEntries` are under way to one follower.
     pub inflight_max: usize,
+    /// Those hold at most so many bytes of entries, a single entry aside that is longer than what is left.
+    pub inflight_bytes_max: usize,
     /// Proposals are refused as busy while the uncommitted entries hold more bytes than this.
     pub uncommitted_bytes_max: usize,
     /// Parts of a snapshot hold so many bytes.
@@ -37,6 +42,11 @@ pub struct Config {
     pub trailing_bytes: u64,
     /// Reads waiting for their round, at most.
     pub reads_max: usize,
+    /// Leader leases, off by default: see [`super::lease_ticks`] for how long one may be, and what clocks must promise. The
+    /// same on all members: who has none keeps no promise.
+    pub lease_ticks: Option<u32>,
+    /// Another number each time this member starts, as good as surely. Needed for reads on followers.
+    pub incarnation: u64,
     /// A learner that lacks at most so many entries is caught up.
     pub promotion_lag_entries: u64,
 }
@@ -50,15 +60,19 @@ impl Config {
             bootstrap: Arc::new(bootstrap),
             heartbeat_ticks: 5, // 50 ms
             election_ticks: 25, // 250 ms: 5 × heartbeat
+            stall_ticks: 25,    // an election timeout, as for a leader that nobody hears
             seed,
             append_bytes_max: 1 << 20, // a quarter of a frame
             inflight_max: 64,
+            inflight_bytes_max: 4 << 20, // 4 full messages: a quarter of what waits for a peer in the server
             uncommitted_bytes_max: 16 << 20, // 16 full messages
-            chunk_bytes: 256 << 10,          // 1/16 of a frame, so that heartbeats pass between parts
+            chunk_bytes: 256 << 10,      // 1/16 of a frame, so that heartbeats pass between parts
             apply_bytes_max: 4 << 20,
             trailing_entries: 1_000,
             trailing_bytes: 8 << 20, // 8 full messages
             reads_max: 10_000,
+            lease_ticks: None,
+            incarnation: 0,
             promotion_lag_entries: 1_000, // some 100 ms of writes: a few appends, and no snapshot
         }
     }

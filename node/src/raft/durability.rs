@@ -14,6 +14,9 @@ use std::collections::VecDeque;
 use super::log::Log;
 use super::{Config, HardState, Index, Persist, Snapshot, Term, Ticket};
 
+/// A disk that writes a snapshot at this pace does not stall: 25 MB a second with ticks of 10 ms, the slowest of disks.
+const SNAPSHOT_BYTES_PER_TICK: usize = 256 << 10;
+
 /// Where a snapshot came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Origin {
@@ -29,6 +32,8 @@ pub(super) struct Durability {
     ticket: Ticket,
     /// Writes that the driver has, by ascending ticket.
     under_way: VecDeque<Write>,
+    /// Ticks since the disk last finished a write, while one is under way.
+    waiting_ticks: u32,
     /// Term and vote as last handed to the driver.
     hard_state_handed: HardState,
     /// Term and vote on the disk.
@@ -58,6 +63,7 @@ impl Durability {
         Durability {
             ticket: Ticket(0),
             under_way: VecDeque::new(),
+            waiting_ticks: 0,
             hard_state_handed: hard_state,
             hard_state,
             handed: last,
@@ -142,6 +148,9 @@ impl Durability {
         assert!(self.handed + persist.entries.len() as u64 == last, "a write without a gap");
         self.hard_state_handed = hard_state;
         self.handed = last;
+        if self.under_way.is_empty() {
+            self.waiting_ticks = 0;
+        }
         self.under_way.push_back(Write { ticket: self.ticket, hard_state, upto: last, snapshot });
         Some(persist)
     }
@@ -152,11 +161,28 @@ impl Durability {
         let mut newest = None;
         while self.under_way.front().is_some_and(|write| write.ticket <= ticket) {
             let Some(write) = self.under_way.pop_front() else { break };
+            self.waiting_ticks = 0;
             self.hard_state = write.hard_state;
             self.durable = self.durable.max(write.upto);
             newest = write.snapshot.or(newest);
         }
         newest
+    }
+
+    /// A tick of time passed.
+    pub(super) fn tick(&mut self) {
+        if !self.under_way.is_empty() {
+            self.waiting_ticks = self.waiting_ticks.saturating_add(1);
+        }
+    }
+
+    /// Whether the disk has finished no write for `stall_ticks`, and longer when it is writing a snapshot.
+    pub(super) fn stalled(&self, stall_ticks: u32) -> bool {
+        self.under_way.front().is_some_and(|oldest| {
+            let bytes = oldest.snapshot.as_ref().map_or(0, |(snapshot, _)| snapshot.data.len());
+            let extra = u32::try_from(bytes / SNAPSHOT_BYTES_PER_TICK).unwrap_or(u32::MAX);
+            self.waiting_ticks >= stall_ticks.saturating_add(extra)
+        })
     }
 
     /// Panics when this contradicts itself or the log.

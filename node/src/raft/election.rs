@@ -15,7 +15,7 @@ use rand::RngExt;
 use super::progress::Progress;
 use super::quorum::Votes;
 use super::reads::Reads;
-use super::{Event, HardState, Leader, LogId, Message, Payload, Raft, State, Term};
+use super::{Event, HardState, Leader, Lease, LogId, Message, Payload, Raft, State, Term};
 
 /// Who wants an election.
 #[derive(Debug, Clone, Copy)]
@@ -30,9 +30,15 @@ impl Raft {
     pub(super) fn tick_election(&mut self) {
         self.timer.since_leader = self.timer.since_leader.saturating_add(1);
         self.timer.elapsed = self.timer.elapsed.saturating_add(1);
-        if self.timer.elapsed >= self.timer.timeout && self.may_campaign() {
+        let may = self.may_campaign() && !self.disk_stalls() && !self.is_promised();
+        if may && self.timer.elapsed >= self.timer.timeout {
             self.become_pre_candidate();
         }
+    }
+
+    /// Whether the disk has finished nothing for so long that this member is no good as a leader.
+    pub(super) fn disk_stalls(&self) -> bool {
+        self.durability.stalled(self.config.stall_ticks)
     }
 
     /// Starts the election timer anew, with a new random timeout: up to half as long again, as pre-candidates that time
@@ -58,7 +64,7 @@ impl Raft {
         if term < self.hard_state.term {
             return self.answer_vote(from, term, pre, false);
         }
-        if self.hears_a_leader() && !handed_over {
+        if (self.hears_a_leader() || self.is_promised()) && !handed_over {
             return; // "within the minimum election timeout of hearing from a current leader" (thesis §4.2.3)
         }
         if last.term > term {
@@ -66,7 +72,8 @@ impl Raft {
         }
         if pre {
             let free = term > self.hard_state.term || self.may_vote_for(from);
-            let granted = free && last >= self.log.last();
+            // Whose disk stalls would vote, and the vote would never leave.
+            let granted = free && last >= self.log.last() && !self.disk_stalls();
             if granted {
                 self.give_way(from, last);
             }
@@ -190,8 +197,8 @@ impl Raft {
         let next_index = self.log.last().index + 1;
         let others = self.membership().members().filter(|&node| node != self.config.id);
         let followers = others.map(|node| (node, Progress::new(next_index))).collect();
-        let reads = Reads::default();
-        self.state = State::Leader(Leader { followers, heartbeat_elapsed: 0, reads, handover: None });
+        let (reads, lease) = (Reads::default(), Lease::default());
+        self.state = State::Leader(Leader { followers, heartbeat_elapsed: 0, reads, lease, handover: None });
         self.leader = Some(self.config.id);
         self.partial = None;
         // "each leader commits a blank no-op entry into the log at the start of its term" (§8)
@@ -233,6 +240,7 @@ impl Raft {
         self.become_follower(term, Some(from));
         self.timer.elapsed = 0;
         self.timer.since_leader = 0;
+        self.timer.since_promise = 0;
         true
     }
 }

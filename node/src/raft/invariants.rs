@@ -10,7 +10,10 @@ pub(super) fn check_config(config: &Config) {
     assert!(first.is_empty() || (first.is_sound() && !first.is_joint()), "unsound: {first}");
     assert!(config.heartbeat_ticks >= 1, "a heartbeat takes at least a tick");
     assert!(config.election_ticks >= 3 * config.heartbeat_ticks, "one lost heartbeat must be no election");
+    let longest = super::lease_ticks(config.election_ticks);
+    assert!(config.lease_ticks <= longest, "a lease of {:?} ticks, at most {longest:?}", config.lease_ticks);
     assert!(config.inflight_max >= 1, "a window of nothing sends nothing");
+    assert!(config.inflight_bytes_max >= 1, "a window of no bytes sends nothing");
     assert!(config.chunk_bytes >= 1, "parts of nothing never make a snapshot");
 }
 

@@ -100,6 +100,24 @@ pub enum Message {
         /// Leader's term.
         term: Term,
     },
+    /// Up to where must I have applied to answer a read now? (thesis §6.4)
+    ReadIndex {
+        /// Follower's term.
+        term: Term,
+        /// Names this request among all of this follower's.
+        number: u64,
+    },
+    /// Answer to `ReadIndex`, when the leader knows that it led after the request came.
+    ReadIndexReply {
+        /// Leader's term.
+        term: Term,
+        /// Of the request.
+        number: u64,
+        /// The read index.
+        index: Index,
+        /// Leader's commit index, never beyond what this follower is known to match.
+        commit: Index,
+    },
 }
 
 /// What came of an `AppendEntries`.
@@ -133,6 +151,8 @@ impl Message {
             Message::InstallSnapshot { .. } => Kind::InstallSnapshot,
             Message::InstallSnapshotReply { .. } => Kind::InstallSnapshotReply,
             Message::TimeoutNow { .. } => Kind::TimeoutNow,
+            Message::ReadIndex { .. } => Kind::ReadIndex,
+            Message::ReadIndexReply { .. } => Kind::ReadIndexReply,
         }
     }
 
@@ -148,7 +168,9 @@ impl Message {
             | Message::HeartbeatReply { term, .. }
             | Message::InstallSnapshot { term, .. }
             | Message::InstallSnapshotReply { term, .. }
-            | Message::TimeoutNow { term } => term,
+            | Message::TimeoutNow { term }
+            | Message::ReadIndex { term, .. }
+            | Message::ReadIndexReply { term, .. } => term,
         }
     }
 }

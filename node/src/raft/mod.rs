@@ -14,7 +14,8 @@
 //!   durability   Figure 2, "persistent state"  invariants   Figure 3 and our own, asserted after every call
 //!   membership   §6, who belongs to a group    changes      §6, thesis chapter 4: how that changes
 //!   quorum       §6, majorities of both halves transfer     thesis §3.10
-//!   hint         a leader whose connection closed
+//!   hint         a leader's connection closed  lease        thesis §6.4.1
+//!   read_index   §6.4, reads on followers
 //! ```
 
 pub mod config;
@@ -30,10 +31,12 @@ mod durability;
 mod election;
 mod hint;
 mod invariants;
+mod lease;
 mod log;
 mod output;
 mod progress;
 mod quorum;
+mod read_index;
 mod reads;
 mod replication;
 mod shared_bytes;
@@ -42,6 +45,7 @@ mod transfer;
 
 pub use changes::{ChangeError, Changing};
 pub use config::{Config, Recovered};
+pub use lease::{LATE_TICKS_MAX, lease_ticks};
 pub use log_id::{Entry, Index, LogId, Payload, Snapshot, Term};
 pub use membership::{ADDRESS_BYTES_MAX, Change, MEMBERS_MAX, Membership, Unfit};
 pub use message::{AppendResult, Message};
@@ -57,11 +61,13 @@ use rand_pcg::Pcg32;
 
 use changes::Memberships;
 use durability::Durability;
+use lease::Lease;
 use log::Log;
 use output::Output;
 use progress::Progress;
 use quorum::Votes;
-use reads::{Confirmed, Reads};
+use read_index::Asking;
+use reads::{Confirmed, Reader, Reads};
 use snapshot::Partial;
 use transfer::Handover;
 
@@ -88,10 +94,13 @@ pub struct Raft {
     /// A durable snapshot that the machine above has still to take over.
     install: Option<Snapshot>,
     timer: Timer,
+    /// Ticks since the start.
+    now: u64,
     rng: Pcg32,
     /// Number of the last heartbeat broadcast. Never starts anew, so that no answer confirms what came after it.
     round: u64,
     confirmed_reads: Confirmed,
+    asking: Asking,
     output: Output,
 }
 
@@ -110,6 +119,7 @@ struct Leader {
     followers: BTreeMap<NodeId, Progress>,
     heartbeat_elapsed: u32,
     reads: Reads,
+    lease: Lease,
     handover: Option<Handover>,
 }
 
@@ -122,6 +132,8 @@ struct Timer {
     timeout: u32,
     /// Since a leader was heard (thesis §4.2.3).
     since_leader: u32,
+    /// Since a leader was promised no vote (`lease`), whatever the term was.
+    since_promise: u32,
 }
 
 impl Raft {
@@ -158,11 +170,13 @@ impl Raft {
             install: snapshot.clone(),
             snapshot,
             partial: None,
-            timer: Timer { elapsed: 0, timeout: 0, since_leader: u32::MAX },
+            timer: Timer { elapsed: 0, timeout: 0, since_leader: u32::MAX, since_promise: 0 },
+            now: 0,
             // Members share the seed of their group: each draws from a stream of its own.
             rng: Pcg32::new(config.seed, u64::from(config.id.0)),
             round: 0,
             confirmed_reads: Confirmed::default(),
+            asking: Asking::new(config.incarnation),
             output: Output::new(hard_state.term),
             config,
         };
@@ -198,6 +212,10 @@ impl Raft {
             Message::InstallSnapshotReply { term, last, received, installed } => {
                 self.on_install_snapshot_reply(from, term, last, received, installed);
             }
+            Message::ReadIndex { term, number } => self.on_read_index(from, term, number),
+            Message::ReadIndexReply { term, number, index, commit } => {
+                self.on_read_index_reply(from, term, number, index, commit);
+            }
             Message::TimeoutNow { term } => self.on_timeout_now(from, term),
         }
         self.finish();
@@ -205,6 +223,10 @@ impl Raft {
 
     /// A tick of time passed.
     pub fn tick(&mut self) {
+        self.now += 1;
+        self.durability.tick();
+        self.timer.since_promise = self.timer.since_promise.saturating_add(1);
+        self.tick_reads();
         match self.state {
             State::Leader(_) => self.tick_leader(),
             State::Follower | State::PreCandidate(_) | State::Candidate(_) => self.tick_election(),
@@ -234,7 +256,7 @@ impl Raft {
     /// When this is not the leader, or too many reads wait. No event comes then.
     pub fn read(&mut self, token: u64) -> Result<(), ProposeError> {
         self.as_leader()?;
-        self.queue_read(token)?;
+        self.queue_read(Reader::Here(token))?;
         self.finish();
         Ok(())
     }
@@ -273,6 +295,12 @@ impl Raft {
         self.finish();
     }
 
+    /// Who belongs to the group as of the entry at `index`, which is applied and not before the newest snapshot.
+    #[must_use]
+    pub fn membership_at(&self, index: Index) -> &Arc<Membership> {
+        self.memberships.at(index)
+    }
+
     /// What to do next, or nothing. To be called until it says nothing, after every turn.
     pub fn ready(&mut self) -> Option<Ready> {
         if matches!(self.state, State::Leader(_)) {
@@ -281,6 +309,7 @@ impl Raft {
             self.start_round_if_due();
             self.replicate();
         }
+        self.ask_leader_if_due();
         let events = self.take_events();
         let persist = self.durability.take(self.hard_state, &self.log, &self.config);
         let ready = self.output.take(persist, events);
@@ -335,6 +364,7 @@ impl Raft {
 
     /// At the end of every call: what changed is told, what must hold is checked.
     fn finish(&mut self) {
+        self.fail_reads_of_old_leader();
         let (role, term, leader) = (self.role(), self.hard_state.term, self.leader);
         self.output.tell_role(role, term, leader);
         self.check();

@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Index, Snapshot};
+use super::{Config, Index, Snapshot};
 
 /// A follower, as its leader sees it.
 #[derive(Debug, Clone)]
@@ -39,11 +39,43 @@ pub(super) enum Mode {
     },
     /// Its log follows ours: appends are pipelined.
     Replicate {
-        /// Last index of each append under way, ascending.
-        inflight: VecDeque<Index>,
+        /// The appends under way.
+        inflight: Window,
     },
     /// It needs what our log no longer holds: a part at a time.
     Snapshot(Transfer),
+}
+
+/// Appends under way to a follower, each with its last index and its weight. Bounded in both by [`Config`]: a follower
+/// whose disk or link is slow holds so much of our log in queues and sockets, and no more.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Window {
+    /// By ascending last index.
+    appends: VecDeque<(Index, u64)>,
+    /// Their weights' sum.
+    bytes: u64,
+}
+
+impl Window {
+    /// How many bytes another append may hold; nothing when none may leave.
+    fn room(&self, config: &Config) -> Option<u64> {
+        let room = (config.inflight_bytes_max as u64).checked_sub(self.bytes)?;
+        (self.appends.len() < config.inflight_max && (room > 0 || self.appends.is_empty())).then_some(room)
+    }
+
+    fn push(&mut self, upto: Index, bytes: u64) {
+        self.appends.push_back((upto, bytes));
+        self.bytes += bytes;
+    }
+
+    /// Everything up to `upto` has arrived. True when that was something.
+    fn pop_upto(&mut self, upto: Index) -> bool {
+        let before = self.appends.len();
+        while let Some((_, bytes)) = self.appends.pop_front_if(|(last, _)| *last <= upto) {
+            self.bytes -= bytes;
+        }
+        self.appends.len() < before
+    }
 }
 
 /// A snapshot under way.
@@ -86,7 +118,7 @@ impl Progress {
     pub(super) fn status(&self) -> FollowerStatus {
         let (mode, in_flight) = match &self.mode {
             Mode::Probe { waiting } => (FollowerMode::Probe, usize::from(*waiting)),
-            Mode::Replicate { inflight } => (FollowerMode::Replicate, inflight.len()),
+            Mode::Replicate { inflight } => (FollowerMode::Replicate, inflight.appends.len()),
             Mode::Snapshot(_) => (FollowerMode::Snapshot, 1),
         };
         let (match_index, next_index) = (self.match_index, self.next_index);
@@ -105,27 +137,28 @@ impl Progress {
         }
     }
 
-    /// Whether another append may leave now.
-    pub(super) fn may_send(&self, inflight_max: usize) -> bool {
-        match &self.mode {
-            Mode::Probe { waiting } => !waiting,
-            Mode::Replicate { inflight } => inflight.len() < inflight_max,
-            Mode::Snapshot(_) => false,
-        }
+    /// How many bytes of entries an append may hold that leaves now; nothing when none may.
+    pub(super) fn room(&self, config: &Config) -> Option<usize> {
+        let room = match &self.mode {
+            Mode::Probe { waiting } => (!waiting).then_some(u64::MAX),
+            Mode::Replicate { inflight } => inflight.room(config),
+            Mode::Snapshot(_) => None,
+        };
+        room.map(|room| usize::try_from(room).unwrap_or(usize::MAX).min(config.append_bytes_max))
     }
 
-    /// An append with entries up to `upto` left.
-    pub(super) fn sent(&mut self, upto: Index) {
+    /// An append left with entries up to `upto`, of this weight.
+    pub(super) fn sent(&mut self, upto: Index, bytes: u64) {
         match &mut self.mode {
             Mode::Probe { waiting } => {
                 *waiting = true;
                 self.stalled_ticks = 0;
             }
             Mode::Replicate { inflight } => {
-                if inflight.is_empty() {
+                if inflight.appends.is_empty() {
                     self.stalled_ticks = 0;
                 }
-                inflight.push_back(upto);
+                inflight.push(upto, bytes);
                 self.next_index = upto + 1;
             }
             Mode::Snapshot(_) => panic!("an append to a follower that needs a snapshot"),
@@ -142,11 +175,7 @@ impl Progress {
             Mode::Snapshot(_) if self.match_index + 1 >= first => self.replicate(),
             Mode::Probe { .. } | Mode::Snapshot(_) => {}
             Mode::Replicate { inflight } => {
-                let before = inflight.len();
-                while inflight.front().is_some_and(|&last| last <= upto) {
-                    inflight.pop_front();
-                }
-                if inflight.len() < before {
+                if inflight.pop_upto(upto) {
                     self.stalled_ticks = 0;
                 }
             }
@@ -157,7 +186,7 @@ impl Progress {
     /// The log follows ours up to `match_index`: pipeline from there.
     pub(super) fn replicate(&mut self) {
         self.next_index = self.match_index + 1;
-        self.mode = Mode::Replicate { inflight: VecDeque::new() };
+        self.mode = Mode::Replicate { inflight: Window::default() };
     }
 
     /// Try from `next_index` on, one append at a time.
@@ -179,7 +208,7 @@ impl Progress {
     pub(super) fn waits(&self) -> bool {
         match &self.mode {
             Mode::Probe { waiting } => *waiting,
-            Mode::Replicate { inflight } => !inflight.is_empty(),
+            Mode::Replicate { inflight } => !inflight.appends.is_empty(),
             Mode::Snapshot(_) => true,
         }
     }

@@ -10,7 +10,8 @@ use super::{AppendResult, Entry, LogId, Message, Payload, Raft, State, Term};
 
 impl Raft {
     /// A tick of a leader: heartbeats, and CheckQuorum: "a leader steps down if an election timeout elapses without a
-    /// successful round of heartbeats to a majority of its cluster" (thesis §6.2).
+    /// successful round of heartbeats to a majority of its cluster" (thesis §6.2). So does one whose disk stalls: its
+    /// heartbeats would hold off everybody who could go on.
     pub(super) fn tick_leader(&mut self) {
         self.tick_handover();
         let (own, patience) = (self.config.id, self.config.election_ticks);
@@ -22,7 +23,7 @@ impl Raft {
         let heard = self.memberships.latest().has_majority(|node| {
             node == own || followers.get(&node).is_some_and(|follower| follower.silent_ticks < patience)
         });
-        if !heard {
+        if !heard || self.disk_stalls() {
             self.become_follower(self.hard_state.term, None);
         } else if beat {
             self.broadcast_heartbeat();
@@ -45,7 +46,8 @@ impl Raft {
         let State::Leader(leader) = &mut self.state else { return };
         let last = self.log.last().index;
         for (&to, follower) in &mut leader.followers {
-            while follower.next_index <= last && follower.may_send(self.config.inflight_max) {
+            while follower.next_index <= last {
+                let Some(room) = follower.room(&self.config) else { break };
                 let previous = follower.next_index - 1;
                 let Some(term) = self.log.term_at(previous) else {
                     let snapshot =
@@ -55,8 +57,9 @@ impl Raft {
                     self.output.send_now(to, part);
                     break;
                 };
-                let entries = self.log.slice(follower.next_index, last, self.config.append_bytes_max);
-                follower.sent(previous + entries.len() as u64);
+                let entries = self.log.slice(follower.next_index, last, room);
+                let upto = previous + entries.len() as u64;
+                follower.sent(upto, self.log.bytes_behind(previous) - self.log.bytes_behind(upto));
                 let message = Message::AppendEntries {
                     term: self.hard_state.term,
                     previous: LogId::new(previous, term),
@@ -116,6 +119,7 @@ impl Raft {
     pub(super) fn broadcast_heartbeat(&mut self) {
         let State::Leader(leader) = &mut self.state else { return };
         self.round += 1;
+        leader.lease.sent(self.round, self.now, self.config.lease_ticks.unwrap_or(0));
         leader.heartbeat_elapsed = 0;
         for (&to, follower) in &leader.followers {
             let commit = self.commit.min(follower.match_index);

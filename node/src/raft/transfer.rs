@@ -98,6 +98,7 @@ impl Raft {
     }
 
     pub(super) fn send_timeout_now(&mut self, heir: NodeId) {
+        self.give_up_lease();
         self.output.send_now(heir, Message::TimeoutNow { term: self.hard_state.term });
     }
 
@@ -115,7 +116,7 @@ impl Raft {
     /// The leader wants us to campaign now. One that could not lead, or is of another mind by now, does not (E17).
     pub(super) fn on_timeout_now(&mut self, from: NodeId, term: Term) {
         let ours = term == self.hard_state.term && self.leader.is_none_or(|leader| leader == from);
-        if ours && !matches!(self.state, State::Leader(_)) && self.may_campaign() {
+        if ours && !matches!(self.state, State::Leader(_)) && self.may_campaign() && !self.disk_stalls() {
             self.campaign_as_heir();
         }
     }

@@ -233,6 +233,8 @@ mod tests {
         given: Receiver<Vec<u64>>,
         answers: Sender<bool>,
         poll: Poll,
+        /// As the server does: a wake-up is lost with the last one who holds the waker.
+        _waker: Arc<Waker>,
     }
 
     impl Rig {
@@ -241,8 +243,9 @@ mod tests {
             let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
             let (given_to, given) = channel();
             let (answers, answers_from) = channel();
-            let disk = Disk::start(Gate { given: given_to, answers: answers_from }, waker).unwrap();
-            Rig { disk, given, answers, poll }
+            let gate = Gate { given: given_to, answers: answers_from };
+            let disk = Disk::start(gate, Arc::clone(&waker)).unwrap();
+            Rig { disk, given, answers, poll, _waker: waker }
         }
 
         fn write(&self, ticket: u64, bytes: usize) {

@@ -60,7 +60,7 @@ pub const PEER_SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Ticks delivered at once after the loop was held up (a slow disk, a stopped process): one heartbeat's worth by default.
 /// Enough that a disk of 50 ms a sync delays no heartbeat; far below an election timeout, so that a process that was
 /// stopped for seconds does not campaign before it has heard what happened meanwhile. The other missed ticks never were.
-pub const CATCH_UP_TICKS_MAX: u32 = 5;
+pub const CATCH_UP_TICKS_MAX: u32 = crate::raft::LATE_TICKS_MAX;
 
 /// Bytes of entries that wait for the disk. Beyond it nothing more is read from anybody until the disk has caught up: 64
 /// full `AppendEntries`, a leader's whole window. Ticks go on, so that a leader with such a disk still hears that it is one.

@@ -20,13 +20,14 @@ mod error;
 mod incoming;
 mod limits;
 mod links;
+mod snapshots;
 
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -40,7 +41,7 @@ use tracing::{info, warn};
 pub use error::ServerError;
 
 use crate::config::{NodeConfig, TICK};
-use crate::engine::{Batch, Engine, Input, Output};
+use crate::engine::{Batch, Engine, EngineConfig, Input, Output};
 use crate::storage::{Storage, StorageError};
 use clock::Clock;
 use disk::{Disk, Store};
@@ -48,6 +49,7 @@ use error::loop_error;
 use incoming::{Event, House, Incoming};
 use limits::{ACCEPT_REST, ACCEPTS_PER_TURN, READ_BYTES};
 use links::Links;
+use snapshots::SnapshotThread;
 
 const LISTENER: Token = Token(0);
 const SIGNALS: Token = Token(1);
@@ -67,6 +69,7 @@ pub struct Server {
     incoming: Incoming,
     engine: Engine,
     disk: Disk,
+    snapshots: SnapshotThread,
     clock: Clock,
     started: Instant,
     /// Whether somebody may be waiting to be accepted.
@@ -120,7 +123,8 @@ impl Server {
         let now = Instant::now();
         let us = config.identity();
         let (storage, recovered) = Storage::open(&config.dir, &us, config.storage())?;
-        let engine = Engine::new(config.engine(), recovered)?;
+        let engine = EngineConfig { incarnation: incarnation(), ..config.engine() };
+        let engine = Engine::new(engine, recovered)?;
 
         let poll = Poll::new().map_err(loop_error("poll"))?;
         listener.set_nonblocking(true).map_err(loop_error("listener"))?;
@@ -136,6 +140,7 @@ impl Server {
         let house = House { us, peers, welcome: engine.welcome() };
         let incoming = Incoming::new(house, FIRST_LINK + links.len(), now);
         let waker = Arc::new(waker);
+        let snapshots = SnapshotThread::start(storage.snapshots(), Arc::clone(&waker))?;
         let disk = Disk::start(storage, Arc::clone(&waker))?;
         Ok(Server {
             poll,
@@ -146,6 +151,7 @@ impl Server {
             incoming,
             engine,
             disk,
+            snapshots,
             clock: Clock::new(TICK, now),
             started: now,
             accepting: true,
@@ -202,6 +208,9 @@ impl Server {
         if let Some(ticket) = self.disk.news()? {
             self.engine.handle(Input::Persisted(ticket));
         }
+        while let Some(snapshot) = self.snapshots.news()? {
+            self.engine.handle(Input::SnapshotTaken(snapshot));
+        }
         self.accept(now);
         // What is not read waits with the sockets' buffers, and then with those who write to us.
         if !self.disk.is_full() {
@@ -209,8 +218,13 @@ impl Server {
             self.incoming.turn(self.poll.registry(), &mut self.scratch, now, &mut self.came);
         }
         self.take_in();
-        for _ in 0..self.clock.due(now) {
+        // A clock that was read after the requests were: no read is confirmed by a lease that ended before it came.
+        let due = self.clock.due(Instant::now());
+        for _ in 0..due.ticks {
             self.engine.handle(Input::Tick);
+        }
+        if due.lost {
+            self.engine.handle(Input::TicksLost);
         }
         self.drive();
         self.links.flush(self.poll.registry(), now);
@@ -310,6 +324,7 @@ impl Server {
                 }
                 // The followers' disks work while ours does (thesis §10.2.1).
                 Output::Persist(batch) => self.disk.write(batch),
+                Output::TakeSnapshot(job) => self.snapshots.take(job),
             }
         }
     }
@@ -323,4 +338,10 @@ impl Store for Storage {
     fn log_disk_bytes(&self) -> u64 {
         Storage::log_disk_bytes(self)
     }
+}
+
+/// Another number for each start: the time, and for two within a nanosecond, or with a clock set back, the process.
+fn incarnation() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX) ^ (u64::from(std::process::id()) << 40)
 }

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 /// Version of the encoding: the first byte of every command.
 pub const COMMAND_VERSION: u8 = 2;
 
+/// What a command takes beside its keys and values, at most: numbers of up to 9 bytes each.
+const COMMAND_BYTES: usize = 64;
+
 /// A change of a data group's state. New variants go to the end, as the encoding numbers them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
@@ -53,9 +56,25 @@ impl Command {
     /// The bytes for the log.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = vec![COMMAND_VERSION];
+        let mut bytes = Vec::with_capacity(COMMAND_BYTES + self.payload_bytes());
+        bytes.push(COMMAND_VERSION);
         wire::encode_into(self, &mut bytes);
         bytes
+    }
+
+    /// Bytes of keys and values in it: most of what it takes.
+    fn payload_bytes(&self) -> usize {
+        match self {
+            Command::OpenSession { .. } => 0,
+            Command::Write { key, op, .. } => {
+                key.len()
+                    + match op {
+                        WriteOp::Put(value) | WriteOp::Append(value) => value.len(),
+                        WriteOp::Delete => 0,
+                        WriteOp::Cas { expected, new } => expected.as_ref().map_or(0, Vec::len) + new.len(),
+                    }
+            }
+        }
     }
 
     /// Reads what [`Command::encode`] wrote.

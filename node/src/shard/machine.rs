@@ -4,8 +4,12 @@
 //! * `applied` and the effect change together: the state is that of exactly the entries up to `applied`
 //! * entries are applied by index without a gap, each once
 //! * a key stands in the shard that [`shard_of`] gives it, and nowhere else
+//!
+//! A copy of a machine costs nothing to speak of: it shares each shard until one of the two writes to it. So a snapshot
+//! is made of a copy, on another thread, while the machine goes on.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ordeal_client::wire::{RefusalReason, Reply, ShardId, Version, shard_of};
 
@@ -22,7 +26,7 @@ pub struct Machine {
     pub(super) applied: u64,
     /// Shards of the whole cluster.
     pub(super) shards: u32,
-    pub(super) owned: BTreeMap<ShardId, Owned>,
+    pub(super) owned: BTreeMap<ShardId, Arc<Owned>>,
 }
 
 /// A shard that the group owns.
@@ -40,7 +44,7 @@ impl Machine {
         assert!(shards > 0, "a cluster has at least one shard");
         let empty = |shard: ShardId| {
             assert!(shard.0 < shards, "{shard} is one of {shards}");
-            (shard, Owned { epoch: EPOCH_FIRST, kv: Kv::new() })
+            (shard, Arc::new(Owned { epoch: EPOCH_FIRST, kv: Kv::new() }))
         };
         Machine { applied: 0, shards, owned: owned.into_iter().map(empty).collect() }
     }
@@ -58,6 +62,7 @@ impl Machine {
         let Some(owned) = self.owned.get_mut(&shard) else {
             return Reply::Refused(RefusalReason::WrongGroup { shard });
         };
+        let owned = Arc::make_mut(owned);
         match command {
             Command::OpenSession { .. } => Reply::SessionOpened(owned.kv.open_session(index)),
             Command::Write { shard: _, session, sequence, settled, key, op } => {
@@ -92,7 +97,7 @@ impl Machine {
     /// Checksum of the state, without `applied`: equal on all replicas that applied the same entries.
     #[must_use]
     pub fn digest(&self) -> u64 {
-        let of = |(&shard, owned): (&ShardId, &Owned)| {
+        let of = |(&shard, owned): (&ShardId, &Arc<Owned>)| {
             digest::mix(&[u64::from(shard.0), owned.epoch, owned.kv.digest()])
         };
         self.owned.iter().map(of).fold(0, u64::wrapping_add)

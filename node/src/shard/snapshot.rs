@@ -9,6 +9,7 @@
 //! replies. Its end holds the digest of the state that it was taken from, which the restored state must have as well.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use ordeal_client::wire::{self, DecodeError, Reply, SessionId, ShardId, Version, shard_of};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -83,7 +84,8 @@ impl Machine {
     pub fn snapshot(&self) -> Vec<u8> {
         let mut bytes = SNAPSHOT_VERSION.to_le_bytes().to_vec();
         push(&mut bytes, &Record::Head { applied: self.applied, shards: self.shards });
-        for (&shard, Owned { epoch, kv }) in &self.owned {
+        for (&shard, owned) in &self.owned {
+            let Owned { epoch, kv } = &**owned;
             push(&mut bytes, &Record::Shard { shard, epoch: *epoch });
             for (key, stored) in kv.iter() {
                 let (value, version) = (Cow::Borrowed(stored.value.as_slice()), stored.version);
@@ -118,12 +120,18 @@ impl Machine {
         let mut machine = Machine::new(shards, []);
         machine.applied = applied;
         let mut at = None;
+        let mut keys = Vec::new();
         loop {
-            match pull(&mut rest, bytes.len())? {
+            let record = pull(&mut rest, bytes.len())?;
+            if !matches!(record, Record::Key { .. }) {
+                machine.restore_keys(at, std::mem::take(&mut keys))?;
+            }
+            match record {
                 Record::Head { .. } => return Err(SnapshotError::Nonsense("it has two heads")),
                 Record::Shard { shard, epoch } => at = Some(machine.restore_shard(shard, epoch)?),
                 Record::Key { key, value, version } => {
-                    machine.restore_key(at, key.into_owned(), Stored::new(value.into_owned(), version))?;
+                    machine.check_key(at, &key, keys.last())?;
+                    keys.push((key.into_owned(), Stored::new(value.into_owned(), version)));
                 }
                 Record::Session { id, settled, used, replies } => {
                     let mut session = Session::new(settled, used);
@@ -149,24 +157,38 @@ impl Machine {
         if !after_all || shard.0 >= self.shards {
             return Err(SnapshotError::Nonsense("its shards are out of order or out of range"));
         }
-        self.owned.insert(shard, Owned { epoch, kv: Kv::new() });
+        self.owned.insert(shard, Arc::new(Owned { epoch, kv: Kv::new() }));
         Ok(shard)
     }
 
-    fn restore_key(
-        &mut self,
+    fn check_key(
+        &self,
         at: Option<ShardId>,
-        key: Vec<u8>,
-        stored: Stored,
+        key: &[u8],
+        before: Option<&(Vec<u8>, Stored)>,
     ) -> Result<(), SnapshotError> {
-        if at != Some(shard_of(&key, self.shards)) {
+        if at != Some(shard_of(key, self.shards)) {
             return Err(SnapshotError::Nonsense("a key stands in a foreign shard"));
         }
-        let kv = self.kv_at(at)?;
-        if kv.iter().next_back().is_some_and(|(last, _)| last >= key.as_slice()) {
+        if before.is_some_and(|(before, _)| before.as_slice() >= key) {
             return Err(SnapshotError::Nonsense("its keys are out of order"));
         }
-        kv.insert(key, stored);
+        Ok(())
+    }
+
+    fn restore_keys(
+        &mut self,
+        at: Option<ShardId>,
+        keys: Vec<(Vec<u8>, Stored)>,
+    ) -> Result<(), SnapshotError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let kv = self.kv_at(at)?;
+        if kv.keys() > 0 {
+            return Err(SnapshotError::Nonsense("the keys of a shard stand in two places"));
+        }
+        kv.fill(keys);
         Ok(())
     }
 
@@ -188,7 +210,9 @@ impl Machine {
 
     fn kv_at(&mut self, at: Option<ShardId>) -> Result<&mut Kv, SnapshotError> {
         let owned = at.and_then(|shard| self.owned.get_mut(&shard));
-        owned.map(|owned| &mut owned.kv).ok_or(SnapshotError::Nonsense("data stands before its shard"))
+        owned
+            .map(|owned| &mut Arc::make_mut(owned).kv)
+            .ok_or(SnapshotError::Nonsense("data stands before its shard"))
     }
 }
 

@@ -196,3 +196,12 @@ fn the_largest_write_there_is_decodes() {
     let command = Command::Write { shard: ShardId(u32::MAX), session, sequence, settled, key, op };
     assert_eq!(Command::decode(&command.encode()), Ok(command));
 }
+
+#[test]
+fn a_copy_stays_what_it_was_whatever_the_machine_does_next() {
+    let mut machine = example();
+    let (copy, before) = (machine.clone(), machine.snapshot());
+    run(&mut machine, [append(1, 3, &key_of(0), "later"), open(1), open(2)]);
+    assert!(machine.snapshot() != before, "the machine went on");
+    assert_eq!(copy.snapshot(), before);
+}

@@ -121,11 +121,19 @@ pub(super) fn write_durably(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), 
     let aside = dir.join(format!("{name}{ASIDE}"));
     let path = dir.join(name);
     let mut file = File::create(&aside).map_err(io_error("create", &aside))?;
-    file.write_all(bytes).map_err(io_error("write", &aside))?;
+    for portion in bytes.chunks(SYNC_EVERY) {
+        file.write_all(portion).map_err(io_error("write", &aside))?;
+        if bytes.len() > SYNC_EVERY {
+            file.sync_data().map_err(io_error("sync", &aside))?;
+        }
+    }
     file.sync_all().map_err(io_error("sync", &aside))?;
     fs::rename(&aside, &path).map_err(io_error("rename", &aside))?;
     sync_dir(dir)
 }
+
+/// A long file goes to the disk in portions, so that the log's syncs, which come meanwhile, wait for one of them only.
+const SYNC_EVERY: usize = 256 << 10;
 
 /// The end of the name of a file that is being written.
 pub(super) const ASIDE: &str = ".tmp";

@@ -44,12 +44,12 @@ use ordeal_wal::{Position, SyncMode, Wal};
 
 pub use error::StorageError;
 pub use identity::{FORMAT, Identity};
+pub use snapshots::Snapshots;
 
 use crate::engine::Batch;
-use crate::raft::{Entry, LogId, Persist, Recovered};
+use crate::raft::{Entry, Persist, Recovered};
 use live::Live;
 use record::{Body, Record};
-use snapshots::Snapshots;
 
 /// How a data directory is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +90,8 @@ pub struct Storage {
     wal: Wal,
     snapshots: Snapshots,
     groups: BTreeMap<GroupId, Live>,
+    /// The record that is being written.
+    scratch: Vec<u8>,
     failed: bool,
     _lock: File,
 }
@@ -129,7 +131,10 @@ impl Storage {
         let kept: Vec<_> =
             groups.iter().filter_map(|(&group, live)| Some((group, live.snapshot()?))).collect();
         snapshots.keep_only(&kept)?;
-        Ok((Storage { options, wal, snapshots, groups, failed: false, _lock: lock }, recovered))
+        Ok((
+            Storage { options, wal, snapshots, groups, scratch: Vec::new(), failed: false, _lock: lock },
+            recovered,
+        ))
     }
 
     /// Makes a batch durable, see [`Storage::persist_all`].
@@ -155,7 +160,7 @@ impl Storage {
         for (group, persist) in batches.iter().flat_map(|batch| &batch.groups) {
             if let Some(snapshot) = &persist.snapshot {
                 self.snapshots.write(*group, snapshot)?;
-                replaced.extend(self.replaced(*group, snapshot.last));
+                replaced.push((*group, snapshot.last));
             }
             for body in self.bodies(*group, persist) {
                 self.append(*group, body)?;
@@ -163,7 +168,7 @@ impl Storage {
         }
         self.wal.sync()?;
         for (group, last) in replaced {
-            self.snapshots.remove(group, last)?;
+            self.snapshots.remove_before(group, last)?;
         }
         self.free_space()?;
         self.failed = false;
@@ -176,10 +181,10 @@ impl Storage {
         self.wal.disk_bytes()
     }
 
-    /// The snapshot whose file a new one up to `last` makes useless.
-    fn replaced(&self, group: GroupId, last: LogId) -> Option<(GroupId, LogId)> {
-        let old = self.groups.get(&group)?.snapshot()?;
-        (old != last).then_some((group, old))
+    /// Where snapshots may be written aside, on another thread, before a batch names them.
+    #[must_use]
+    pub fn snapshots(&self) -> Snapshots {
+        self.snapshots.clone()
     }
 
     /// The records of one write of one group, in the order of the fields of [`Persist`].
@@ -213,8 +218,9 @@ impl Storage {
 
     fn append(&mut self, group: GroupId, body: Body) -> Result<(), StorageError> {
         let record = Record { group, body };
-        let bytes = record.encode();
-        let position = self.wal.append(record.kind(), &bytes)?;
+        record.encode_into(&mut self.scratch);
+        let bytes = &self.scratch;
+        let position = self.wal.append(record.kind(), bytes)?;
         let live = self.groups.entry(group).or_default();
         let applied = live.apply(&record.body, position, bytes.len() as u64);
         assert!(applied.is_ok(), "{group} persists what does not fit: {}", applied.unwrap_err());

@@ -27,8 +27,8 @@ const SUM_AT: usize = MEMBERS_AT + 4 + 8;
 const HEADER_BYTES: usize = SUM_AT + 4;
 
 /// The directory of all snapshots of a node.
-#[derive(Debug)]
-pub(super) struct Snapshots {
+#[derive(Debug, Clone)]
+pub struct Snapshots {
     dir: PathBuf,
 }
 
@@ -39,8 +39,16 @@ impl Snapshots {
         Ok(Snapshots { dir })
     }
 
-    /// Makes a snapshot durable. Only then may the log name it.
-    pub(super) fn write(&self, group: GroupId, snapshot: &Snapshot) -> Result<(), StorageError> {
+    /// Makes a snapshot durable, unless it is already. Only then may the log name it. Until it does, the file counts for
+    /// nothing, and so this may be done long before, by another thread.
+    ///
+    /// # Errors
+    /// Any is the end of the process, see [`super::Storage::persist_all`].
+    pub fn write(&self, group: GroupId, snapshot: &Snapshot) -> Result<(), StorageError> {
+        // Under its name a file is whole, and of this very state: no two states have the same last entry.
+        if self.dir.join(name(group, snapshot.last)).exists() {
+            return Ok(());
+        }
         let membership = encode(&snapshot.membership);
         let bytes = [&header(group, snapshot, &membership)[..], &membership, &snapshot.data].concat();
         write_durably(&self.dir, &name(group, snapshot.last), &bytes)
@@ -94,14 +102,32 @@ impl Snapshots {
         if removed { sync_dir(&self.dir) } else { Ok(()) }
     }
 
-    /// Removes the file of an older snapshot, which may be gone already.
-    pub(super) fn remove(&self, group: GroupId, last: LogId) -> Result<(), StorageError> {
-        let path: &Path = &self.dir.join(name(group, last));
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", path)(error)),
-            Ok(()) | Err(_) => Ok(()),
+    /// Removes the files of a group's older snapshots: the one that this one replaces, and any that were overtaken before
+    /// the log named them. What is still being written is left alone.
+    pub(super) fn remove_before(&self, group: GroupId, last: LogId) -> Result<(), StorageError> {
+        for item in fs::read_dir(&self.dir).map_err(io_error("list", &self.dir))? {
+            let path = item.map_err(io_error("list", &self.dir))?.path();
+            let index = path.file_name().and_then(|name| index_of(group, name.to_str()?));
+            if index.is_some_and(|index| index < last.index) {
+                remove(&path)?;
+            }
         }
+        Ok(())
     }
+}
+
+fn remove(path: &Path) -> Result<(), StorageError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", path)(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// The last index of a finished snapshot of this group, by the name of its file.
+fn index_of(group: GroupId, name: &str) -> Option<u64> {
+    let (index, term) = name.strip_prefix(&format!("{group}-"))?.strip_suffix(".snap")?.split_once('-')?;
+    term.parse::<u64>().ok()?;
+    index.parse().ok()
 }
 
 fn name(group: GroupId, last: LogId) -> String {
@@ -168,5 +194,20 @@ mod tests {
         snapshots.keep_only(&[(GroupId(2), example().last)]).unwrap();
         let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|item| item.unwrap().file_name()).collect();
         assert_eq!(left, ["g2-42-5.snap"]);
+    }
+
+    #[test]
+    fn older_ones_of_the_same_group_go_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let snapshots = Snapshots::open(dir.path().to_owned()).unwrap();
+        for name in ["g1-9-5.snap", "g1-41-5.snap", "g11-41-5.snap", "g1-41-5.snap.tmp", "g1-43-5.snap"] {
+            fs::write(dir.path().join(name), b"").unwrap();
+        }
+        snapshots.write(GroupId(1), &example()).unwrap();
+        snapshots.remove_before(GroupId(1), example().last).unwrap();
+        let left = fs::read_dir(dir.path()).unwrap();
+        let mut left: Vec<_> = left.map(|item| item.unwrap().file_name().into_string().unwrap()).collect();
+        left.sort();
+        assert_eq!(left, ["g1-41-5.snap.tmp", "g1-42-5.snap", "g1-43-5.snap", "g11-41-5.snap"]);
     }
 }

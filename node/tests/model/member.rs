@@ -90,6 +90,7 @@ impl Member {
         let mut config = Config::new(id, (1..=3).map(NodeId).collect(), SEED);
         config.heartbeat_ticks = HEARTBEAT_TICKS;
         config.election_ticks = ELECTION_TICKS;
+        config.stall_ticks = u32::MAX; // the search lets a write wait for ever
         config.append_bytes_max = 1; // an entry a message, so that a majority may hold a part of what a leader has
         let recovered =
             Recovered { hard_state: disk.hard_state, snapshot: None, entries: disk.entries.clone() };

@@ -98,6 +98,8 @@ pub struct Member {
     /// The disk as it will be when all held writes are durable: after a turn, the log in memory.
     pub view: Disk,
     pub held: VecDeque<Held>,
+    /// While set, `persist_all` finishes nothing.
+    pub disk_hangs: bool,
     /// Left, not yet fetched by the test.
     pub sent: Vec<Sent>,
     pub machine: Machine,
@@ -117,6 +119,7 @@ impl Member {
             view: disk.clone(),
             disk,
             held: VecDeque::new(),
+            disk_hangs: false,
             sent: Vec::new(),
             machine: Machine::default(),
             events: Vec::new(),
@@ -244,7 +247,7 @@ impl Member {
     }
 
     pub fn persist_all(&mut self) {
-        while !self.held.is_empty() {
+        while !self.held.is_empty() && !self.disk_hangs {
             self.persist();
         }
     }
@@ -260,7 +263,9 @@ impl Member {
             part.entries.truncate(kept);
             self.disk.write(&part);
         }
-        *self = Member::new(self.config.clone(), self.disk.clone());
+        let incarnation = self.config.incarnation + 1_000_000;
+        let config = Config { incarnation, ..self.config.clone() };
+        *self = Member::new(config, self.disk.clone());
     }
 
     /// What left since the last call.

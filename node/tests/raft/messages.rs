@@ -65,7 +65,9 @@ pub fn appends(sent: &[Sent]) -> Vec<(u32, LogId, Vec<Index>)> {
         | Message::HeartbeatReply { .. }
         | Message::InstallSnapshot { .. }
         | Message::InstallSnapshotReply { .. }
-        | Message::TimeoutNow { .. } => None,
+        | Message::TimeoutNow { .. }
+        | Message::ReadIndex { .. }
+        | Message::ReadIndexReply { .. } => None,
     });
     appends.collect()
 }
@@ -82,7 +84,9 @@ pub fn rounds(sent: &[Sent], to: u32) -> Vec<u64> {
         | Message::HeartbeatReply { .. }
         | Message::InstallSnapshot { .. }
         | Message::InstallSnapshotReply { .. }
-        | Message::TimeoutNow { .. } => None,
+        | Message::TimeoutNow { .. }
+        | Message::ReadIndex { .. }
+        | Message::ReadIndexReply { .. } => None,
     });
     rounds.collect()
 }

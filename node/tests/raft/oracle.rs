@@ -55,8 +55,10 @@ impl Oracle {
         self.reads.insert(token, (who, floor));
     }
 
-    pub fn reads_under_way(&self) -> usize {
-        self.reads.len()
+    /// Reads that members have not answered. Who was removed may never hear enough to answer.
+    pub fn reads_under_way(&self, members: &Membership) -> usize {
+        let asked = self.reads.values().filter(|(asked, _)| members.members().any(|node| node == *asked));
+        asked.count()
     }
 
     pub fn committed(&self) -> usize {
@@ -131,7 +133,9 @@ impl Oracle {
             Message::RequestVote { pre: true, .. }
             | Message::RequestVoteReply { .. }
             | Message::AppendEntriesReply { .. }
-            | Message::InstallSnapshotReply { .. } => {}
+            | Message::InstallSnapshotReply { .. }
+            | Message::ReadIndex { .. }
+            | Message::ReadIndexReply { .. } => {}
             Message::TimeoutNow { .. } => {
                 assert_eq!(self.leaders.get(&term), Some(&id), "{id} hands over, but does not lead");
             }

@@ -90,6 +90,23 @@ fn election_timeouts_are_random() {
     assert_eq!(seen, (6..=7).collect());
 }
 
+/// §5.2: "A server remains in follower state as long as it receives valid RPCs from a leader": whichever they are, a part of a
+/// snapshot that takes long among them.
+#[test]
+fn every_message_of_the_leader_holds_off_an_election() {
+    for message in [append(1, id(1, 1), vec![], 0), heartbeat(1, 0, 1), part(1, id(9, 1), 40, 0, "ab")] {
+        let mut member = Member::lone(1, 1, &[1]);
+        for _ in 0..20 {
+            member.step(n(2), message.clone());
+            // The shortest timeout is 6.
+            for _ in 0..5 {
+                member.tick();
+                assert_eq!(member.status().role, Role::Follower, "{message:?}");
+            }
+        }
+    }
+}
+
 /// Members share the seed of their group, and still do not all time out at once.
 #[test]
 fn members_with_one_seed_draw_different_timeouts() {

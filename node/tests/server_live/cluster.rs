@@ -1,8 +1,9 @@
 //! Nodes with real sockets and real files, three in one process: they elect, serve, and remember.
 
 use std::net::{SocketAddr, TcpListener};
+use std::time::Instant;
 
-use crate::support::{Running, cluster, leader_for};
+use crate::support::{PATIENCE, Running, cluster, leader_for};
 use ordeal_client::wire::{Reply, RequestBody};
 
 #[test]
@@ -26,8 +27,15 @@ fn three_nodes_elect_a_leader_serve_and_remember() {
         versions.push(made);
     }
     assert_eq!(leader.read("{a}x"), Some((200_u64.to_le_bytes().to_vec(), versions[199])));
-    let Reply::Status(status) = leader.request(RequestBody::Status) else { panic!("no status") };
-    assert!(status.groups[0].snapshot > 0, "a snapshot was taken: {status:?}");
+    // A snapshot is taken beside all this.
+    let started = Instant::now();
+    let status = loop {
+        let Reply::Status(status) = leader.request(RequestBody::Status) else { panic!("no status") };
+        if status.groups[0].snapshot > 0 {
+            break status;
+        }
+        assert!(started.elapsed() < PATIENCE, "a snapshot is taken: {status:?}");
+    };
     assert!(status.log_disk_bytes > 0, "the log has a size: {status:?}");
 
     for node in &mut nodes {

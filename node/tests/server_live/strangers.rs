@@ -4,8 +4,8 @@ use std::net::TcpListener;
 
 use crate::support::{CLUSTER, Running, Wire, cluster, leader_for};
 use ordeal_client::wire::{
-    ClusterId, FRAME_BYTES_MAX, FrameBuilder, GroupId, HandshakeRefusal, Hello, Kind, NodeId, Reply, Request,
-    RequestBody, Role, decode,
+    ClusterId, FRAME_BYTES_MAX, FrameBuilder, GroupId, HandshakeRefusal, Hello, Kind, NodeId,
+    PROTOCOL_VERSION, Reply, Request, RequestBody, Role, decode,
 };
 use ordeal_node::config::NodeConfig;
 use ordeal_node::server::{Server, ServerError};
@@ -95,9 +95,9 @@ fn a_stranger_is_told_what_is_wrong() {
     );
 
     let magic = Hello { magic: *b"ORACLE\r\n", ..Hello::new(None, Role::Client) };
-    assert_eq!(refusal(&magic), HandshakeRefusal::Version { ours: 1 });
-    let version = Hello { version: 2, ..Hello::new(None, Role::Client) };
-    assert_eq!(refusal(&version), HandshakeRefusal::Version { ours: 1 });
+    assert_eq!(refusal(&magic), HandshakeRefusal::Version { ours: PROTOCOL_VERSION });
+    let version = Hello { version: PROTOCOL_VERSION + 1, ..Hello::new(None, Role::Client) };
+    assert_eq!(refusal(&version), HandshakeRefusal::Version { ours: PROTOCOL_VERSION });
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ordeal_client::wire::{GroupId, Kind, NodeId, Request};
-use ordeal_node::engine::{BatchTicket, ClientKey, Engine, Input, Output};
+use ordeal_node::engine::{BatchTicket, ClientKey, Engine, Input, Output, TakenSnapshot};
 use ordeal_node::raft::Message;
 use rand::RngExt;
 use rand_pcg::Pcg32;
@@ -186,6 +186,13 @@ impl World {
         self.input(id, Input::Persisted(ticket));
     }
 
+    pub fn snapshot_taken(&mut self, id: NodeId, life: u64, snapshot: TakenSnapshot) {
+        if self.node(id).life == life && self.node(id).engine.is_some() {
+            self.trace.note(self.now_us, &[12, u64::from(id.0)], || format!("{id} took a snapshot"));
+            self.input(id, Input::SnapshotTaken(snapshot));
+        }
+    }
+
     pub fn deliver(&mut self, link: Link, group: GroupId, message: Message) {
         let Link { from, to, epoch } = link;
         let dropped = self.cut[at(from, to)] > 0 || self.epochs[at(from, to)] != epoch;
@@ -270,6 +277,12 @@ impl World {
                 let (life, delay_us) = (node.life, node.sync_until_us - now_us);
                 self.later(delay_us, Event::Synced { node: id, life, ticket });
             }
+            Output::TakeSnapshot(job) => {
+                let node = self.node_mut(id);
+                // Another thread's work: it takes its time, and the group goes on meanwhile.
+                let (life, delay_us) = (node.life, node.rng.random_range(100..=100_000));
+                self.later(delay_us, Event::SnapshotTaken { node: id, life, snapshot: job.run() });
+            }
             Output::Reply { to, answer } => {
                 assert!(answer.node == id, "a node answers in its own name");
                 let node = self.node_mut(id);
@@ -306,7 +319,9 @@ impl World {
         let node = self.node_mut(id);
         if node.paused > 0 {
             // A finished sync is not lost: it is a fact, which the process finds when it goes on.
-            if node.backlog.len() < BACKLOG_MAX || matches!(input, Input::Persisted(_)) {
+            if node.backlog.len() < BACKLOG_MAX
+                || matches!(input, Input::Persisted(_) | Input::SnapshotTaken(_))
+            {
                 node.backlog.push(input);
             }
             return;

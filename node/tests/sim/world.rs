@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use ordeal_client::wire::{GroupId, NodeId, Reply, Request};
 use ordeal_history::Event as Noted;
-use ordeal_node::engine::{BatchTicket, ClientKey};
+use ordeal_node::engine::{BatchTicket, ClientKey, TakenSnapshot};
 use ordeal_node::raft::Message;
 use rand::RngExt;
 use rand_pcg::Pcg32;
@@ -43,6 +43,11 @@ pub enum Event {
         node: NodeId,
         life: u64,
         ticket: BatchTicket,
+    },
+    SnapshotTaken {
+        node: NodeId,
+        life: u64,
+        snapshot: TakenSnapshot,
     },
     Deliver {
         link: Link,
@@ -223,6 +228,7 @@ impl World {
             Event::Tick { node, life } => self.tick(node, life),
             Event::Turn { node, life } => self.turn(node, life),
             Event::Synced { node, life, ticket } => self.synced(node, life, ticket),
+            Event::SnapshotTaken { node, life, snapshot } => self.snapshot_taken(node, life, snapshot),
             Event::Deliver { link, group, message } => self.deliver(link, group, message),
             Event::Request { node, client, connection, request } => {
                 self.take_request(node, client, connection, request);

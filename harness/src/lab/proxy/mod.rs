@@ -9,18 +9,27 @@
 //! lets them go on. As a connection between nodes carries the messages of the one who dialled, cutting n1→n2 stops both
 //! directions of the connections that n1 opened, and none of those that n2 opened.
 //!
+//! A *framed* lab ([`ProxyLab::framed`]) reads along: it cuts every stream into frames, counts messages by kind and way,
+//! and lets each frame have a fate of its own, drawn from a seed: [`Weather`] says how many are lost, late or overtaken,
+//! [`Manner`] what a cut link does. There a node's own socket can be reached past the proxy, too ([`ProxyLab::direct`]).
+//!
 //! One thread moves all bytes, so that after [`Lab::cut`] returns no byte passes the gate any more.
 
+mod net;
 mod pair;
+mod pipe;
 mod pump;
 mod switch;
+mod traffic;
+mod weather;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -28,7 +37,10 @@ use anyhow::{Context, bail};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, getsockname, socket};
 use ordeal_client::wire::NodeId;
 
+use self::net::Net;
 use self::switch::{Command, Remote, Route, Switch};
+pub use self::traffic::{Count, Frames, Tally, Traffic, Way};
+pub use self::weather::{Manner, Weather};
 use super::{Lab, LabKind, Link, SILENCE, all_links, check_links};
 
 /// How long the proxy's thread may take to obey: it never blocks, so this is only reached when it has ended.
@@ -44,6 +56,10 @@ pub struct ProxyLab {
     remote: Arc<Remote>,
     nonce: AtomicU64,
     thread: Option<JoinHandle<()>>,
+    /// Where nodes really listen.
+    direct: Mutex<BTreeMap<NodeId, SocketAddr>>,
+    /// A port that is taken, and where nobody listens.
+    nowhere: (OwnedFd, SocketAddr),
 }
 
 impl ProxyLab {
@@ -52,9 +68,22 @@ impl ProxyLab {
     /// # Errors
     /// When no more sockets or threads can be had.
     pub fn new(nodes: &[NodeId]) -> anyhow::Result<ProxyLab> {
+        ProxyLab::open(nodes, None)
+    }
+
+    /// The same for nodes that speak our wire protocol: frames are counted, and can be lost, late or overtaken, all of it
+    /// drawn from the seed. Cut links swallow.
+    ///
+    /// # Errors
+    /// As [`ProxyLab::new`].
+    pub fn framed(nodes: &[NodeId], seed: u64) -> anyhow::Result<ProxyLab> {
+        ProxyLab::open(nodes, Some(Net::new(seed)))
+    }
+
+    fn open(nodes: &[NodeId], net: Option<Net>) -> anyhow::Result<ProxyLab> {
         let links = all_links(nodes).into_iter().map(Route::Link);
         let routes = links.chain(nodes.iter().map(|&node| Route::Client(node)));
-        let switch = Switch::new(routes).context("open the proxy's listeners")?;
+        let switch = Switch::new(routes, net).context("open the proxy's listeners")?;
         let (routes, remote) = (switch.addresses(), switch.remote());
         let thread = std::thread::Builder::new().name("proxy".to_owned()).spawn(move || switch.run());
         Ok(ProxyLab {
@@ -63,7 +92,49 @@ impl ProxyLab {
             remote,
             nonce: AtomicU64::new(1),
             thread: Some(thread.context("start the proxy's thread")?),
+            direct: Mutex::default(),
+            nowhere: nowhere()?,
         })
+    }
+
+    /// Where a node really listens, past the proxy and whatever it does to frames; `None` while it does not run.
+    #[must_use]
+    pub fn direct(&self, node: NodeId) -> Option<SocketAddr> {
+        self.direct.lock().unwrap_or_else(PoisonError::into_inner).get(&node).copied()
+    }
+
+    /// An address where every dialler is refused, as long as this lab lives.
+    #[must_use]
+    pub fn nowhere(&self) -> SocketAddr {
+        self.nowhere.1
+    }
+
+    /// Sets how frames are treated from now on.
+    ///
+    /// # Errors
+    /// When the proxy's thread has ended.
+    pub fn set_weather(&self, weather: Weather) -> anyhow::Result<()> {
+        let (done, obeyed) = mpsc::channel();
+        self.tell(Command::Weather(weather, done))?;
+        obeyed.recv_timeout(OBEY_TIME_MAX).context("the proxy's thread has ended")
+    }
+
+    /// Sets what links do that are cut from now on.
+    ///
+    /// # Errors
+    /// When the proxy's thread has ended.
+    pub fn set_manner(&self, manner: Manner) -> anyhow::Result<()> {
+        self.tell(Command::Manner(manner))
+    }
+
+    /// What was counted so far.
+    ///
+    /// # Errors
+    /// When the proxy's thread has ended.
+    pub fn traffic(&self) -> anyhow::Result<Traffic> {
+        let (answer, counted) = mpsc::channel();
+        self.tell(Command::Count(answer))?;
+        counted.recv_timeout(OBEY_TIME_MAX).context("the proxy's thread has ended")
     }
 
     fn address(&self, route: Route) -> SocketAddr {
@@ -131,11 +202,13 @@ impl Lab for ProxyLab {
     }
 
     fn listening(&self, node: NodeId, address: SocketAddr) {
+        self.direct.lock().unwrap_or_else(PoisonError::into_inner).insert(node, address);
         // Without its thread the proxy serves nobody, and the next cut or probe says so.
         let _ = self.tell(Command::Target(node, Some(address)));
     }
 
     fn ended(&self, node: NodeId) {
+        self.direct.lock().unwrap_or_else(PoisonError::into_inner).remove(&node);
         let _ = self.tell(Command::Target(node, None));
     }
 
@@ -186,6 +259,16 @@ impl Lab for ProxyLab {
     }
 }
 
+/// Binds a port without listening there: nobody else gets it, and who dials it is refused.
+fn nowhere() -> anyhow::Result<(OwnedFd, SocketAddr)> {
+    let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
+        .context("open a socket for nobody")?;
+    let raw = std::os::fd::AsRawFd::as_raw_fd(&fd);
+    bind(raw, &SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))).context("bind it")?;
+    let port = getsockname::<SockaddrIn>(raw).context("its port")?.port();
+    Ok((fd, SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
+}
+
 impl Drop for ProxyLab {
     fn drop(&mut self) {
         if self.tell(Command::Stop).is_ok()
@@ -195,3 +278,6 @@ impl Drop for ProxyLab {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,10 +3,13 @@
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
+use std::time::Instant;
 
 use mio::net::TcpStream;
 use nix::sys::socket::{setsockopt, sockopt};
 
+use super::net::{Net, ways_of};
+use super::pipe::Pipe;
 use super::pump::{Flow, Pump};
 use super::switch::Route;
 
@@ -16,8 +19,17 @@ pub(super) struct Pair {
     pub(super) route: Route,
     near: TcpStream,
     pub(super) far: Far,
-    up: Pump,
-    down: Pump,
+    up: Carrier,
+    down: Carrier,
+}
+
+/// What moves the bytes of one direction.
+#[derive(Debug)]
+enum Carrier {
+    /// Bytes as they come.
+    Plain(Pump),
+    /// Whole frames, each with a fate.
+    Framed(Box<Pipe>),
 }
 
 /// What stands on the far side.
@@ -48,10 +60,14 @@ pub(super) enum Fate {
 }
 
 impl Pair {
-    pub(super) fn new(route: Route, near: TcpStream, far: Far) -> Pair {
+    pub(super) fn new(route: Route, near: TcpStream, far: Far, is_framed: bool) -> Pair {
         // Small messages travel at once; a proxy must not add delays of its own.
         let _ = near.set_nodelay(true);
-        Pair { route, near, far, up: Pump::default(), down: Pump::default() }
+        let [up, down] = ways_of(route).map(|way| match is_framed {
+            true => Carrier::Framed(Box::new(Pipe::new(way))),
+            false => Carrier::Plain(Pump::default()),
+        });
+        Pair { route, near, far, up, down }
     }
 
     /// The sockets to be watched.
@@ -70,8 +86,13 @@ impl Pair {
         }
     }
 
-    /// Moves what can be moved. The caller has seen that the gate is open.
-    pub(super) fn advance(&mut self) -> Fate {
+    /// When a frame that waits must go on.
+    pub(super) fn due(&self) -> Option<Instant> {
+        [&self.up, &self.down].into_iter().filter_map(Carrier::due).min()
+    }
+
+    /// Moves what can be moved. At a cut gate frames are lost; bytes that are none must not come here then.
+    pub(super) fn advance(&mut self, net: &mut Option<Net>, is_cut: bool) -> Fate {
         match &mut self.far {
             Far::Waiting => Fate::Stays,
             Far::Echo(_) => echo(&mut self.near),
@@ -86,7 +107,8 @@ impl Pair {
                         }
                     }
                 }
-                let (up, down) = (self.up.run(&mut self.near, stream), self.down.run(stream, &mut self.near));
+                let up = self.up.run(&mut self.near, stream, net, is_cut);
+                let down = self.down.run(stream, &mut self.near, net, is_cut);
                 match (up, down) {
                     (Err(_), _) | (_, Err(_)) | (Ok(Flow::Done), Ok(Flow::Done)) => Fate::Ends,
                     (Ok(Flow::HasMore), _) | (_, Ok(Flow::HasMore)) => Fate::Again,
@@ -100,6 +122,29 @@ impl Pair {
     pub(super) fn refuse(&self) {
         let abort = nix::libc::linger { l_onoff: 1, l_linger: 0 };
         let _ = setsockopt(&self.near.as_fd(), sockopt::Linger, &abort);
+    }
+}
+
+impl Carrier {
+    fn due(&self) -> Option<Instant> {
+        match self {
+            Carrier::Plain(_) => None,
+            Carrier::Framed(pipe) => pipe.due(),
+        }
+    }
+
+    fn run(
+        &mut self,
+        from: &mut TcpStream,
+        to: &mut TcpStream,
+        net: &mut Option<Net>,
+        is_cut: bool,
+    ) -> io::Result<Flow> {
+        match (self, net) {
+            (Carrier::Framed(pipe), Some(net)) => pipe.run(from, to, net, is_cut),
+            (Carrier::Plain(pump), _) => pump.run(from, to),
+            (Carrier::Framed(_), None) => unreachable!("only a lab with a network of frames makes pipes"),
+        }
     }
 }
 

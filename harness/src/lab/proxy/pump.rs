@@ -8,7 +8,7 @@ use mio::net::TcpStream;
 /// Bytes held between two sockets: a few frames; more would hide from a sender that its receiver is stuck.
 const BUFFER_BYTES: usize = 32 * 1024;
 /// Rounds before other connections get their turn: 16 × 32 KiB.
-const ROUNDS_MAX: u32 = 16;
+pub(super) const ROUNDS_MAX: u32 = 16;
 
 /// One direction of a connection.
 #[derive(Debug, Default)]
@@ -89,7 +89,7 @@ impl Pump {
 }
 
 /// `None` where the socket is not ready.
-fn patient(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<Option<usize>> {
+pub(super) fn patient(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<Option<usize>> {
     loop {
         match call() {
             Ok(count) => return Ok(Some(count)),

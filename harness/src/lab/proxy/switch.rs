@@ -5,14 +5,17 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 use ordeal_client::wire::NodeId;
 
+use super::net::Net;
 use super::pair::{Far, Fate, Pair};
+use super::traffic::Traffic;
+use super::weather::{Manner, Weather};
 use crate::lab::Link;
 
 /// Connections at one time. 9 nodes with 8 links and 100 clients each are 1,000; two descriptors and up to 64 KiB each.
@@ -47,6 +50,12 @@ impl Route {
 pub(super) enum Command {
     /// Cut exactly these; say when it is done.
     Cut(BTreeSet<Link>, Sender<()>),
+    /// What cut links do from the next cut on. Of a network of frames only.
+    Manner(Manner),
+    /// How frames are treated from now on; say when it is so. Of a network of frames only.
+    Weather(Weather, Sender<()>),
+    /// Say what was counted; nothing where no frames are.
+    Count(Sender<Traffic>),
     /// Where a node listens, if it does.
     Target(NodeId, Option<SocketAddr>),
     /// End.
@@ -98,10 +107,14 @@ pub(super) struct Switch {
     again: BTreeSet<usize>,
     cut: BTreeSet<Link>,
     targets: BTreeMap<NodeId, SocketAddr>,
+    /// Where frames are told apart: what befalls them.
+    net: Option<Net>,
+    /// Pairs with a frame that waits, by the time at which it goes on; some are there in vain.
+    timers: BTreeSet<(Instant, usize)>,
 }
 
 impl Switch {
-    pub(super) fn new(routes: impl Iterator<Item = Route>) -> io::Result<Switch> {
+    pub(super) fn new(routes: impl Iterator<Item = Route>, net: Option<Net>) -> io::Result<Switch> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
         let mut listeners = Vec::new();
@@ -120,6 +133,8 @@ impl Switch {
             again: BTreeSet::new(),
             cut: BTreeSet::new(),
             targets: BTreeMap::new(),
+            net,
+            timers: BTreeSet::new(),
         })
     }
 
@@ -136,8 +151,7 @@ impl Switch {
     pub(super) fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         loop {
-            let wait = if self.again.is_empty() { None } else { Some(Duration::ZERO) };
-            match self.poll.poll(&mut events, wait) {
+            match self.poll.poll(&mut events, self.wait()) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
@@ -158,9 +172,28 @@ impl Switch {
                     token => self.ready(self.pair_of(token), event),
                 }
             }
+            self.note_due(Instant::now());
             for id in std::mem::take(&mut self.again) {
                 self.advance(id);
             }
+        }
+    }
+
+    /// How long to wait for readiness at most.
+    fn wait(&self) -> Option<Duration> {
+        if !self.again.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        self.timers.first().map(|(due, _)| due.saturating_duration_since(Instant::now()))
+    }
+
+    /// Pairs whose frames have waited long enough go on.
+    fn note_due(&mut self, now: Instant) {
+        while let Some(&(due, id)) = self.timers.first()
+            && due <= now
+        {
+            self.timers.pop_first();
+            self.again.insert(id);
         }
     }
 
@@ -173,6 +206,20 @@ impl Switch {
                     self.set_cut(links);
                     // Whoever asked may have given up.
                     let _ = done.send(());
+                }
+                Command::Manner(manner) => {
+                    if let Some(net) = &mut self.net {
+                        net.manner = manner;
+                    }
+                }
+                Command::Weather(weather, done) => {
+                    if let Some(net) = &mut self.net {
+                        net.weather = weather;
+                    }
+                    let _ = done.send(());
+                }
+                Command::Count(answer) => {
+                    let _ = answer.send(self.net.as_ref().map(Net::traffic).unwrap_or_default());
                 }
                 Command::Target(node, Some(address)) => {
                     self.targets.insert(node, address);
@@ -212,6 +259,23 @@ impl Switch {
         };
         let ids: Vec<usize> = self.pairs.iter().filter(|(_, pair)| healed(pair)).map(|(&id, _)| id).collect();
         self.again.extend(ids);
+        if self.manner() == Manner::Reset {
+            let ids = self.pairs.iter().filter(|(_, pair)| self.is_cut(pair.route));
+            for id in ids.map(|(&id, _)| id).collect::<Vec<_>>() {
+                self.reset(id);
+            }
+        }
+    }
+
+    fn manner(&self) -> Manner {
+        self.net.as_ref().map(|net| net.manner).unwrap_or_default()
+    }
+
+    /// Ends a connection at a cut gate the hard way.
+    fn reset(&mut self, id: usize) {
+        self.pairs.get(&id).iter().for_each(|pair| pair.refuse());
+        self.net.iter_mut().for_each(Net::reset);
+        self.end(id);
     }
 
     fn accept(&mut self, at: usize) {
@@ -236,7 +300,7 @@ impl Switch {
             self.let_oldest_go(route);
         }
         let id = self.next_pair;
-        let mut pair = Pair::new(route, stream, far);
+        let mut pair = Pair::new(route, stream, far, self.net.is_some());
         let watched = Interest::READABLE | Interest::WRITABLE;
         let registered = self.poll.registry().register(pair.near(), self.tokens_of(id)[0], watched);
         if self.pairs.len() >= PAIRS_MAX || registered.is_err() {
@@ -271,10 +335,15 @@ impl Switch {
     }
 
     fn advance(&mut self, id: usize) {
-        let Some(pair) = self.pairs.get_mut(&id) else { return };
+        let Some(pair) = self.pairs.get(&id) else { return };
         let route = pair.route;
-        if self.is_cut(route) {
-            return;
+        let (is_cut, is_up) = (self.is_cut(route), matches!(pair.far, Far::Node { .. }));
+        match (is_cut, self.manner()) {
+            (true, Manner::Hold) => return,
+            (true, Manner::Reset) => return self.reset(id),
+            // Who dials now hears nothing, as a prober does.
+            (true, Manner::Swallow) if !is_up => return,
+            (true, Manner::Swallow) | (false, _) => {}
         }
         let far_token = self.tokens_of(id)[1];
         let Some(pair) = self.pairs.get_mut(&id) else { return };
@@ -290,7 +359,9 @@ impl Switch {
                 return;
             }
         }
-        match pair.advance() {
+        let fate = pair.advance(&mut self.net, is_cut);
+        self.timers.extend(pair.due().map(|due| (due, id)));
+        match fate {
             Fate::Stays => {}
             Fate::Again => {
                 self.again.insert(id);

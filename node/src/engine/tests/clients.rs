@@ -79,6 +79,38 @@ fn a_stale_read_is_answered_by_anybody_from_what_it_has() {
     assert_eq!(rig.call(behind, read("a", ReadLevel::Stale)), [Reply::Value(None)]);
 }
 
+/// A follower asks the leader how far it must have come, and answers from its own state.
+#[test]
+fn a_follower_read_is_answered_by_whoever_is_asked_and_sees_every_write() {
+    let mut rig = Rig::new(3, 1);
+    let leader = rig.elect();
+    rig.tick();
+    let session = rig.session(leader, "a");
+    for (sequence, text) in [(1, "x"), (2, "xx"), (3, "xxx")] {
+        rig.call(leader, append(session, sequence, "a", "x"));
+        for node in 1..=3 {
+            let got = rig.call(NodeId(node), read("a", ReadLevel::Follower));
+            assert_eq!(got, [value(text, session.0 + sequence)], "n{node}");
+        }
+    }
+}
+
+#[test]
+fn a_follower_without_a_leader_refuses_and_tells_those_who_wait() {
+    let mut rig = Rig::new(3, 1);
+    let leader = rig.elect();
+    rig.tick();
+    let other = NodeId(leader.0 % 3 + 1);
+    rig.isolated.insert(other);
+    let waiting = rig.ask(other, CLIENT, read("a", ReadLevel::Follower));
+    rig.settle();
+    assert_eq!(rig.replies_to(waiting), []);
+    (0..50).for_each(|_| rig.tick());
+    let refused = Reply::Refused(RefusalReason::NotLeader { group: GroupId(1), leader: None });
+    assert_eq!(rig.replies_to(waiting), std::slice::from_ref(&refused));
+    assert_eq!(rig.call(other, read("a", ReadLevel::Follower)), [refused]);
+}
+
 /// Found by the simulator (seed 60): a heartbeat between the read and the end of its turn began the read's round, and
 /// with nobody to answer it, neither this read nor any later one was ever confirmed.
 #[test]

@@ -16,7 +16,7 @@ fn batch_of(outputs: &[Output]) -> (BatchTicket, Vec<GroupId>) {
         .iter()
         .filter_map(|output| match output {
             Output::Persist(batch) => Some(batch),
-            Output::Send { .. } | Output::Reply { .. } => None,
+            Output::Send { .. } | Output::TakeSnapshot(_) | Output::Reply { .. } => None,
         })
         .collect();
     let [batch] = batches[..] else { panic!("one batch a turn, not {}", batches.len()) };
@@ -180,4 +180,36 @@ fn a_closed_connection_is_a_hint_to_every_group() {
     for node in (1..=3).filter(|node| NodeId(*node) != dead) {
         assert!(leaders(&rig, node).iter().all(|leader| leader.is_some_and(|leader| leader != dead)));
     }
+}
+
+#[test]
+fn a_group_goes_on_while_its_snapshot_is_taken_and_takes_one_at_a_time() {
+    let mut settings = config(1, 1, 1);
+    (settings.snapshot_entries, settings.trailing_entries) = (10, 2);
+    let mut rig = Rig::single(1);
+    rig.engines.insert(N1, started(settings, BTreeMap::new()));
+    rig.elect();
+    rig.slow_snapshots = true;
+    let session = rig.session(N1, "a");
+    let write = |rig: &mut Rig, sequence| {
+        let replies = rig.call(N1, append(session, sequence, "a", "x"));
+        assert!(matches!(replies[..], [Reply::Written { .. }]), "{replies:?}");
+    };
+    (1..=50).for_each(|sequence| write(&mut rig, sequence));
+    let [job] = &rig.jobs[..] else { panic!("one job at a time, not {}", rig.jobs.len()) };
+    let status = |rig: &Rig| rig.engines[&N1].status(0, 0).groups[0].clone();
+    assert_eq!(
+        (status(&rig).snapshot, status(&rig).first),
+        (0, 1),
+        "the log is cut behind a durable snapshot"
+    );
+    let taken = job.clone().run();
+    rig.jobs.clear();
+    rig.engines.get_mut(&N1).expect("a node").handle(Input::SnapshotTaken(taken));
+    rig.settle();
+    let after = status(&rig);
+    assert!((11..20).contains(&after.snapshot), "of the state as it was when it began: {after:?}");
+    assert!(after.first > 1, "{after:?}");
+    write(&mut rig, 51);
+    assert_eq!(rig.jobs.len(), 1, "the next is due at once");
 }

@@ -6,7 +6,7 @@ use ordeal_client::wire::{
     ClusterId, GroupId, NodeId, ReadLevel, Reply, Request, RequestBody, RoleName, SessionId, ShardId, WriteOp,
 };
 
-use crate::engine::{Batch, ClientKey, Engine, EngineConfig, Input, Output};
+use crate::engine::{Batch, ClientKey, Engine, EngineConfig, Input, Output, SnapshotJob};
 use crate::raft::{Index, Recovered};
 
 pub(super) const SHARDS: u32 = 4;
@@ -19,6 +19,9 @@ pub(super) struct Rig {
     pub(super) isolated: BTreeSet<NodeId>,
     /// When set, batches are not made durable by themselves.
     pub(super) slow_disks: bool,
+    /// When set, snapshots are not taken by themselves, and wait here.
+    pub(super) slow_snapshots: bool,
+    pub(super) jobs: Vec<SnapshotJob>,
     /// Every batch, in order.
     pub(super) batches: Vec<(NodeId, Batch)>,
     replies: Vec<(ClientKey, u64, Reply)>,
@@ -41,6 +44,8 @@ impl Rig {
             engines: (1..=nodes).map(engine).collect(),
             isolated: BTreeSet::new(),
             slow_disks: false,
+            slow_snapshots: false,
+            jobs: Vec::new(),
             batches: Vec::new(),
             replies: Vec::new(),
             requests: 0,
@@ -142,6 +147,11 @@ impl Rig {
                 if !self.slow_disks {
                     self.engines.get_mut(&id).expect("a node").handle(Input::Persisted(ticket));
                 }
+            }
+            Output::TakeSnapshot(job) if self.slow_snapshots => self.jobs.push(job),
+            Output::TakeSnapshot(job) => {
+                let taken = Input::SnapshotTaken(job.run());
+                self.engines.get_mut(&id).expect("a node").handle(taken);
             }
             Output::Reply { to, answer } => {
                 assert_eq!(answer.node, id);
