@@ -133,9 +133,12 @@ impl World {
     /// A paused node goes on: what came meanwhile comes at once.
     pub fn resume(&mut self, id: NodeId) {
         let node = self.node_mut(id);
-        let ticks = std::mem::take(&mut node.missed_ticks).min(CATCH_UP_TICKS_MAX);
+        let missed_ticks = std::mem::take(&mut node.missed_ticks);
         let missed = std::mem::take(&mut node.backlog);
-        (0..ticks).for_each(|_| self.input(id, Input::Tick));
+        (0..missed_ticks.min(CATCH_UP_TICKS_MAX)).for_each(|_| self.input(id, Input::Tick));
+        if missed_ticks > CATCH_UP_TICKS_MAX {
+            self.input(id, Input::TicksLost);
+        }
         missed.into_iter().for_each(|input| self.input(id, input));
         self.turn_soon(id);
     }

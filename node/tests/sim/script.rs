@@ -137,7 +137,8 @@ fn faults(plan: &Plan) -> Vec<Line> {
         Kind::Reset,
         Kind::Jump,
     ];
-    let kinds: Vec<Kind> = all.into_iter().filter(|_| rng.random_range(0..3) > 0).collect();
+    let mut kinds: Vec<Kind> = all.into_iter().filter(|_| rng.random_range(0..3) > 0).collect();
+    kinds.retain(|kind| plan.leases == 0 || !matches!(kind, Kind::Jump));
     if kinds.is_empty() {
         return Vec::new();
     }
