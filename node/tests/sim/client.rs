@@ -272,7 +272,7 @@ impl Client {
         }
         let key = open.key.as_bytes().to_vec();
         let body = match (&open.call, open.turn) {
-            (Call::Read, _) => RequestBody::Read { key, level: hands.plan.read_level() },
+            (Call::Read, _) => RequestBody::Read { key, level: hands.plan.read_level(self.id.0) },
             (_, None) => RequestBody::OpenSession { shard: open.shard },
             (call, Some((session, sequence))) => {
                 let settled = hands.sessions.settled(open.shard, session, sequence);
@@ -280,7 +280,7 @@ impl Client {
             }
         };
         let group = owner(hands.plan, open.shard);
-        let anyone = matches!(body, RequestBody::Read { level: ReadLevel::Stale, .. });
+        let anyone = matches!(body, RequestBody::Read { level: ReadLevel::Stale | ReadLevel::Follower, .. });
         let node = self.leaders.get(&group).copied().filter(|_| !anyone).unwrap_or_else(|| {
             self.turn += 1;
             NodeId(1 + self.turn % u32::try_from(hands.plan.nodes).expect("a world is small"))

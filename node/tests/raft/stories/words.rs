@@ -22,6 +22,8 @@ pub fn kind(message: &Message) -> &'static str {
         Message::InstallSnapshotReply { installed: false, .. } => "received",
         Message::InstallSnapshotReply { installed: true, .. } => "installed",
         Message::TimeoutNow { .. } => "timeout-now",
+        Message::ReadIndex { .. } => "read-index",
+        Message::ReadIndexReply { .. } => "read-at",
     }
 }
 
@@ -50,6 +52,10 @@ pub fn packet(Packet { from, to, message }: &Packet) -> String {
         }
         Message::InstallSnapshotReply { last, received, .. } => format!(" of {last}, {received} bytes"),
         Message::TimeoutNow { .. } => String::new(),
+        Message::ReadIndex { number, .. } => format!(" number {number}"),
+        Message::ReadIndexReply { number, index, commit, .. } => {
+            format!(" number {number} at {index}, commit {commit}")
+        }
     };
     format!("{from} > {to}: {}{what}, term {}", kind(message), message.term())
 }
