@@ -32,14 +32,18 @@ use crate::storage::Identity;
 /// What came in.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// A member said something.
+    /// A node of the cluster said something.
     Peer { from: NodeId, group: GroupId, message: raft::Message },
     /// A client asks for something.
     Request { from: ClientKey, request: Request },
     /// A client is gone.
     ClientGone(ClientKey),
-    /// A member closed its connection.
+    /// A node of the cluster has dialled us; it says where it is.
+    PeerCame { from: NodeId, address: Option<String> },
+    /// A peer closed its connection.
     PeerClosed(NodeId),
+    /// A peer has no connection any more, whoever ended it.
+    PeerGone(NodeId),
 }
 
 /// Who may come in.
@@ -47,8 +51,6 @@ pub(super) enum Event {
 pub(super) struct House {
     /// Who we are.
     pub us: Identity,
-    /// All members but us.
-    pub peers: Vec<NodeId>,
     /// What welcome guests are told.
     pub welcome: Welcome,
 }
@@ -132,6 +134,11 @@ impl Incoming {
             }
             Err(error) => debug!(%remote, reason = %error, "connection gone as soon as it came"),
         }
+    }
+
+    /// What welcome guests are told from now on.
+    pub(super) fn tell(&mut self, welcome: Welcome) {
+        self.house.welcome = welcome;
     }
 
     /// An event came for a connection.
@@ -290,6 +297,7 @@ impl Incoming {
             Role::Peer { from, .. } => {
                 guest.role = GuestRole::Peer(from);
                 info!(%remote, peer = %from, "peer welcome");
+                events.push(Event::PeerCame { from, address: hello.address });
                 if let Some(old) = self.peers.insert(from, token) {
                     self.end(old, &End::Replaced, registry, events);
                 }
@@ -316,6 +324,7 @@ impl Incoming {
             GuestRole::Peer(from) => {
                 if self.peers.get(&from) == Some(&token) {
                     self.peers.remove(&from);
+                    events.push(Event::PeerGone(from));
                 }
                 if matches!(end, End::Closed | End::Io(_)) {
                     events.push(Event::PeerClosed(from));
@@ -346,7 +355,8 @@ impl House {
             Role::Peer { .. } if hello.cluster.is_none() => {
                 Err(HandshakeRefusal::Cluster { ours: self.us.cluster })
             }
-            Role::Peer { from, to } if to == self.us.node && self.peers.contains(&from) => Ok(()),
+            // Member or not: it may know of a membership that we do not know yet (thesis §4.1).
+            Role::Peer { from, to } if to == self.us.node && from != to => Ok(()),
             Role::Peer { .. } => Err(HandshakeRefusal::Node { ours: self.us.node }),
         }
     }
@@ -396,6 +406,15 @@ impl Guest {
             if (header.kind as u8) < Kind::RequestVote as u8 {
                 return Err(End::Kind(header.kind));
             }
+            let of_many = match header.kind {
+                Kind::Heartbeats => Some(Kind::Heartbeat),
+                Kind::HeartbeatReplies => Some(Kind::HeartbeatReply),
+                _ => None,
+            };
+            if let Some(kind) = of_many {
+                take_beats(from, &header, kind, events)?;
+                continue;
+            }
             let message: raft::Message = body(&header)?;
             if message.kind() != header.kind {
                 return Err(End::Header { header: header.kind, body: message.kind() });
@@ -413,4 +432,16 @@ impl Guest {
 
 fn body<T: DeserializeOwned>(message: &Message) -> Result<T, End> {
     decode(&message.body).map_err(|error| End::Body { kind: message.kind, error })
+}
+
+/// Heartbeats of several groups in one message, and nothing else among them.
+fn take_beats(from: NodeId, header: &Message, kind: Kind, events: &mut Vec<Event>) -> Result<(), End> {
+    let beats: Vec<(GroupId, raft::Message)> = body(header)?;
+    for (group, message) in beats {
+        if message.kind() != kind {
+            return Err(End::Header { header: header.kind, body: message.kind() });
+        }
+        events.push(Event::Peer { from, group, message });
+    }
+    Ok(())
 }

@@ -61,6 +61,7 @@ stories! {
     e18_overwritten_append_acknowledged
     e19_restarted_group_elects
     e20_vote_is_durable_before_it_is_said
+    pr397_old_round_confirms_nothing
 }
 
 /// A script that no test names would be one that cannot fail.

@@ -226,7 +226,9 @@ impl Client {
                 let answer = value.map_or(Answer::CasFailedAbsent, |value| Answer::CasFailed(Some(value)));
                 self.finish(hands, Some(node), Outcome::Ok(answer, Claim { seen, ..Claim::default() }));
             }
-            Reply::Status(_) => panic!("nobody asked for a status"),
+            Reply::Status(_) | Reply::Members { .. } | Reply::Transferring { .. } => {
+                panic!("nobody asked for that")
+            }
         }
     }
 
@@ -261,7 +263,9 @@ impl Client {
             RefusalReason::WrongGroup { .. }
             | RefusalReason::TooLong { .. }
             | RefusalReason::DiskFull
-            | RefusalReason::Stopping => panic!("nothing in this workload deserves `{reason}`"),
+            | RefusalReason::Stopping
+            | RefusalReason::MembersBusy
+            | RefusalReason::Unfit(_) => panic!("nothing in this workload deserves `{reason}`"),
         }
     }
 
@@ -272,7 +276,7 @@ impl Client {
         }
         let key = open.key.as_bytes().to_vec();
         let body = match (&open.call, open.turn) {
-            (Call::Read, _) => RequestBody::Read { key, level: hands.plan.read_level() },
+            (Call::Read, _) => RequestBody::Read { key, level: hands.plan.read_level(self.id.0) },
             (_, None) => RequestBody::OpenSession { shard: open.shard },
             (call, Some((session, sequence))) => {
                 let settled = hands.sessions.settled(open.shard, session, sequence);
@@ -280,7 +284,7 @@ impl Client {
             }
         };
         let group = owner(hands.plan, open.shard);
-        let anyone = matches!(body, RequestBody::Read { level: ReadLevel::Stale, .. });
+        let anyone = matches!(body, RequestBody::Read { level: ReadLevel::Stale | ReadLevel::Follower, .. });
         let node = self.leaders.get(&group).copied().filter(|_| !anyone).unwrap_or_else(|| {
             self.turn += 1;
             NodeId(1 + self.turn % u32::try_from(hands.plan.nodes).expect("a world is small"))

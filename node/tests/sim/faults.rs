@@ -4,7 +4,7 @@ use ordeal_client::wire::NodeId;
 use ordeal_node::raft::Role;
 
 use crate::node::at;
-use crate::script::{Fault, Ways, Who};
+use crate::script::{Fault, Ways, When, Who};
 use crate::world::{Event, World};
 
 impl World {
@@ -18,8 +18,8 @@ impl World {
         self.trace.note(self.now_us, &[8, who.len() as u64], || format!("fault at {who:?}: {fault}"));
         for &id in &who {
             match &fault {
-                Fault::Crash { writing: false, lose, .. } => self.crash(id, *lose),
-                Fault::Crash { writing: true, lose, .. } => self.node_mut(id).doomed = Some(*lose),
+                Fault::Crash { when: When::Now, lose, .. } => self.crash(id, *lose),
+                Fault::Crash { when, lose, .. } => self.node_mut(id).doomed = Some((*when, *lose)),
                 Fault::Pause { .. } => self.node_mut(id).paused += 1,
                 Fault::Cut { ways, .. } => self.change_links(id, &who, *ways, |count| *count += 1),
                 Fault::Stall { .. } => self.node_mut(id).stalled += 1,
@@ -76,7 +76,7 @@ impl World {
     }
 
     /// A node is up again; two crashes of it may have overlapped, and one that waits for a write may not have come.
-    fn revive(&mut self, id: NodeId) {
+    pub fn revive(&mut self, id: NodeId) {
         self.node_mut(id).doomed = None;
         if self.node(id).engine.is_none() {
             self.start(id);

@@ -10,6 +10,7 @@ use rand_pcg::Pcg32;
 
 use crate::disk::Disk;
 use crate::plan::Plan;
+use crate::script::When;
 use crate::world::{Event, World};
 
 /// A tick of a perfect clock.
@@ -30,8 +31,8 @@ pub struct Node {
     /// How many faults stop it at this moment, and its disk.
     pub paused: u32,
     pub stalled: u32,
-    /// It dies right after its next write, and loses so much.
-    pub doomed: Option<Option<usize>>,
+    /// It dies then, and loses so much.
+    pub doomed: Option<(When, Option<usize>)>,
     /// What came while it was paused.
     backlog: Vec<Input>,
     missed_ticks: u32,
@@ -132,9 +133,12 @@ impl World {
     /// A paused node goes on: what came meanwhile comes at once.
     pub fn resume(&mut self, id: NodeId) {
         let node = self.node_mut(id);
-        let ticks = std::mem::take(&mut node.missed_ticks).min(CATCH_UP_TICKS_MAX);
+        let missed_ticks = std::mem::take(&mut node.missed_ticks);
         let missed = std::mem::take(&mut node.backlog);
-        (0..ticks).for_each(|_| self.input(id, Input::Tick));
+        (0..missed_ticks.min(CATCH_UP_TICKS_MAX)).for_each(|_| self.input(id, Input::Tick));
+        if missed_ticks > CATCH_UP_TICKS_MAX {
+            self.input(id, Input::TicksLost);
+        }
         missed.into_iter().for_each(|input| self.input(id, input));
         self.turn_soon(id);
     }
@@ -238,16 +242,26 @@ impl World {
 
     /// The end of a node's turn: what its engine wants done is done, in order.
     fn take_turn(&mut self, id: NodeId) {
-        let mut wrote = false;
+        let (mut wrote, mut voted) = (false, false);
         let mut engine = self.node_mut(id).engine.take().expect("it is awake");
         while let Some(output) = engine.poll() {
             wrote |= matches!(output, Output::Persist(_));
+            voted |= matches!(
+                output,
+                Output::Send { message: Message::RequestVoteReply { granted: true, pre: false, .. }, .. }
+            );
             self.do_output(id, &engine, output);
         }
         self.node_mut(id).engine = Some(engine);
         self.checks.after_turn(id, &self.nodes);
-        if wrote && let Some(lose) = self.node(id).doomed {
-            self.crash(id, lose);
+        match self.node(id).doomed {
+            Some((When::Writing, lose)) if wrote => self.crash(id, lose),
+            Some((When::Voting, lose)) if voted => {
+                self.crash(id, lose);
+                let delay_us = self.node_mut(id).rng.random_range(100..=10_000);
+                self.later(delay_us, Event::Revive { node: id });
+            }
+            Some(_) | None => {}
         }
     }
 
@@ -266,6 +280,8 @@ impl World {
                 let (life, delay_us) = (node.life, node.sync_until_us - now_us);
                 self.later(delay_us, Event::Synced { node: id, life, ticket });
             }
+            // The network carries everything to everybody.
+            Output::Members(_) => {}
             Output::TakeSnapshot(job) => {
                 let node = self.node_mut(id);
                 // Another thread's work: it takes its time, and the group goes on meanwhile.

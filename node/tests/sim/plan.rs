@@ -64,6 +64,10 @@ plan! {
     slow_sync_permille,
     /// Clocks run wrong by so much, at most.
     drift_permille,
+    /// 1: leaders answer reads under a lease. Clocks keep its assumption then: they run wrong by 5 % at most, and never jump.
+    leases,
+    /// 1: every other client reads from any node, which asks the leader how far it must have come.
+    follower_reads,
     /// Time that a client gives one operation: with little, many end without an answer.
     deadline_us,
     /// 1: clients read whatever the nearest node has. The negative control.
@@ -94,6 +98,11 @@ impl Plan {
             drift_permille: sometimes(3, 150),
             ..Plan::default()
         };
+        plan.leases = u64::from(rng.random_range(0..3) == 0);
+        if plan.leases > 0 {
+            plan.drift_permille = plan.drift_permille.min(50);
+        }
+        plan.follower_reads = u64::from(rng.random_range(0..3) == 0);
         plan.groups = [1, 1, 1, 1, 2, 3][rng.random_range(0..6)];
         plan.shards = plan.groups + rng.random_range(0..=3);
         plan.clients = rng.random_range(6..=16);
@@ -123,9 +132,13 @@ impl Plan {
         (1..=groups).map(GroupId)
     }
 
-    /// How clients read.
-    pub fn read_level(&self) -> ReadLevel {
-        if self.stale_reads > 0 { ReadLevel::Stale } else { ReadLevel::Linearizable }
+    /// How a client reads.
+    pub fn read_level(&self, client: u32) -> ReadLevel {
+        match (self.stale_reads > 0, self.follower_reads > 0) {
+            (true, _) => ReadLevel::Stale,
+            (false, true) if client % 2 == 1 => ReadLevel::Follower,
+            (false, _) => ReadLevel::Linearizable,
+        }
     }
 
     /// When faults and operations end.
@@ -140,6 +153,8 @@ impl Plan {
         let shards = u32::try_from(self.shards).expect("a world is small");
         let mut config = EngineConfig::new(node, ClusterId(self.seed), members, shards, self.seed ^ life);
         config.groups = self.group_ids().collect();
+        config.leases = self.leases > 0;
+        config.incarnation = self.seed ^ u64::from(node.0) << 32 ^ life;
         config.election_ticks = u32::try_from(self.election_ticks).expect("ticks are few");
         config.snapshot_entries = self.snapshot_entries;
         config.trailing_entries = self.trailing_entries;

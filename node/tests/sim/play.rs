@@ -1,6 +1,6 @@
 //! Plays one world from its beginning to its verdict.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -40,7 +40,9 @@ pub struct Failure {
 }
 
 thread_local! {
-    /// What this thread panicked with last, while it plays: place and words.
+    /// Whether this thread plays: then a panic is a finding, and told as one.
+    static PLAYING: Cell<bool> = const { Cell::new(false) };
+    /// What it panicked with last: place and words.
     static PANIC: RefCell<Option<(String, String)>> = const { RefCell::new(None) };
 }
 
@@ -58,6 +60,9 @@ pub fn catch_panics() {
     std::panic::set_hook(Box::new(|info| {
         let place = info.location().map_or_else(String::new, |at| format!("{}:{}", at.file(), at.line()));
         let words = info.payload_as_str().unwrap_or("no reason given").to_owned();
+        if !PLAYING.get() {
+            eprintln!("{place}: {words}");
+        }
         PANIC.set(Some((place, words)));
     }));
 }
@@ -71,13 +76,14 @@ pub fn last_panic() -> String {
 pub fn play(plan: &Plan, script: &Script, print: bool) -> Course {
     let begun = processor_time();
     let mut world = World::new(plan, script, print);
-    PANIC.set(None);
+    PLAYING.set(true);
     let failure = catch_unwind(AssertUnwindSafe(|| world.run())).err().map(|_| {
         let (place, words) = PANIC.take().unwrap_or_default();
         // Where a sentence begins with the name of its check, that tells it; elsewhere the place does.
         let named = words.split_once(": ").map(|(name, _)| name).filter(|_| place.contains("tests/sim/"));
         Failure { check: named.map_or(place, str::to_owned), words, at_us: world.now_us }
     });
+    PLAYING.set(false);
     let (failure, counts) = match failure {
         Some(failure) => (Some(failure), Counts::default()),
         None => judge(&mut world),
@@ -98,7 +104,14 @@ pub fn play(plan: &Plan, script: &Script, print: bool) -> Course {
 }
 
 fn judge(world: &mut World) -> (Option<Failure>, Counts) {
-    let history = History::from_events(std::mem::take(&mut world.history)).expect("clients keep the rules");
+    let history = match History::from_events(std::mem::take(&mut world.history)) {
+        Ok(history) => history,
+        Err(error) => {
+            let words = format!("history: {error}");
+            let failure = Failure { check: "history".to_owned(), words, at_us: world.now_us };
+            return (Some(failure), Counts::default());
+        }
+    };
     let budget = Budget { time: Duration::from_secs(30), memory_bytes: 1 << 30 };
     let report = check(&history, &budget, &|_| {});
     let failure = (report.verdict != Verdict::Valid).then(|| failure_of(&report, world.now_us));

@@ -4,6 +4,7 @@
 //! 0.500 c3 write 1                      client 3 writes the key that is in use in slot 1
 //! 12.340 crash n2 lose 3 for 0.800      n2 dies, and with it the last 3 records that it wrote and did not sync
 //! 12.900 crash leader writing lose all for 0.200    dies at its next write: what it says is said, what it writes is lost
+//! 12.950 crash n2 voting lose 0 for 1.000           dies when it has voted, if it does within a second, and is back in a moment
 //! 13.000 cut n1 n2 > rest for 1.000     nothing from n1 and n2 reaches the others; `<`: the other way; `<>`: both
 //! 13.500 stall n3 for 2.000             its disk finishes nothing
 //! ```
@@ -60,9 +61,8 @@ pub enum Who {
 /// What befalls a world.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// Nodes die, now or right after their next write, and so many of the records that were not synced are lost, the
-    /// newest first; `None`: all.
-    Crash { who: Who, writing: bool, lose: Option<usize> },
+    /// Nodes die, and so many of the records that were not synced are lost, the newest first; `None`: all.
+    Crash { who: Who, when: When, lose: Option<usize> },
     /// Nodes stand still, then find everything at once that came meanwhile.
     Pause { who: Who },
     /// Links carry nothing.
@@ -73,6 +73,16 @@ pub enum Fault {
     Reset { who: Who },
     /// Clocks jump ahead by so many ticks.
     Jump { who: Who, ticks: u64 },
+}
+
+/// When a node dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    Now,
+    /// Right after its next write: what it says is said, what it writes is not synced.
+    Writing,
+    /// Right after it told somebody that it votes for them, to start again at once.
+    Voting,
 }
 
 /// Which ways are cut between some nodes and the rest.
@@ -95,6 +105,7 @@ struct Weights {
 enum Kind {
     Crash,
     CrashWriting,
+    CrashVoting,
     Pause,
     Cut,
     CutOneWay,
@@ -118,6 +129,7 @@ fn faults(plan: &Plan) -> Vec<Line> {
     let all = [
         Kind::Crash,
         Kind::CrashWriting,
+        Kind::CrashVoting,
         Kind::Pause,
         Kind::Cut,
         Kind::CutOneWay,
@@ -125,11 +137,12 @@ fn faults(plan: &Plan) -> Vec<Line> {
         Kind::Reset,
         Kind::Jump,
     ];
-    let kinds: Vec<Kind> = all.into_iter().filter(|_| rng.random_range(0..3) > 0).collect();
+    let mut kinds: Vec<Kind> = all.into_iter().filter(|_| rng.random_range(0..3) > 0).collect();
+    kinds.retain(|kind| plan.leases == 0 || !matches!(kind, Kind::Jump));
     if kinds.is_empty() {
         return Vec::new();
     }
-    let every_us = [300_000, 700_000, 1_500_000, 4_000_000][rng.random_range(0..4)];
+    let every_us = [150_000, 400_000, 1_000_000, 3_000_000][rng.random_range(0..4)];
     let weights = Weights { kinds, every_us, leader_of_ten: rng.random_range(0..=6) };
     let mut lines = Vec::new();
     let mut at_us = SECOND_US;
@@ -163,8 +176,12 @@ fn draw(plan: &Plan, weights: &Weights, rng: &mut Pcg32) -> Fault {
         _ => None,
     };
     match weights.kinds.choose(rng).expect("there is a kind") {
-        Kind::Crash => Fault::Crash { who, writing: false, lose },
-        Kind::CrashWriting => Fault::Crash { who, writing: true, lose },
+        Kind::Crash => Fault::Crash { who, when: When::Now, lose },
+        Kind::CrashWriting => Fault::Crash { who, when: When::Writing, lose },
+        // Whoever may vote next: all but the leader.
+        Kind::CrashVoting => {
+            Fault::Crash { who: Who::Nodes(plan.node_ids().collect()), when: When::Voting, lose }
+        }
         Kind::Pause => Fault::Pause { who },
         Kind::Cut => Fault::Cut { who, ways: Ways::Both },
         Kind::CutOneWay => {
@@ -250,10 +267,14 @@ impl fmt::Display for Who {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::Crash { who, writing, lose } => {
-                let writing = if *writing { " writing" } else { "" };
+            Fault::Crash { who, when, lose } => {
+                let when = match when {
+                    When::Now => "",
+                    When::Writing => " writing",
+                    When::Voting => " voting",
+                };
                 let lose = lose.map_or_else(|| "all".to_owned(), |records| records.to_string());
-                write!(f, "crash {who}{writing} lose {lose}")
+                write!(f, "crash {who}{when} lose {lose}")
             }
             Fault::Pause { who } => write!(f, "pause {who}"),
             Fault::Cut { who, ways: Ways::Out } => write!(f, "cut {who} > rest"),

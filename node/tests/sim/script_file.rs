@@ -11,7 +11,7 @@ use std::str::FromStr;
 use ordeal_client::wire::NodeId;
 
 use crate::plan::{Plan, SECOND_US};
-use crate::script::{Act, CallKind, Fault, Line, Script, Ways, Who};
+use crate::script::{Act, CallKind, Fault, Line, Script, Ways, When, Who};
 
 /// Writes a plan and its script.
 pub fn print(plan: &Plan, script: &Script) -> String {
@@ -92,11 +92,13 @@ fn line_of(time: &str, words: &[&str]) -> Option<Line> {
 
 fn fault_of(words: &[&str]) -> Option<Fault> {
     Some(match words {
-        ["crash", who @ .., "writing", "lose", lose] => {
-            Fault::Crash { who: who_of(who)?, writing: true, lose: lose_of(lose)? }
-        }
         ["crash", who @ .., "lose", lose] => {
-            Fault::Crash { who: who_of(who)?, writing: false, lose: lose_of(lose)? }
+            let (when, who) = match who {
+                [who @ .., "writing"] => (When::Writing, who),
+                [who @ .., "voting"] => (When::Voting, who),
+                who => (When::Now, who),
+            };
+            Fault::Crash { who: who_of(who)?, when, lose: lose_of(lose)? }
         }
         ["pause", who @ ..] => Fault::Pause { who: who_of(who)? },
         ["cut", who @ .., way, "rest"] => {

@@ -84,6 +84,9 @@ pub enum Event {
         client: usize,
         number: u64,
     },
+    Revive {
+        node: NodeId,
+    },
     /// The next line of the script.
     Script,
     Undo {
@@ -245,6 +248,7 @@ impl World {
                     self.with_client(client, |client, hands| client.wake(hands));
                 }
             }
+            Event::Revive { node } => self.revive(node),
             Event::Script => self.next_line(),
             Event::Undo { fault, who } => self.undo(&fault, &who),
         }
