@@ -149,9 +149,10 @@ impl Caller {
                 let follow = self.router.hinted(node, group, leader.as_ref(), Instant::now());
                 Ok(if follow { Next::Follow } else { Next::Pause })
             }
-            RefusalReason::Busy | RefusalReason::DiskFull | RefusalReason::WindowFull { .. } => {
-                Ok(Next::Pause)
-            }
+            RefusalReason::Busy
+            | RefusalReason::DiskFull
+            | RefusalReason::WindowFull { .. }
+            | RefusalReason::MembersBusy => Ok(Next::Pause),
             // The map is out of date, or the node is going: the next handshake tells the news.
             RefusalReason::WrongGroup { .. } | RefusalReason::Stopping => {
                 self.links.remove(&node);
@@ -161,7 +162,9 @@ impl Caller {
             reason @ (RefusalReason::SessionUnknown | RefusalReason::SequencePast) => {
                 Err(Stop::SessionLost { node, reason })
             }
-            reason @ RefusalReason::TooLong { .. } => Err(Stop::Refused { node, reason }),
+            reason @ (RefusalReason::TooLong { .. } | RefusalReason::Unfit(_)) => {
+                Err(Stop::Refused { node, reason })
+            }
         }
     }
 

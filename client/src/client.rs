@@ -27,8 +27,8 @@ use crate::wire::{
 /// each its own. It blocks, keeps at most one connection a node, and opens none before the first operation.
 #[derive(Debug)]
 pub struct Client {
-    caller: Caller,
-    deadline: Duration,
+    pub(crate) caller: Caller,
+    pub(crate) deadline: Duration,
     /// Opened when first needed; at most one a shard.
     sessions: BTreeMap<ShardId, Session>,
 }

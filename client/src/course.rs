@@ -188,7 +188,11 @@ impl Course {
 /// What is granted to long values on top of an attempt's time: 1 µs a byte, as of a network of 1 MB/s.
 fn transfer_time(body: &RequestBody) -> Duration {
     let bytes = match body {
-        RequestBody::Status | RequestBody::OpenSession { .. } | RequestBody::Read { .. } => 0,
+        RequestBody::Status
+        | RequestBody::OpenSession { .. }
+        | RequestBody::Read { .. }
+        | RequestBody::ChangeMembers { .. }
+        | RequestBody::Transfer { .. } => 0,
         RequestBody::Write { op, .. } => match op {
             WriteOp::Put(value) | WriteOp::Append(value) => value.len(),
             WriteOp::Delete => 0,
@@ -206,6 +210,8 @@ pub(crate) fn answers(reply: &Reply, asked: &RequestBody) -> bool {
         Reply::Value(_) => matches!(asked, RequestBody::Read { .. }),
         Reply::Written { .. } => matches!(asked, RequestBody::Write { .. }),
         Reply::CasFailed { .. } => matches!(asked, RequestBody::Write { op: WriteOp::Cas { .. }, .. }),
+        Reply::Members { .. } => matches!(asked, RequestBody::ChangeMembers { .. }),
+        Reply::Transferring { .. } => matches!(asked, RequestBody::Transfer { .. }),
         Reply::Refused(_) | Reply::Unknown => false,
     }
 }

@@ -6,12 +6,14 @@
 //!
 //! ```text
 //!  client      get, put, …: sessions, sequence numbers, the three outcomes
+//!   └ admin      members and leaders of its groups: asked until it is done
 //!    └ caller     one operation: attempts, pauses, one deadline
 //!        ├ router    where to: addresses, shards, leaders, who failed lately
 //!        └ link      one connection: handshake, one request at a time
 //!  pipe        the same for many operations at a time over few connections, from one thread: [`Pipeline`]
 //! ```
 
+mod admin;
 mod caller;
 pub mod cli;
 mod client;

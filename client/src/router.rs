@@ -86,6 +86,11 @@ impl Router {
         self.owners.get(usize::try_from(shard.0).ok()?).copied()
     }
 
+    /// All groups, each with one of its shards.
+    pub(crate) fn groups(&self) -> BTreeMap<GroupId, ShardId> {
+        (0..).map(ShardId).zip(&self.owners).map(|(shard, &group)| (group, shard)).collect()
+    }
+
     /// How many shards there are, once known.
     pub(crate) fn shards(&self) -> Option<usize> {
         (!self.owners.is_empty()).then_some(self.owners.len())

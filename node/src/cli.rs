@@ -43,6 +43,11 @@ Examples:
   one node of three:
     ordeal node start --id n2 --cluster 00c0ffee00c0ffee --dir data/2 --listen 127.0.0.1:7102 \\
       --member n1=127.0.0.1:7101 --member n2=127.0.0.1:7102 --member n3=127.0.0.1:7103
+  a fourth, and then `ordeal kv member add n4=127.0.0.1:7104`:
+    ordeal node start --join --id n4 --cluster 00c0ffee00c0ffee --dir data/4 --listen 127.0.0.1:7104 \\
+      --member n4=127.0.0.1:7104
+
+--member says who is there when a cluster begins. From then on its log does, and the flag only says where they are.
 
 When it listens it prints one line, `ready n1 127.0.0.1:7101`, with the actual port. Its log goes to stderr; ORDEAL_LOG
 sets how much (error, warn, info, debug). Exit codes: 0 stopped as asked, 1 failed while running, 2 usage, 13 set-up failed.";
@@ -63,9 +68,12 @@ struct StartArgs {
     /// Where to listen; port 0 takes any free one.
     #[arg(long, value_name = "IP:PORT", value_parser = address)]
     listen: SocketAddr,
-    /// A member and its advertised address, this node's own among them. Give one for each.
+    /// A member and its advertised address, this node's own among them. Give one for each; to --join, its own is enough.
     #[arg(long = "member", value_name = "NODE=IP:PORT", value_parser = node_address, required = true)]
     members: Vec<(NodeId, SocketAddr)>,
+    /// Join a cluster that there is: start empty, and wait until `ordeal kv member add` makes this node a member.
+    #[arg(long)]
+    join: bool,
     /// Dial a member elsewhere than where it is advertised: through a proxy or a forwarded port.
     #[arg(long = "dial", value_name = "NODE=IP:PORT", value_parser = node_address)]
     dial: Vec<(NodeId, SocketAddr)>,
@@ -144,6 +152,7 @@ impl StartArgs {
         let members = unique("--member", self.members)?;
         let config = NodeConfig {
             listen: self.listen,
+            join: self.join,
             dial: unique("--dial", self.dial)?,
             groups: self.groups,
             shards: self.shards,

@@ -9,7 +9,7 @@ use ordeal_client::wire::{ClusterId, GroupId, NodeId};
 use ordeal_wal::SyncMode;
 
 use crate::engine::EngineConfig;
-use crate::raft::lease_ticks;
+use crate::raft::{self, lease_ticks};
 use crate::storage::{self, Identity};
 
 /// One tick of the clock: a fifth of a heartbeat by default, so that timeouts are fine enough to differ by chance.
@@ -21,8 +21,8 @@ pub const GROUPS_MAX: u32 = 64;
 /// Shards of a cluster: each greeting lists the owner of all of them, in some 2 bytes each.
 pub const SHARDS_MAX: u32 = 4_096;
 
-/// Members of a cluster: a majority of more than 9 is slow, and makes nothing safer.
-pub const MEMBERS_MAX: usize = 15;
+/// Members of a cluster.
+pub const MEMBERS_MAX: usize = raft::MEMBERS_MAX;
 
 /// Settings of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,8 +35,11 @@ pub struct NodeConfig {
     pub dir: PathBuf,
     /// Where it listens; port 0 takes any free one.
     pub listen: SocketAddr,
-    /// All members with their advertised addresses, this one among them.
+    /// Members with their advertised addresses, this one among them. All voters of a cluster that begins; afterwards the log
+    /// says who belongs to it.
     pub members: BTreeMap<NodeId, SocketAddr>,
+    /// Whether this node joins a cluster that there is: it waits to be added.
+    pub join: bool,
     /// Where this node dials some of the others instead: a proxy, a forwarded port.
     pub dial: BTreeMap<NodeId, SocketAddr>,
     /// Number of data groups, g1 and so on.
@@ -68,8 +71,8 @@ pub enum ConfigError {
         /// The node.
         node: NodeId,
     },
-    /// An address for somebody who is no member, or for the node itself.
-    #[error("--dial names {node}, which is no other member")]
+    /// An address for the node itself.
+    #[error("--dial names {node} itself")]
     Dial {
         /// Who is named.
         node: NodeId,
@@ -101,6 +104,7 @@ impl NodeConfig {
             dir,
             listen: members.get(&node).copied().unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))),
             members,
+            join: false,
             dial: BTreeMap::new(),
             groups: 1,
             shards: 64,
@@ -122,9 +126,9 @@ impl NodeConfig {
         if !self.members.contains_key(&self.node) {
             return Err(ConfigError::NoMember { node: self.node });
         }
-        let is_other = |node: &&NodeId| **node != self.node && self.members.contains_key(node);
-        if let Some(&node) = self.dial.keys().find(|node| !is_other(node)) {
-            return Err(ConfigError::Dial { node });
+        // Others may be named that are no members yet.
+        if self.dial.contains_key(&self.node) {
+            return Err(ConfigError::Dial { node: self.node });
         }
         range(
             "the lowest node id",
@@ -156,18 +160,33 @@ impl NodeConfig {
         Identity { cluster: self.cluster, node: self.node, groups: self.groups, shards: self.shards }
     }
 
-    /// What the engine is told.
+    /// With whom a new data directory is begun: nobody, when the node joins.
     #[must_use]
-    pub fn engine(&self) -> EngineConfig {
-        let members = self.members.iter().map(|(&node, address)| (node, address.to_string())).collect();
+    pub fn first_members(&self) -> BTreeMap<NodeId, String> {
+        if self.join { BTreeMap::new() } else { self.advertised() }
+    }
+
+    fn advertised(&self) -> BTreeMap<NodeId, String> {
+        self.members.iter().map(|(&node, address)| (node, address.to_string())).collect()
+    }
+
+    /// What the engine is told, given with whom the data directory was begun.
+    #[must_use]
+    pub fn engine(&self, first: BTreeMap<NodeId, String>) -> EngineConfig {
+        let now = self.advertised();
+        let moved = |(node, old): (&NodeId, &String)| {
+            let new = now.get(node).filter(|new| *new != old)?;
+            Some((*node, (old.clone(), new.clone())))
+        };
         EngineConfig {
+            moved: first.iter().filter_map(moved).collect(),
             groups: (1..=self.groups).map(GroupId).collect(),
             heartbeat_ticks: ticks(self.heartbeat),
             election_ticks: ticks(self.election_timeout),
             snapshot_entries: self.snapshot_entries,
             snapshot_bytes: self.snapshot_bytes,
             leases: self.leases,
-            ..EngineConfig::new(self.node, self.cluster, members, self.shards, self.seed)
+            ..EngineConfig::new(self.node, self.cluster, first, self.shards, self.seed)
         }
     }
 
@@ -175,14 +194,6 @@ impl NodeConfig {
     #[must_use]
     pub fn storage(&self) -> storage::Options {
         storage::Options { sync: self.sync, ..storage::Options::default() }
-    }
-
-    /// Where each member is dialled.
-    #[must_use]
-    pub fn dial_addresses(&self) -> BTreeMap<NodeId, SocketAddr> {
-        let mut addresses = self.members.clone();
-        addresses.extend(self.dial.iter().map(|(&node, &address)| (node, address)));
-        addresses
     }
 }
 
@@ -216,7 +227,7 @@ mod tests {
         assert_eq!(config(|_| {}), Ok(()));
         assert_eq!(config(|c| c.node = NodeId(4)), Err("n4 is not among the members".to_owned()));
         let err = config(|c| c.dial.extend([(NodeId(1), elsewhere)]));
-        assert_eq!(err, Err("--dial names n1, which is no other member".to_owned()));
+        assert_eq!(err, Err("--dial names n1 itself".to_owned()));
         assert_eq!(config(|c| c.shards = 0), Err("--shards is 0, expected 1 to 4096".to_owned()));
         let err = config(|c| c.snapshot_bytes = 0);
         assert_eq!(err, Err("--snapshot-bytes is 0, expected at least 1".to_owned()));
@@ -239,12 +250,17 @@ mod tests {
     }
 
     #[test]
-    fn a_dial_address_overrides_the_advertised_one() {
+    fn a_first_member_may_have_moved() {
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let members = (1..=2).map(|id| (NodeId(id), address(7_000))).collect();
         let mut config = NodeConfig::new(NodeId(1), ClusterId(1), PathBuf::from("data/1"), members);
-        config.dial.insert(NodeId(2), address(9));
-        assert_eq!(config.dial_addresses()[&NodeId(2)], address(9));
-        assert_eq!(config.engine().members[&NodeId(2)], "127.0.0.1:7000");
+        let first = config.first_members();
+        assert_eq!((first.len(), config.engine(first.clone()).moved.len()), (2, 0));
+        config.members.insert(NodeId(2), address(9));
+        let engine = config.engine(first);
+        assert_eq!(engine.members[&NodeId(2)], "127.0.0.1:7000");
+        assert_eq!(engine.moved[&NodeId(2)], ("127.0.0.1:7000".to_owned(), "127.0.0.1:9".to_owned()));
+        config.join = true;
+        assert!(config.first_members().is_empty());
     }
 }

@@ -5,6 +5,7 @@
 mod bad_input;
 mod by_hand;
 mod help;
+mod members;
 mod remains;
 mod runs;
 mod scenarios;

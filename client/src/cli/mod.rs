@@ -2,6 +2,7 @@
 //! the outcomes apart, so that a script can tell *not done* from *unknown*.
 
 mod bench;
+mod member;
 mod outcome;
 mod status;
 
@@ -37,7 +38,7 @@ pub struct KvArgs {
     /// Where nodes answer, separated by commas; one is enough, the others are learnt from it
     #[arg(long, global = true, env = "ORDEAL_ENDPOINTS", value_delimiter = ',', value_name = "HOST:PORT,…")]
     endpoints: Vec<String>,
-    /// Time for the whole operation, like 500ms or 5s [default: 5s; status: 1s a node]
+    /// Time for the whole operation, like 500ms or 5s [default: 5s; status: 1s a node; member and transfer: 60s a group]
     #[arg(long, global = true, value_parser = parse_timeout)]
     timeout: Option<Duration>,
     /// One line of JSON on stdout for each result
@@ -125,6 +126,10 @@ Examples:
     /// Measure how fast the cluster answers: clients that read and write the keys `bench-<n>`
     #[command(after_help = bench::EXAMPLES)]
     Bench(bench::BenchArgs),
+    /// Show and change who belongs to the groups
+    Member(member::MemberArgs),
+    /// Hand the leadership of groups over
+    Transfer(member::TransferArgs),
 }
 
 fn with_codes(examples: &str) -> String {
@@ -213,6 +218,10 @@ fn execute_with(
         KvCommand::Bench(args) => {
             return bench::bench(endpoints, deadline, &args, terminals.on_err, &mut printer);
         }
+        KvCommand::Member(command) => return member::member(endpoints, args.timeout, &command, &mut printer),
+        KvCommand::Transfer(command) => {
+            return member::transfer(endpoints, args.timeout, &command, &mut printer);
+        }
         _ => {}
     }
     let config = ClientConfig {
@@ -265,7 +274,9 @@ fn operate(mut client: Client, command: KvCommand, input: &mut dyn Read, printer
             }
             Err(error) => printer.usage_of_input(&error),
         },
-        KvCommand::Status(_) | KvCommand::Bench(_) => unreachable!("they make clients of their own"),
+        KvCommand::Status(_) | KvCommand::Bench(_) | KvCommand::Member(_) | KvCommand::Transfer(_) => {
+            unreachable!("they make clients of their own")
+        }
     }
 }
 

@@ -144,11 +144,7 @@ impl<'a> Printer<'a> {
     }
 
     fn failed(&mut self, command: &str, key: &[u8], error: &ClientError) -> Exit {
-        let (name, exit) = match error {
-            ClientError::Config(_) => ("usage", Exit::Usage),
-            error if error.may_have_happened() => ("unknown", Exit::Unknown),
-            _ => ("not_done", Exit::NotDone),
-        };
+        let (name, exit) = judged(error);
         if self.json {
             let mut line = line(command, name, key);
             line.insert("error".into(), json!(error.to_string()));
@@ -168,15 +164,28 @@ impl<'a> Printer<'a> {
     }
 }
 
-/// The beginning of a line of JSON.
+/// What an error means for the outcome.
+pub(super) fn judged(error: &ClientError) -> (&'static str, Exit) {
+    match error {
+        ClientError::Config(_) => ("usage", Exit::Usage),
+        error if error.may_have_happened() => ("unknown", Exit::Unknown),
+        _ => ("not_done", Exit::NotDone),
+    }
+}
+
+/// The beginning of a line of JSON about a key.
 pub(super) fn line(command: &str, outcome: &str, key: &[u8]) -> Map<String, Value> {
+    let mut line = line_without_key(command, outcome);
+    bytes_into(&mut line, "key", key);
+    line
+}
+
+/// The beginning of any line of JSON.
+pub(super) fn line_without_key(command: &str, outcome: &str) -> Map<String, Value> {
     let mut line = Map::new();
     line.insert("v".into(), json!(JSON_VERSION));
     line.insert("command".into(), json!(command));
     line.insert("outcome".into(), json!(outcome));
-    if command != "status" {
-        bytes_into(&mut line, "key", key);
-    }
     line
 }
 

@@ -5,13 +5,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::outcome::{Printer, line};
+use super::outcome::{Printer, line_without_key};
 use super::{Exit, milliseconds};
 use crate::client;
 use crate::error::ClientError;
-use crate::wire::{GroupStatus, NodeStatus, PeerMode, PeerStatus, RoleName};
+use crate::wire::{GroupStatus, NodeId, NodeStatus, PeerMode, PeerStatus, RoleName};
 
 const HEADINGS: [&str; 14] = [
     "endpoint",
@@ -36,7 +36,7 @@ const INTERVAL_MS_MIN: u64 = 100;
 /// Beyond it, ask again by hand.
 const INTERVAL_MS_MAX: u64 = 3_600_000;
 
-type Asked<'a> = (&'a str, Result<NodeStatus, ClientError>);
+pub(super) type Asked<'a> = (&'a str, Result<NodeStatus, ClientError>);
 
 /// What `ordeal kv status` is told.
 #[derive(Debug, Clone, PartialEq, Args)]
@@ -92,7 +92,7 @@ fn ask_and_tell(endpoints: &[String], timeout: Duration, printer: &mut Printer<'
     printer.say("error: no node answers\nhint: is the cluster up? `ordeal cluster up` starts one", exit)
 }
 
-fn ask_all(endpoints: &[String], timeout: Duration) -> Vec<Asked<'_>> {
+pub(super) fn ask_all(endpoints: &[String], timeout: Duration) -> Vec<Asked<'_>> {
     thread::scope(|scope| {
         let ask = |endpoint| scope.spawn(move || client::status(endpoint, timeout));
         let threads: Vec<_> = endpoints.iter().map(|endpoint| (endpoint.as_str(), ask(endpoint))).collect();
@@ -187,7 +187,7 @@ fn peer_row(status: &NodeStatus, group: &GroupStatus, peer: &PeerStatus) -> [Str
 }
 
 fn json_of((endpoint, answer): &Asked<'_>) -> serde_json::Map<String, Value> {
-    let mut line = line("status", if answer.is_ok() { "done" } else { "not_done" }, b"");
+    let mut line = line_without_key("status", if answer.is_ok() { "done" } else { "not_done" });
     line.insert("endpoint".into(), json!(endpoint));
     match answer {
         Ok(status) => {
@@ -221,9 +221,21 @@ fn json_of_group(group: &GroupStatus) -> Value {
         "digest": format!("{:016x}", group.digest),
         "keys": group.keys,
         "sessions": group.sessions,
-        "members": group.members.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "members": group.members.iter().map(|(node, _)| node.to_string()).collect::<Vec<_>>(),
+        "voters": names(&group.voters),
+        "outgoing": names(&group.outgoing),
+        "learners": names(&group.learners),
+        "addresses": addresses(group),
         "peers": group.peers.iter().map(json_of_peer).collect::<Vec<_>>(),
     })
+}
+
+pub(super) fn names(nodes: &[NodeId]) -> Vec<String> {
+    nodes.iter().map(ToString::to_string).collect()
+}
+
+pub(super) fn addresses(group: &GroupStatus) -> Map<String, Value> {
+    group.members.iter().map(|(node, address)| (node.to_string(), json!(address))).collect()
 }
 
 fn json_of_peer(peer: &PeerStatus) -> Value {

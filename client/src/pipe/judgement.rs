@@ -49,7 +49,10 @@ impl Core {
                 let follow = self.router.hinted(node, other, leader.as_ref(), self.now);
                 self.next(id, if follow { Next::Follow } else { Next::Pause });
             }
-            RefusalReason::Busy | RefusalReason::DiskFull | RefusalReason::WindowFull { .. } => {
+            RefusalReason::Busy
+            | RefusalReason::DiskFull
+            | RefusalReason::WindowFull { .. }
+            | RefusalReason::MembersBusy => {
                 self.next(id, Next::Pause);
             }
             // The map is out of date, or the node is going: the next handshake tells the news.
@@ -61,7 +64,9 @@ impl Core {
             RefusalReason::SessionUnknown | RefusalReason::SequencePast => {
                 self.session_lost(id, node, reason);
             }
-            reason @ RefusalReason::TooLong { .. } => self.stop(id, Stop::Refused { node, reason }),
+            reason @ (RefusalReason::TooLong { .. } | RefusalReason::Unfit(_)) => {
+                self.stop(id, Stop::Refused { node, reason });
+            }
         }
     }
 

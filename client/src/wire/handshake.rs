@@ -12,7 +12,7 @@ use super::ids::{ClusterId, GroupId, NodeId};
 pub const MAGIC: [u8; 8] = *b"ORDEAL\r\n";
 
 /// The version of everything in [`super`]. Both sides must name the same.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// What the dialling side says first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,13 +25,15 @@ pub struct Hello {
     pub cluster: Option<ClusterId>,
     /// Who dials.
     pub role: Role,
+    /// Where a peer is found in turn, as `IP:PORT`: whoever is dialled may not know it yet, and has to answer.
+    pub address: Option<String>,
 }
 
 impl Hello {
     /// A hello of this build.
     #[must_use]
     pub fn new(cluster: Option<ClusterId>, role: Role) -> Self {
-        Hello { magic: MAGIC, version: PROTOCOL_VERSION, cluster, role }
+        Hello { magic: MAGIC, version: PROTOCOL_VERSION, cluster, role, address: None }
     }
 }
 
@@ -77,7 +79,7 @@ pub enum Refusal {
         /// The node's cluster.
         ours: ClusterId,
     },
-    /// Another node was meant, or the peer is no member.
+    /// Another node was meant.
     #[error("is {ours}, and knows no such peer link")]
     Node {
         /// The node's id.

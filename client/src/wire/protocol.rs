@@ -58,6 +58,44 @@ pub enum RequestBody {
         /// What to do with it.
         op: WriteOp,
     },
+    /// Change who belongs to a group. Harmless to repeat: ask again until it is done.
+    ChangeMembers {
+        /// The group.
+        group: GroupId,
+        /// How.
+        change: MemberChange,
+    },
+    /// Hand the leadership of a group over. Harmless to repeat: done when `to` itself answers.
+    Transfer {
+        /// The group.
+        group: GroupId,
+        /// To whom; `None`: to whoever is best prepared.
+        to: Option<NodeId>,
+    },
+}
+
+/// A change of a group's members.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MemberChange {
+    /// One that votes as soon as it has caught up; also another address for one that is there.
+    Add {
+        /// Who.
+        node: NodeId,
+        /// Where it is, as `IP:PORT`.
+        address: String,
+    },
+    /// One that receives everything and does not vote.
+    AddLearner {
+        /// Who.
+        node: NodeId,
+        /// Where it is, as `IP:PORT`.
+        address: String,
+    },
+    /// One less.
+    Remove {
+        /// Who.
+        node: NodeId,
+    },
 }
 
 /// How fresh a read must be.
@@ -128,6 +166,16 @@ pub enum Reply {
     Refused(RefusalReason),
     /// The request was taken, and its fate cannot be told any more: it may have happened or may yet happen.
     Unknown,
+    /// To [`RequestBody::ChangeMembers`]: it is under way or, when `done`, the group is as was wished, for good.
+    Members {
+        /// Whether it is.
+        done: bool,
+    },
+    /// To [`RequestBody::Transfer`]: leadership is on its way, or there already.
+    Transferring {
+        /// To whom.
+        to: NodeId,
+    },
 }
 
 /// Why a request surely has no effect. (A retry is refused only for itself: an earlier try may have had one.)
@@ -178,6 +226,12 @@ pub enum RefusalReason {
         /// [`SESSION_WINDOW_MAX`].
         limit: u64,
     },
+    /// Another change of the group's members is under way, or its leader is new: try again.
+    #[error("another change of members is under way")]
+    MembersBusy,
+    /// The group's members cannot be changed like this, or its leadership not be handed over: the reason.
+    #[error("{0}")]
+    Unfit(String),
 }
 
 /// A value and its version, the value as one run of bytes.
@@ -250,8 +304,14 @@ pub struct GroupStatus {
     pub keys: u64,
     /// Open client sessions.
     pub sessions: u64,
-    /// The group's members, by ascending id.
-    pub members: Vec<NodeId>,
+    /// The group's members, by ascending id, with their addresses.
+    pub members: Vec<(NodeId, String)>,
+    /// Those who vote.
+    pub voters: Vec<NodeId>,
+    /// While members change: those who voted before, whose majority counts as well. Else empty.
+    pub outgoing: Vec<NodeId>,
+    /// Those who receive everything and do not vote.
+    pub learners: Vec<NodeId>,
     /// On a leader, how the others are, by ascending id; else empty.
     pub peers: Vec<PeerStatus>,
 }

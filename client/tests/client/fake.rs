@@ -269,6 +269,8 @@ impl Shared {
             RequestBody::OpenSession { .. } => Reply::SessionOpened(SessionId(100 + number)),
             RequestBody::Read { .. } => Reply::Value(Some((b"value".to_vec(), version(7)))),
             RequestBody::Write { .. } => written(number),
+            RequestBody::ChangeMembers { .. } => Reply::Members { done: true },
+            RequestBody::Transfer { .. } => Reply::Transferring { to: self.welcome.node },
         }
     }
 
@@ -288,7 +290,10 @@ impl Shared {
             digest: 0xd16e57,
             keys: 5,
             sessions: 2,
-            members: self.welcome.members.iter().map(|&(node, _)| node).collect(),
+            members: self.welcome.members.clone(),
+            voters: self.welcome.members.iter().map(|&(node, _)| node).collect(),
+            outgoing: Vec::new(),
+            learners: Vec::new(),
             peers: vec![PeerStatus {
                 node: NodeId(2),
                 matched: 41,

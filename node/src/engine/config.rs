@@ -15,8 +15,12 @@ pub struct EngineConfig {
     pub node: NodeId,
     /// Its cluster.
     pub cluster: ClusterId,
-    /// All nodes with their advertised addresses (`host:port`), this one among them. Each is a voter of every group.
+    /// The first members of every group with their addresses, as the data directory was begun with them: all voters, this
+    /// node among them. None of them for a node that joins: it waits until a leader tells it who belongs to its groups.
     pub members: BTreeMap<NodeId, String>,
+    /// First members that are elsewhere by now: where they were said to be at first, and where they are. Holds as long as
+    /// the log says nothing newer.
+    pub moved: BTreeMap<NodeId, (String, String)>,
     /// The data groups, from g1 on; group 0 is reserved for the controller. Shard s belongs to `groups[s % len]`.
     pub groups: Vec<GroupId>,
     /// Shards of the whole cluster.
@@ -61,6 +65,7 @@ impl EngineConfig {
             node,
             cluster,
             members,
+            moved: BTreeMap::new(),
             groups: vec![GroupId(1)],
             shards,
             seed,
@@ -84,8 +89,17 @@ impl EngineConfig {
         self.groups[shard.0 as usize % self.groups.len()]
     }
 
+    /// Where a member is, given what the log says.
+    pub(super) fn address(&self, node: NodeId, logged: &str) -> String {
+        match self.moved.get(&node) {
+            Some((first, now)) if first == logged => now.clone(),
+            Some(_) | None => logged.to_owned(),
+        }
+    }
+
     pub(super) fn check(&self) {
-        assert!(self.members.contains_key(&self.node), "{} is a member of its cluster", self.node);
+        let joins = self.members.is_empty();
+        assert!(joins || self.members.contains_key(&self.node), "{} is a member of its cluster", self.node);
         assert!(self.shards > 0, "a cluster has at least one shard");
         assert!(!self.groups.is_empty(), "a cluster has at least one data group");
         let ascending = self.groups.windows(2).all(|pair| pair[0] < pair[1]);

@@ -129,13 +129,14 @@ impl Group {
 
     /// Refuses what only a leader may do, and says who leads.
     pub(super) fn not_leader(&self, config: &EngineConfig, leader: Option<NodeId>) -> Reply {
-        let address = |node| config.members.get(&node).map(|address| (node, address.clone()));
+        let known = self.raft.membership().addresses();
+        let address = |node| known.get(&node).map(|logged| (node, config.address(node, logged)));
         Reply::Refused(RefusalReason::NotLeader { group: self.id, leader: leader.and_then(address) })
     }
 
     /// For `status`.
     pub(super) fn status(&self, config: &EngineConfig) -> GroupStatus {
-        let status = self.raft.status();
+        let (status, membership) = (self.raft.status(), self.raft.membership());
         GroupStatus {
             group: self.id,
             role: match status.role {
@@ -156,7 +157,12 @@ impl Group {
             digest: self.machine.digest(),
             keys: self.machine.keys() as u64,
             sessions: self.machine.sessions() as u64,
-            members: config.members.keys().copied().collect(),
+            members: (membership.addresses().iter())
+                .map(|(&node, logged)| (node, config.address(node, logged)))
+                .collect(),
+            voters: membership.voters().iter().copied().collect(),
+            outgoing: membership.outgoing().iter().copied().collect(),
+            learners: membership.learners().collect(),
             peers: self
                 .raft
                 .followers()

@@ -1,5 +1,6 @@
 //! What goes into an engine and what comes out of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ordeal_client::wire::{Answer, GroupId, NodeId, Request};
@@ -44,6 +45,8 @@ pub enum Input {
     ClientGone(ClientKey),
     /// A batch is durable, and with it all batches before it.
     Persisted(BatchTicket),
+    /// This node is about to stop: it hands over what it leads, as far as there is somebody.
+    HandOver,
     /// A snapshot that was asked for is done.
     SnapshotTaken(TakenSnapshot),
 }
@@ -61,6 +64,8 @@ pub enum Output {
         /// What.
         message: Message,
     },
+    /// These belong to the groups of this node from now on, and are there: links to them, and to nobody else.
+    Members(BTreeMap<NodeId, String>),
     /// Make durable, in order, with one sync for all groups.
     Persist(Batch),
     /// Turn a state into a snapshot, on any thread, and give it back as `Input::SnapshotTaken`.

@@ -6,7 +6,7 @@
 //!   Tick ────────────┐                                   ┌──▶ Send …    what promises nothing, and what is durable by now
 //!   Peer, PeerClosed ┤    ┌─────────┐   ┌────────────┐   ├──▶ Persist   one batch a turn, for all groups
 //!   Request ─────────┼───▶│ Engine  │──▶│ raft, shard│───┼──▶ TakeSnapshot   a copy of a state, to be encoded anywhere
-//!   ClientGone ──────┤    └─────────┘   │ of a group │   └──▶ Reply …
+//!   ClientGone ──────┤    └─────────┘   │ of a group │   └──▶ Reply …, Members …
 //!   Persisted ───────┤         │        └────────────┘
 //!   SnapshotTaken ───┘         │
 //!                           waiters: who waits for which entry (index and term) or read
@@ -19,12 +19,14 @@
 //! * [`io`]: inputs and outputs.
 //! * [`config`]: what an engine is told once.
 //! * [`node`]: the engine itself: inputs, routing, the order of outputs.
+//! * `members`: who belongs to the groups, how that changes, and leadership handed over.
 //! * `group`: one group's member and its state machine.
 //! * `waiters`: clients that wait for an answer.
 
 pub mod config;
 mod group;
 pub mod io;
+mod members;
 pub mod node;
 mod waiters;
 

@@ -10,6 +10,7 @@ use ordeal_client::wire::{
 use super::config::{EngineConfig, EngineError};
 use super::group::{Group, Wishes};
 use super::io::{Batch, BatchTicket, ClientKey, Input, Output, TakenSnapshot};
+use super::members::Members;
 use super::waiters::{Awaited, Waiter, Waiters};
 use crate::kv::Claim;
 use crate::raft::{self, Message, Persist, ProposeError, Raft, Recovered, Ticket};
@@ -18,10 +19,11 @@ use crate::shard::Command;
 /// A node without a world.
 #[derive(Debug)]
 pub struct Engine {
-    config: EngineConfig,
-    groups: BTreeMap<GroupId, Group>,
+    pub(super) config: EngineConfig,
+    pub(super) groups: BTreeMap<GroupId, Group>,
+    pub(super) members: Members,
     waiters: Waiters,
-    outputs: VecDeque<Output>,
+    pub(super) outputs: VecDeque<Output>,
     /// Number of the newest batch.
     batches: u64,
     /// Batches given out and not yet durable, with the writes in them, oldest first.
@@ -49,6 +51,7 @@ impl Engine {
             return Err(EngineError::UnknownGroup { group });
         }
         Ok(Engine {
+            members: Members::of(&config, &groups),
             config,
             groups,
             waiters: Waiters::default(),
@@ -83,6 +86,7 @@ impl Engine {
             Input::Request { from, request } => self.request(from, request),
             Input::ClientGone(client) => self.waiters.client_gone(client),
             Input::Persisted(ticket) => self.persisted(ticket),
+            Input::HandOver => self.hand_over(),
             Input::SnapshotTaken(TakenSnapshot { group, snapshot }) => {
                 self.groups.get_mut(&group).expect("groups stay").snapshot_taken(snapshot);
             }
@@ -101,7 +105,7 @@ impl Engine {
         Welcome {
             cluster: self.config.cluster,
             node: self.config.node,
-            members: self.config.members.iter().map(|(&node, address)| (node, address.clone())).collect(),
+            members: self.members().iter().map(|(&node, address)| (node, address.clone())).collect(),
             owners: self.owners(),
         }
     }
@@ -137,12 +141,9 @@ impl Engine {
         self.groups.get(&group).map(|group| group.machine.digest())
     }
 
-    /// Strangers and unknown groups are no members' business: the server's handshake keeps them out, and what slips
-    /// through is dropped.
+    /// Of any node of this cluster, which the server's handshake has made sure of: it may be a member and we not know it
+    /// yet. Groups that we have not are dropped.
     fn peer(&mut self, from: NodeId, group: GroupId, message: Message) {
-        if from == self.config.node || !self.config.members.contains_key(&from) {
-            return;
-        }
         if let Some(group) = self.groups.get_mut(&group) {
             group.raft.step(from, message);
         }
@@ -167,6 +168,8 @@ impl Engine {
             RequestBody::Write { session, sequence, settled, key, op } => {
                 self.write(from, id, Claim { session, sequence, settled }, key, op)
             }
+            RequestBody::ChangeMembers { group, change } => Err(self.change_members(group, change)),
+            RequestBody::Transfer { group, to } => Err(self.transfer(group, to)),
         };
         if let Err(reply) = reply {
             self.reply(from, id, reply);
@@ -245,7 +248,7 @@ impl Engine {
     fn gather(&mut self) -> bool {
         let mut writes: Vec<(GroupId, Persist)> = Vec::new();
         let mut replies: Vec<(Waiter, Reply)> = Vec::new();
-        let mut any = false;
+        let mut any = self.tell_members();
         for (&group, member) in &mut self.groups {
             let Some(wishes) = member.wishes(&self.config, &mut self.waiters) else { continue };
             any = true;

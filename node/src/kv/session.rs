@@ -294,7 +294,9 @@ fn weigh(sequence: u64, reply: &Reply) -> (usize, u64) {
         | Reply::Value(_)
         | Reply::CasFailed { .. }
         | Reply::Refused(_)
-        | Reply::Unknown => {
+        | Reply::Unknown
+        | Reply::Members { .. }
+        | Reply::Transferring { .. } => {
             let encoded = encode(reply);
             let checksum = u64::from(digest::checksum(0, &encoded));
             (REPLY_BYTES + encoded.len(), digest::mix(&[4, sequence, encoded.len() as u64, checksum]))

@@ -32,14 +32,18 @@ use crate::storage::Identity;
 /// What came in.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// A member said something.
+    /// A node of the cluster said something.
     Peer { from: NodeId, group: GroupId, message: raft::Message },
     /// A client asks for something.
     Request { from: ClientKey, request: Request },
     /// A client is gone.
     ClientGone(ClientKey),
-    /// A member closed its connection.
+    /// A node of the cluster has dialled us; it says where it is.
+    PeerCame { from: NodeId, address: Option<String> },
+    /// A peer closed its connection.
     PeerClosed(NodeId),
+    /// A peer has no connection any more, whoever ended it.
+    PeerGone(NodeId),
 }
 
 /// Who may come in.
@@ -47,8 +51,6 @@ pub(super) enum Event {
 pub(super) struct House {
     /// Who we are.
     pub us: Identity,
-    /// All members but us.
-    pub peers: Vec<NodeId>,
     /// What welcome guests are told.
     pub welcome: Welcome,
 }
@@ -132,6 +134,11 @@ impl Incoming {
             }
             Err(error) => debug!(%remote, reason = %error, "connection gone as soon as it came"),
         }
+    }
+
+    /// What welcome guests are told from now on.
+    pub(super) fn tell(&mut self, welcome: Welcome) {
+        self.house.welcome = welcome;
     }
 
     /// An event came for a connection.
@@ -290,6 +297,7 @@ impl Incoming {
             Role::Peer { from, .. } => {
                 guest.role = GuestRole::Peer(from);
                 info!(%remote, peer = %from, "peer welcome");
+                events.push(Event::PeerCame { from, address: hello.address });
                 if let Some(old) = self.peers.insert(from, token) {
                     self.end(old, &End::Replaced, registry, events);
                 }
@@ -316,6 +324,7 @@ impl Incoming {
             GuestRole::Peer(from) => {
                 if self.peers.get(&from) == Some(&token) {
                     self.peers.remove(&from);
+                    events.push(Event::PeerGone(from));
                 }
                 if matches!(end, End::Closed | End::Io(_)) {
                     events.push(Event::PeerClosed(from));
@@ -346,7 +355,8 @@ impl House {
             Role::Peer { .. } if hello.cluster.is_none() => {
                 Err(HandshakeRefusal::Cluster { ours: self.us.cluster })
             }
-            Role::Peer { from, to } if to == self.us.node && self.peers.contains(&from) => Ok(()),
+            // Member or not: it may know of a membership that we do not know yet (thesis §4.1).
+            Role::Peer { from, to } if to == self.us.node && from != to => Ok(()),
             Role::Peer { .. } => Err(HandshakeRefusal::Node { ours: self.us.node }),
         }
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::raft;
+
 /// Clients at a time. With the peers and the rest below half of the 1,024 descriptors that a process has by default.
 pub const CLIENTS_MAX: usize = 400;
 
@@ -43,6 +45,14 @@ pub const PEER_OUT_BYTES_MAX: usize = 16 << 20;
 /// A dial, with its handshake, takes at most so long: a round trip inside of a data centre takes 1 ms. Short, because a
 /// SYN that a partition swallowed is repeated by the kernel only after 1 s, 2 s, 4 s; a new dial is at once.
 pub const DIAL_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Links at a time: to the members (of all groups, and while they change, the old and the new ones), and to others that
+/// dial us before we know of them.
+pub const LINKS_MAX: usize = 4 * raft::MEMBERS_MAX;
+
+/// A node that is told to stop waits so long for others to take over what it leads: a few round trips when all is well.
+/// When not, Raft itself gives up after an election timeout.
+pub const HANDOVER_MAX: Duration = Duration::from_secs(1);
 
 /// A failed dial is tried again after a random time between these, so that members do not dial each other in step.
 pub const REDIAL_MS: std::ops::Range<u64> = 50..200;

@@ -1,4 +1,5 @@
-//! The connections that this node dials: one to each other member, for what it has to say to it.
+//! The connections that this node dials: one to each other member, for what it has to say to it; and one to each node of
+//! the cluster that has dialled us, member or not, for it may know more than we do and wants an answer (thesis §4.1).
 //!
 //! ```text
 //!                dial                connected             welcome
@@ -22,7 +23,9 @@ use rand_pcg::Pcg64;
 use tracing::{debug, info, warn};
 
 use super::connection::{Connection, End};
-use super::limits::{DIAL_TIMEOUT, PEER_OUT_BYTES_MAX, PING_AFTER, PONG_TIMEOUT, READ_BYTES, REDIAL_MS};
+use super::limits::{
+    DIAL_TIMEOUT, LINKS_MAX, PEER_OUT_BYTES_MAX, PING_AFTER, PONG_TIMEOUT, READ_BYTES, REDIAL_MS,
+};
 use crate::raft;
 use crate::storage::Identity;
 
@@ -32,6 +35,14 @@ pub(super) struct Links {
     us: Identity,
     /// Owner of each shard, the same on all nodes.
     owners: Vec<GroupId>,
+    /// What we advertise ourselves as.
+    address: String,
+    /// Where some are dialled instead of where they are said to be.
+    dial: BTreeMap<NodeId, SocketAddr>,
+    /// Others that belong to our groups, and others that have dialled us, with where they say they are.
+    members: BTreeMap<NodeId, String>,
+    guests: BTreeMap<NodeId, String>,
+    /// By place, from which their tokens follow. Places are used again.
     links: Vec<Link>,
     by_node: BTreeMap<NodeId, usize>,
     first_token: usize,
@@ -53,42 +64,117 @@ struct Link {
 
 #[derive(Debug)]
 enum Phase {
-    Resting { until: Instant },
-    Connecting { connection: Connection, since: Instant },
-    Greeting { connection: Connection, since: Instant },
-    Up { connection: Connection, heard: Instant, pinged: Option<Instant> },
+    /// Nobody's place.
+    Vacant,
+    Resting {
+        until: Instant,
+    },
+    Connecting {
+        connection: Connection,
+        since: Instant,
+    },
+    Greeting {
+        connection: Connection,
+        since: Instant,
+    },
+    Up {
+        connection: Connection,
+        heard: Instant,
+        pinged: Option<Instant>,
+    },
 }
 
 impl Links {
-    /// A link to each of `addresses`; their tokens are counted from `first_token` on.
+    /// No links yet; their tokens are [`LINKS_MAX`] from `first_token` on.
     pub(super) fn new(
         us: Identity,
         owners: Vec<GroupId>,
-        addresses: &BTreeMap<NodeId, SocketAddr>,
+        address: String,
+        dial: BTreeMap<NodeId, SocketAddr>,
         first_token: usize,
         chance: Pcg64,
-        now: Instant,
     ) -> Self {
-        let rest = |(&to, &address): (&NodeId, &SocketAddr)| Link {
-            to,
+        Links {
+            us,
+            owners,
             address,
-            phase: Phase::Resting { until: now },
-            beats: Vec::new(),
-            dropped: 0,
-        };
-        let links: Vec<Link> = addresses.iter().filter(|&(&to, _)| to != us.node).map(rest).collect();
-        let by_node = links.iter().enumerate().map(|(place, link)| (link.to, place)).collect();
-        Links { us, owners, links, by_node, first_token, chance, closed: Vec::new() }
+            dial,
+            members: BTreeMap::new(),
+            guests: BTreeMap::new(),
+            links: Vec::new(),
+            by_node: BTreeMap::new(),
+            first_token,
+            chance,
+            closed: Vec::new(),
+        }
     }
 
-    /// How many tokens are taken.
-    pub(super) fn len(&self) -> usize {
-        self.links.len()
+    /// These are the members now.
+    pub(super) fn follow(&mut self, members: &BTreeMap<NodeId, String>, registry: &Registry, now: Instant) {
+        self.members.clone_from(members);
+        self.members.remove(&self.us.node);
+        self.relink(registry, now);
     }
 
-    /// Whether this is another member.
-    pub(super) fn knows(&self, node: NodeId) -> bool {
-        self.by_node.contains_key(&node)
+    /// A node of the cluster has dialled us, and says where it is.
+    pub(super) fn came(&mut self, guest: NodeId, address: Option<String>, registry: &Registry, now: Instant) {
+        if let Some(address) = address.filter(|_| guest != self.us.node && self.guests.len() < LINKS_MAX) {
+            self.guests.insert(guest, address);
+            self.relink(registry, now);
+        }
+    }
+
+    /// Its connection has ended.
+    pub(super) fn gone(&mut self, guest: NodeId, registry: &Registry, now: Instant) {
+        self.guests.remove(&guest);
+        self.relink(registry, now);
+    }
+
+    /// A link to each member and guest, where it is now, and to nobody else.
+    fn relink(&mut self, registry: &Registry, now: Instant) {
+        let mut wanted: BTreeMap<NodeId, SocketAddr> = BTreeMap::new();
+        // What the log says of a member counts more than what a guest says of itself.
+        for (&node, text) in self.guests.iter().chain(&self.members) {
+            match self.dial.get(&node).copied().map_or_else(|| text.parse(), Ok) {
+                Ok(address) => drop(wanted.insert(node, address)),
+                Err(_) => warn!(peer = %node, address = text, "no address to dial"),
+            }
+        }
+        for (node, place) in self.by_node.clone() {
+            let link = &mut self.links[place];
+            if wanted.get(&node) == Some(&link.address) {
+                wanted.remove(&node);
+                continue;
+            }
+            info!(peer = %node, address = %link.address, "link given up");
+            if let Phase::Connecting { connection, .. }
+            | Phase::Greeting { connection, .. }
+            | Phase::Up { connection, .. } = std::mem::replace(&mut link.phase, Phase::Vacant)
+            {
+                connection.close(registry);
+            }
+            self.by_node.remove(&node);
+        }
+        for (to, address) in wanted {
+            let link =
+                Link { to, address, phase: Phase::Resting { until: now }, beats: Vec::new(), dropped: 0 };
+            let vacant = self.links.iter().position(|link| matches!(link.phase, Phase::Vacant));
+            let place = match vacant {
+                Some(place) => {
+                    self.links[place] = link;
+                    place
+                }
+                None if self.links.len() < LINKS_MAX => {
+                    self.links.push(link);
+                    self.links.len() - 1
+                }
+                None => {
+                    warn!(peer = %to, limit = LINKS_MAX, "no link, there are too many");
+                    continue;
+                }
+            };
+            self.by_node.insert(to, place);
+        }
     }
 
     /// An event came for a link.
@@ -104,8 +190,8 @@ impl Links {
     /// Queues a message, or drops it where the link is down or full.
     pub(super) fn send(&mut self, to: NodeId, group: GroupId, message: raft::Message) {
         let Some(link) = self.by_node.get(&to).and_then(|&place| self.links.get_mut(place)) else {
-            warn!(%to, "message to somebody who is no member");
-            return;
+            // No member any more, or one that has dialled us and is gone.
+            return debug!(%to, "message to somebody without a link");
         };
         let Phase::Up { connection, .. } = &mut link.phase else {
             link.dropped += 1;
@@ -123,7 +209,7 @@ impl Links {
     pub(super) fn turn(&mut self, registry: &Registry, scratch: &mut [u8; READ_BYTES], now: Instant) {
         for place in 0..self.links.len() {
             let link = &mut self.links[place];
-            if let Err(end) = link.turn(&self.us, &self.owners, scratch, now) {
+            if let Err(end) = link.turn(&self.us, &self.owners, &self.address, scratch, now) {
                 self.end(place, &end, registry, now);
             } else if let Phase::Resting { until } = link.phase
                 && until <= now
@@ -141,7 +227,7 @@ impl Links {
             link.send_beats();
             let flushed = match &mut link.phase {
                 Phase::Up { connection, .. } | Phase::Greeting { connection, .. } => connection.flush(),
-                Phase::Resting { .. } | Phase::Connecting { .. } => Ok(()),
+                Phase::Vacant | Phase::Resting { .. } | Phase::Connecting { .. } => Ok(()),
             };
             if let Err(end) = flushed {
                 self.end(place, &end, registry, now);
@@ -160,7 +246,7 @@ impl Links {
         untold
             || self.links.iter().any(|link| match &link.phase {
                 Phase::Up { connection, .. } | Phase::Greeting { connection, .. } => connection.has_work(),
-                Phase::Resting { .. } | Phase::Connecting { .. } => false,
+                Phase::Vacant | Phase::Resting { .. } | Phase::Connecting { .. } => false,
             })
     }
 
@@ -188,7 +274,7 @@ impl Links {
                 }
                 connection.close(registry);
             }
-            Phase::Resting { .. } => {
+            Phase::Vacant | Phase::Resting { .. } => {
                 debug!(peer = %link.to, address = %link.address, reason = %end, "dial failed");
             }
         }
@@ -229,7 +315,7 @@ impl Link {
 
     fn connection(&mut self) -> Option<&mut Connection> {
         match &mut self.phase {
-            Phase::Resting { .. } => None,
+            Phase::Vacant | Phase::Resting { .. } => None,
             Phase::Connecting { connection, .. }
             | Phase::Greeting { connection, .. }
             | Phase::Up { connection, .. } => Some(connection),
@@ -247,14 +333,15 @@ impl Link {
         &mut self,
         us: &Identity,
         owners: &[GroupId],
+        address: &str,
         scratch: &mut [u8; READ_BYTES],
         now: Instant,
     ) -> Result<(), End> {
         match &mut self.phase {
-            Phase::Resting { .. } => Ok(()),
+            Phase::Vacant | Phase::Resting { .. } => Ok(()),
             Phase::Connecting { connection, since } => {
                 if connection.connected()? {
-                    self.greet(us, now);
+                    self.greet(us, address, now);
                     return Ok(());
                 }
                 in_time(*since, DIAL_TIMEOUT, now)
@@ -291,12 +378,13 @@ impl Link {
         }
     }
 
-    fn greet(&mut self, us: &Identity, now: Instant) {
+    fn greet(&mut self, us: &Identity, address: &str, now: Instant) {
         let phase = std::mem::replace(&mut self.phase, Phase::Resting { until: now });
         let Phase::Connecting { mut connection, since } = phase else {
             unreachable!("only a connecting link greets")
         };
-        let hello = Hello::new(Some(us.cluster), Role::Peer { from: us.node, to: self.to });
+        let role = Role::Peer { from: us.node, to: self.to };
+        let hello = Hello { address: Some(address.to_owned()), ..Hello::new(Some(us.cluster), role) };
         let queued = connection.send(Kind::Hello, GroupId(0), &hello, PEER_OUT_BYTES_MAX);
         assert!(queued, "an empty outbox takes a hello");
         self.phase = Phase::Greeting { connection, since };

@@ -31,7 +31,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
-use ordeal_client::wire::{Answer, NodeId, Reply, RequestBody};
+use ordeal_client::wire::{Answer, MemberChange, RefusalReason, Reply, RequestBody};
 use rand::SeedableRng;
 use rand_pcg::Pcg64;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -47,7 +47,7 @@ use clock::Clock;
 use disk::{Disk, Store};
 use error::loop_error;
 use incoming::{Event, House, Incoming};
-use limits::{ACCEPT_REST, ACCEPTS_PER_TURN, READ_BYTES};
+use limits::{ACCEPT_REST, ACCEPTS_PER_TURN, HANDOVER_MAX, LINKS_MAX, READ_BYTES};
 use links::Links;
 use snapshots::SnapshotThread;
 
@@ -123,7 +123,16 @@ impl Server {
         let now = Instant::now();
         let us = config.identity();
         let (storage, recovered) = Storage::open(&config.dir, &us, config.storage())?;
-        let engine = EngineConfig { incarnation: incarnation(), ..config.engine() };
+        let flags = config.first_members();
+        let first = storage.first_members(&flags)?;
+        if !first.keys().eq(flags.keys()) {
+            warn!(
+                ?first,
+                ?flags,
+                "the directory was begun with other members than the flags name: the log decides"
+            );
+        }
+        let engine = EngineConfig { incarnation: incarnation(), ..config.engine(first) };
         let engine = Engine::new(engine, recovered)?;
 
         let poll = Poll::new().map_err(loop_error("poll"))?;
@@ -135,10 +144,11 @@ impl Server {
 
         // Two nodes of a cluster with one seed must not dial in step.
         let chance = Pcg64::seed_from_u64(config.seed ^ (u64::from(us.node.0) << 32));
-        let links = Links::new(us, engine.owners(), &config.dial_addresses(), FIRST_LINK, chance, now);
-        let peers: Vec<NodeId> = config.members.keys().copied().filter(|&node| links.knows(node)).collect();
-        let house = House { us, peers, welcome: engine.welcome() };
-        let incoming = Incoming::new(house, FIRST_LINK + links.len(), now);
+        let address = config.members.get(&us.node).map_or_else(String::new, ToString::to_string);
+        let mut links = Links::new(us, engine.owners(), address, config.dial.clone(), FIRST_LINK, chance);
+        links.follow(engine.members(), registry, now);
+        let house = House { us, welcome: engine.welcome() };
+        let incoming = Incoming::new(house, FIRST_LINK + LINKS_MAX, now);
         let waker = Arc::new(waker);
         let snapshots = SnapshotThread::start(storage.snapshots(), Arc::clone(&waker))?;
         let disk = Disk::start(storage, Arc::clone(&waker))?;
@@ -198,7 +208,18 @@ impl Server {
         while !self.stop.stop.load(Ordering::Acquire) {
             self.turn(&mut events)?;
         }
+        self.hand_over(&mut events)?;
         info!("stopped as asked");
+        Ok(())
+    }
+
+    /// Lets others lead what is led here, so that nobody waits for an election timeout (thesis §3.10).
+    fn hand_over(&mut self, events: &mut Events) -> Result<(), ServerError> {
+        let until = Instant::now() + HANDOVER_MAX;
+        self.engine.handle(Input::HandOver);
+        while self.engine.hands_over() && Instant::now() < until {
+            self.turn(events)?;
+        }
         Ok(())
     }
 
@@ -217,7 +238,7 @@ impl Server {
             self.links.turn(self.poll.registry(), &mut self.scratch, now);
             self.incoming.turn(self.poll.registry(), &mut self.scratch, now, &mut self.came);
         }
-        self.take_in();
+        self.take_in(now);
         // A clock that was read after the requests were: no read is confirmed by a lease that ended before it came.
         let due = self.clock.due(Instant::now());
         for _ in 0..due.ticks {
@@ -226,7 +247,7 @@ impl Server {
         if due.lost {
             self.engine.handle(Input::TicksLost);
         }
-        self.drive();
+        self.drive(now);
         self.links.flush(self.poll.registry(), now);
         self.incoming.flush(self.poll.registry(), &mut self.came);
         Ok(())
@@ -290,7 +311,7 @@ impl Server {
     }
 
     /// Hands the engine what came in during this turn.
-    fn take_in(&mut self) {
+    fn take_in(&mut self, now: Instant) {
         for event in std::mem::take(&mut self.came) {
             match event {
                 Event::Peer { from, group, message } => {
@@ -303,8 +324,19 @@ impl Server {
                     let answer = Answer { id: request.id, node: self.engine.welcome().node, reply };
                     self.incoming.reply(from, &answer, self.poll.registry(), &mut self.came);
                 }
-                Event::Request { from, request } => self.engine.handle(Input::Request { from, request }),
+                Event::Request { from, request } => match unfit(&request.body) {
+                    Some(reason) => {
+                        let reply = Reply::Refused(reason);
+                        let answer = Answer { id: request.id, node: self.engine.welcome().node, reply };
+                        self.incoming.reply(from, &answer, self.poll.registry(), &mut self.came);
+                    }
+                    None => self.engine.handle(Input::Request { from, request }),
+                },
                 Event::ClientGone(client) => self.engine.handle(Input::ClientGone(client)),
+                Event::PeerCame { from, address } => {
+                    self.links.came(from, address, self.poll.registry(), now);
+                }
+                Event::PeerGone(peer) => self.links.gone(peer, self.poll.registry(), now),
                 Event::PeerClosed(peer) => self.engine.handle(Input::PeerClosed(peer)),
             }
         }
@@ -315,12 +347,16 @@ impl Server {
     }
 
     /// Does what the engine wants, until it wants nothing more.
-    fn drive(&mut self) {
+    fn drive(&mut self, now: Instant) {
         while let Some(output) = self.engine.poll() {
             match output {
                 Output::Send { to, group, message } => self.links.send(to, group, message),
                 Output::Reply { to, answer } => {
                     self.incoming.reply(to, &answer, self.poll.registry(), &mut self.came);
+                }
+                Output::Members(members) => {
+                    self.links.follow(&members, self.poll.registry(), now);
+                    self.incoming.tell(self.engine.welcome());
                 }
                 // The followers' disks work while ours does (thesis §10.2.1).
                 Output::Persist(batch) => self.disk.write(batch),
@@ -328,6 +364,17 @@ impl Server {
             }
         }
     }
+}
+
+/// An address that nobody could dial is refused before it gets into a log.
+fn unfit(body: &RequestBody) -> Option<RefusalReason> {
+    let RequestBody::ChangeMembers { change, .. } = body else { return None };
+    let address = match change {
+        MemberChange::Add { address, .. } | MemberChange::AddLearner { address, .. } => address,
+        MemberChange::Remove { .. } => return None,
+    };
+    let wrong = address.parse::<SocketAddr>().is_err();
+    wrong.then(|| RefusalReason::Unfit(format!("`{address}` is no address like 127.0.0.1:7101")))
 }
 
 impl Store for Storage {

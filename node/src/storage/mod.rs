@@ -30,6 +30,7 @@
 //! only found out by the next start. Nothing is tried twice.
 
 mod error;
+mod first_members;
 mod identity;
 mod live;
 mod record;
@@ -39,7 +40,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use ordeal_client::wire::GroupId;
+use ordeal_client::wire::{GroupId, NodeId};
 use ordeal_wal::{Position, SyncMode, Wal};
 
 pub use error::StorageError;
@@ -86,6 +87,7 @@ const LOG_BYTES_MAX: u64 = 16 << 30;
 /// An open data directory.
 #[derive(Debug)]
 pub struct Storage {
+    dir: PathBuf,
     options: Options,
     wal: Wal,
     snapshots: Snapshots,
@@ -132,9 +134,29 @@ impl Storage {
             groups.iter().filter_map(|(&group, live)| Some((group, live.snapshot()?))).collect();
         snapshots.keep_only(&kept)?;
         Ok((
-            Storage { options, wal, snapshots, groups, scratch: Vec::new(), failed: false, _lock: lock },
+            Storage {
+                dir: dir.to_owned(),
+                options,
+                wal,
+                snapshots,
+                groups,
+                scratch: Vec::new(),
+                failed: false,
+                _lock: lock,
+            },
             recovered,
         ))
+    }
+
+    /// With whom the directory was begun: with these, if that is now.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the file that says so is damaged, or cannot be read or written.
+    pub fn first_members(
+        &self,
+        ours: &BTreeMap<NodeId, String>,
+    ) -> Result<BTreeMap<NodeId, String>, StorageError> {
+        first_members::remember(&self.dir, ours)
     }
 
     /// Makes a batch durable, see [`Storage::persist_all`].

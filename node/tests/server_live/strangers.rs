@@ -87,7 +87,8 @@ fn a_stranger_is_told_what_is_wrong() {
     let peer = Role::Peer { from: NodeId(2), to: NodeId(1) };
     assert_eq!(refusal(&Hello::new(other, peer)), us);
     assert_eq!(refusal(&Hello::new(None, peer)), us);
-    assert_eq!(refusal(&Hello::new(Some(CLUSTER), peer)), HandshakeRefusal::Node { ours: NodeId(1) });
+    let echo = Role::Peer { from: NodeId(1), to: NodeId(1) };
+    assert_eq!(refusal(&Hello::new(Some(CLUSTER), echo)), HandshakeRefusal::Node { ours: NodeId(1) });
     let meant_another = Role::Peer { from: NodeId(1), to: NodeId(2) };
     assert_eq!(
         refusal(&Hello::new(Some(CLUSTER), meant_another)),

@@ -226,7 +226,9 @@ impl Client {
                 let answer = value.map_or(Answer::CasFailedAbsent, |value| Answer::CasFailed(Some(value)));
                 self.finish(hands, Some(node), Outcome::Ok(answer, Claim { seen, ..Claim::default() }));
             }
-            Reply::Status(_) => panic!("nobody asked for a status"),
+            Reply::Status(_) | Reply::Members { .. } | Reply::Transferring { .. } => {
+                panic!("nobody asked for that")
+            }
         }
     }
 
@@ -261,7 +263,9 @@ impl Client {
             RefusalReason::WrongGroup { .. }
             | RefusalReason::TooLong { .. }
             | RefusalReason::DiskFull
-            | RefusalReason::Stopping => panic!("nothing in this workload deserves `{reason}`"),
+            | RefusalReason::Stopping
+            | RefusalReason::MembersBusy
+            | RefusalReason::Unfit(_) => panic!("nothing in this workload deserves `{reason}`"),
         }
     }
 

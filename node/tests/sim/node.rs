@@ -280,6 +280,8 @@ impl World {
                 let (life, delay_us) = (node.life, node.sync_until_us - now_us);
                 self.later(delay_us, Event::Synced { node: id, life, ticket });
             }
+            // The network carries everything to everybody.
+            Output::Members(_) => {}
             Output::TakeSnapshot(job) => {
                 let node = self.node_mut(id);
                 // Another thread's work: it takes its time, and the group goes on meanwhile.

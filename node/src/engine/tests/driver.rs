@@ -16,7 +16,7 @@ fn batch_of(outputs: &[Output]) -> (BatchTicket, Vec<GroupId>) {
         .iter()
         .filter_map(|output| match output {
             Output::Persist(batch) => Some(batch),
-            Output::Send { .. } | Output::TakeSnapshot(_) | Output::Reply { .. } => None,
+            Output::Send { .. } | Output::TakeSnapshot(_) | Output::Reply { .. } | Output::Members(_) => None,
         })
         .collect();
     let [batch] = batches[..] else { panic!("one batch a turn, not {}", batches.len()) };

@@ -6,4 +6,5 @@
 
 mod clients;
 mod driver;
+mod members;
 mod rig;

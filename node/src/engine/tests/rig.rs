@@ -148,6 +148,7 @@ impl Rig {
                     self.engines.get_mut(&id).expect("a node").handle(Input::Persisted(ticket));
                 }
             }
+            Output::Members(_) => {}
             Output::TakeSnapshot(job) if self.slow_snapshots => self.jobs.push(job),
             Output::TakeSnapshot(job) => {
                 let taken = Input::SnapshotTaken(job.run());
