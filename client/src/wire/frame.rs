@@ -49,11 +49,15 @@ pub enum Kind {
     TimeoutNow = 40,
     ReadIndex = 42,
     ReadIndexReply = 43,
+    /// Of several groups at once; the group in the header is 0.
+    Heartbeats = 44,
+    /// The answers, likewise.
+    HeartbeatReplies = 45,
 }
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Kind; 18] = [
+    pub const ALL: [Kind; 20] = [
         Kind::Hello,
         Kind::Welcome,
         Kind::Refused,
@@ -72,6 +76,8 @@ impl Kind {
         Kind::TimeoutNow,
         Kind::ReadIndex,
         Kind::ReadIndexReply,
+        Kind::Heartbeats,
+        Kind::HeartbeatReplies,
     ];
 
     /// Whether it answers another message.
@@ -85,6 +91,7 @@ impl Kind {
             | Kind::RequestVoteReply
             | Kind::AppendEntriesReply
             | Kind::HeartbeatReply
+            | Kind::HeartbeatReplies
             | Kind::InstallSnapshotReply
             | Kind::ReadIndexReply => true,
             Kind::Hello
@@ -93,6 +100,7 @@ impl Kind {
             | Kind::RequestVote
             | Kind::AppendEntries
             | Kind::Heartbeat
+            | Kind::Heartbeats
             | Kind::InstallSnapshot
             | Kind::TimeoutNow
             | Kind::ReadIndex => false,

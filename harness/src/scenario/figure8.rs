@@ -17,7 +17,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         what: "A thousand times every node is asked to write something, and whoever leads is killed soon after; below three \
                nodes one is started.",
         source: "TestFigure8 2C/3C",
-        seconds: 60,
+        seconds: 35,
         nodes: 5,
         node_args: &[],
         script: figure8,

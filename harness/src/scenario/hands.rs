@@ -56,6 +56,19 @@ impl Kit {
         Ok(Hand { client, id: self.next_client(), kit: self.clone() })
     }
 
+    /// A client that reaches these nodes as others do, begins with the first, and reaches the rest by ways of its own.
+    pub(super) fn hand_behind(
+        &self,
+        nodes: &[NodeId],
+        ways: BTreeMap<NodeId, String>,
+        patience: Duration,
+    ) -> Step<Hand> {
+        let rest: Vec<NodeId> = self.members.keys().copied().filter(|node| !nodes.contains(node)).collect();
+        let mut members = self.members.clone();
+        members.extend(ways.into_iter().filter(|(node, _)| rest.contains(node)));
+        Kit { members, ..self.clone() }.hand_at(&[nodes, &rest].concat(), patience)
+    }
+
     /// A client for reads of one node's own state, past the lab; nothing that it does belongs into the history.
     pub(super) fn peek(&self, node: NodeId, address: String) -> Step<Box<dyn SystemClient>> {
         const PATIENCE: Duration = Duration::from_millis(300);

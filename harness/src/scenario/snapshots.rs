@@ -31,7 +31,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "snapshot-install-unreliable",
         "The same between nodes that lose and delay what they say.",
         "TestSnapshotInstallUnreliable 2D/3D",
-        35,
+        65,
         |stage| install(stage, Away::CutOff, true),
     ),
     scenario(
@@ -45,7 +45,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "snapshot-install-crash-unreliable",
         "The same between nodes that lose and delay what they say.",
         "TestSnapshotInstallUnCrash 2D/3D",
-        35,
+        65,
         |stage| install(stage, Away::Killed, true),
     ),
     scenario(

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::stage::{ELECTION, Stage, ms};
 use super::{Halt, Scenario, Step};
+use crate::lab::Lab;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario(
@@ -137,8 +138,9 @@ fn one_partition(stage: &mut Stage<'_>) -> Step {
     let (minority, majority) = ([leader, others[0]], others[1..].to_vec());
     let patience = super::asks::AGREE_TIME_MAX;
     let mut above = stage.kit.hand_at(&majority, patience)?;
-    let (mut putter, mut getter) =
-        (stage.kit.hand_at(&minority, patience)?, stage.kit.hand_at(&minority, patience)?);
+    // The minority's clients reach the others over the leader's own links: not while those are cut, and again afterwards.
+    let mut putter = stage.kit.hand_behind(&minority, stage.lab.dial(leader), patience)?;
+    let mut getter = stage.kit.hand_behind(&minority, stage.lab.dial(leader), patience)?;
     // A session with the leader as long as there is one, so that the put itself waits and not its session.
     putter.put("other", "1")?;
     stage.partition(&minority, &majority)?;

@@ -406,6 +406,15 @@ impl Guest {
             if (header.kind as u8) < Kind::RequestVote as u8 {
                 return Err(End::Kind(header.kind));
             }
+            let of_many = match header.kind {
+                Kind::Heartbeats => Some(Kind::Heartbeat),
+                Kind::HeartbeatReplies => Some(Kind::HeartbeatReply),
+                _ => None,
+            };
+            if let Some(kind) = of_many {
+                take_beats(from, &header, kind, events)?;
+                continue;
+            }
             let message: raft::Message = body(&header)?;
             if message.kind() != header.kind {
                 return Err(End::Header { header: header.kind, body: message.kind() });
@@ -423,4 +432,16 @@ impl Guest {
 
 fn body<T: DeserializeOwned>(message: &Message) -> Result<T, End> {
     decode(&message.body).map_err(|error| End::Body { kind: message.kind, error })
+}
+
+/// Heartbeats of several groups in one message, and nothing else among them.
+fn take_beats(from: NodeId, header: &Message, kind: Kind, events: &mut Vec<Event>) -> Result<(), End> {
+    let beats: Vec<(GroupId, raft::Message)> = body(header)?;
+    for (group, message) in beats {
+        if message.kind() != kind {
+            return Err(End::Header { header: header.kind, body: message.kind() });
+        }
+        events.push(Event::Peer { from, group, message });
+    }
+    Ok(())
 }

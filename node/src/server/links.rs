@@ -56,6 +56,8 @@ struct Link {
     to: NodeId,
     address: SocketAddr,
     phase: Phase,
+    /// Heartbeats of this turn, and answers to such: those of many groups leave as one message. At most a few a group.
+    beats: Vec<(GroupId, raft::Message)>,
     /// Messages dropped since the link was last up or full, for the log.
     dropped: u64,
 }
@@ -154,7 +156,8 @@ impl Links {
             self.by_node.remove(&node);
         }
         for (to, address) in wanted {
-            let link = Link { to, address, phase: Phase::Resting { until: now }, dropped: 0 };
+            let link =
+                Link { to, address, phase: Phase::Resting { until: now }, beats: Vec::new(), dropped: 0 };
             let vacant = self.links.iter().position(|link| matches!(link.phase, Phase::Vacant));
             let place = match vacant {
                 Some(place) => {
@@ -185,7 +188,7 @@ impl Links {
     }
 
     /// Queues a message, or drops it where the link is down or full.
-    pub(super) fn send(&mut self, to: NodeId, group: GroupId, message: &raft::Message) {
+    pub(super) fn send(&mut self, to: NodeId, group: GroupId, message: raft::Message) {
         let Some(link) = self.by_node.get(&to).and_then(|&place| self.links.get_mut(place)) else {
             // No member any more, or one that has dialled us and is gone.
             return debug!(%to, "message to somebody without a link");
@@ -194,12 +197,12 @@ impl Links {
             link.dropped += 1;
             return;
         };
-        if !connection.send(message.kind(), group, message, PEER_OUT_BYTES_MAX) {
-            if link.dropped == 0 {
-                warn!(peer = %to, bytes = connection.waiting_bytes(), "link is full, messages are dropped");
-            }
-            link.dropped += 1;
+        if matches!(message.kind(), Kind::Heartbeat | Kind::HeartbeatReply) {
+            link.beats.push((group, message));
+            return;
         }
+        let sent = connection.send(message.kind(), group, &message, PEER_OUT_BYTES_MAX);
+        link.count(sent);
     }
 
     /// Reads what came back, moves handshakes on, dials, pings and gives up, as the time is.
@@ -220,7 +223,9 @@ impl Links {
     /// Gives the kernel what it takes.
     pub(super) fn flush(&mut self, registry: &Registry, now: Instant) {
         for place in 0..self.links.len() {
-            let flushed = match &mut self.links[place].phase {
+            let link = &mut self.links[place];
+            link.send_beats();
+            let flushed = match &mut link.phase {
                 Phase::Up { connection, .. } | Phase::Greeting { connection, .. } => connection.flush(),
                 Phase::Vacant | Phase::Resting { .. } | Phase::Connecting { .. } => Ok(()),
             };
@@ -277,6 +282,37 @@ impl Links {
 }
 
 impl Link {
+    /// Queues the heartbeats of this turn, and the answers to such.
+    fn send_beats(&mut self) {
+        if self.beats.is_empty() {
+            return;
+        }
+        let all = std::mem::take(&mut self.beats).into_iter();
+        let (beats, replies): (Vec<_>, Vec<_>) = all.partition(|(_, beat)| beat.kind() == Kind::Heartbeat);
+        self.send_together(Kind::Heartbeats, &beats);
+        self.send_together(Kind::HeartbeatReplies, &replies);
+    }
+
+    fn send_together(&mut self, kind: Kind, beats: &[(GroupId, raft::Message)]) {
+        let Phase::Up { connection, .. } = &mut self.phase else { return };
+        let sent = match beats {
+            [] => return,
+            [(group, beat)] => connection.send(beat.kind(), *group, beat, PEER_OUT_BYTES_MAX),
+            several => connection.send(kind, GroupId(0), several, PEER_OUT_BYTES_MAX),
+        };
+        self.count(sent);
+    }
+
+    fn count(&mut self, sent: bool) {
+        if sent {
+            return;
+        }
+        if self.dropped == 0 {
+            warn!(peer = %self.to, "link is full, messages are dropped");
+        }
+        self.dropped += 1;
+    }
+
     fn connection(&mut self) -> Option<&mut Connection> {
         match &mut self.phase {
             Phase::Vacant | Phase::Resting { .. } => None,

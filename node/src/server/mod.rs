@@ -350,7 +350,7 @@ impl Server {
     fn drive(&mut self, now: Instant) {
         while let Some(output) = self.engine.poll() {
             match output {
-                Output::Send { to, group, message } => self.links.send(to, group, &message),
+                Output::Send { to, group, message } => self.links.send(to, group, message),
                 Output::Reply { to, answer } => {
                     self.incoming.reply(to, &answer, self.poll.registry(), &mut self.came);
                 }

@@ -117,3 +117,38 @@ fn a_leader_that_closes_a_connection_is_taken_for_gone_long_before_an_election_t
         }
     }
 }
+
+#[test]
+fn heartbeats_of_many_groups_travel_as_one_message() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut plan = cluster(dir.path(), 2);
+    let (_, leader) = plan.pop().unwrap();
+    let (config, listener) = plan.pop().unwrap();
+    let config = NodeConfig { groups: 3, election_timeout: Duration::from_secs(100), ..config };
+    let node = Running::start(&config, listener);
+    let mut to_leader = dialled(&leader, 2);
+    let owners = (0..64).map(|shard| GroupId(1 + shard % 3)).collect();
+    let welcome = Welcome { cluster: CLUSTER, node: NodeId(2), members: Vec::new(), owners };
+    to_leader.send(&FrameBuilder::single(Kind::Welcome, GroupId(0), &welcome));
+    let mut from_leader = Wire::dial(node.address);
+    from_leader.hello(&Hello::new(Some(CLUSTER), Role::Peer { from: NodeId(2), to: NodeId(1) }));
+    let groups = [1, 2, 3].map(GroupId);
+    let beats = groups.map(|group| (group, raft::Message::Heartbeat { term: 1, commit: 0, round: 7 }));
+    from_leader.send(&FrameBuilder::single(Kind::Heartbeats, GroupId(0), &beats.to_vec()));
+    let answer = loop {
+        let message = to_leader.receive().expect("an answer");
+        assert_ne!(message.kind, Kind::HeartbeatReply, "not one by one");
+        if message.kind == Kind::HeartbeatReplies {
+            break message;
+        }
+    };
+    let answers: Vec<(GroupId, raft::Message)> = decode(&answer.body).expect("it decodes");
+    assert_eq!(answers, groups.map(|group| (group, raft::Message::HeartbeatReply { term: 1, round: 7 })));
+
+    let smuggled = vec![(
+        GroupId(1),
+        raft::Message::RequestVote { term: 9, last: raft::LogId::ZERO, pre: false, handed_over: false },
+    )];
+    from_leader.send(&FrameBuilder::single(Kind::Heartbeats, GroupId(0), &smuggled));
+    until_left(&mut from_leader, |_| {});
+}

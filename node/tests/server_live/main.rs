@@ -9,5 +9,6 @@
 mod cluster;
 mod layout;
 mod links;
+mod pipeline;
 mod strangers;
 mod support;
