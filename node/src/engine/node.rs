@@ -13,7 +13,7 @@ use super::io::{Batch, BatchTicket, ClientKey, Input, Output, TakenSnapshot};
 use super::members::Members;
 use super::waiters::{Awaited, Waiter, Waiters};
 use crate::kv::Claim;
-use crate::raft::{self, Message, Persist, ProposeError, Raft, Recovered, Ticket};
+use crate::raft::{self, Membership, Message, Persist, ProposeError, Raft, Recovered, Ticket};
 use crate::shard::Command;
 
 /// A node without a world.
@@ -133,6 +133,12 @@ impl Engine {
     #[must_use]
     pub fn member(&self, group: GroupId) -> Option<raft::Status> {
         self.groups.get(&group).map(|group| group.raft.status())
+    }
+
+    /// Who belongs to a group, as far as this node's log says.
+    #[must_use]
+    pub fn membership(&self, group: GroupId) -> Option<&Membership> {
+        self.groups.get(&group).map(|group| &**group.raft.membership())
     }
 
     /// Checksum of the state of a group after all that was applied of it.

@@ -24,7 +24,6 @@ use crate::plan::Plan;
 /// What was seen so far.
 #[derive(Debug)]
 pub struct Checks {
-    quorum: usize,
     groups: Vec<(GroupId, Seen)>,
     /// Number of comparisons of digests between different nodes, so that a check which never checks is seen.
     pub compared: u64,
@@ -59,9 +58,7 @@ struct Written {
 
 impl Checks {
     pub fn new(plan: &Plan) -> Self {
-        let nodes = usize::try_from(plan.nodes).expect("a world is small");
         Checks {
-            quorum: nodes / 2 + 1,
             groups: plan.group_ids().map(|group| (group, Seen::default())).collect(),
             compared: 0,
             elections: 0,
@@ -122,7 +119,7 @@ impl Checks {
                 self.elections += u64::from(seen.leads(id, group, now.term, nodes));
             }
             for index in commit_before + 1..=now.commit {
-                seen.committed(id, (group, now.term, index), nodes, self.quorum);
+                seen.committed(id, (group, now.term, index), nodes);
             }
             let digest = engine.digest(group).expect("a group of the plan");
             let (known, first) = *place(&mut seen.digests, now.applied).get_or_insert((digest, id));
@@ -135,27 +132,43 @@ impl Checks {
         }
     }
 
-    /// Whether all nodes are up and have applied the same entries of every group.
+    /// Whether all members are up and have applied the same entries of every group.
     pub fn is_level(&self, nodes: &[Node]) -> bool {
         self.groups.iter().all(|(group, _)| {
-            let mut all =
-                nodes[1..].iter().map(|node| node.engine.as_ref().and_then(|engine| engine.member(*group)));
-            let Some(Some(first)) = all.next() else { return false };
-            let done = first.commit == first.last.index && first.applied == first.commit;
-            done && all.all(|other| other.is_some_and(|other| other.applied == first.applied))
+            let mut all = members(*group, nodes).into_iter().map(|node| {
+                let status = node.engine.as_ref()?.member(*group)?;
+                Some((status.applied, status.commit == status.last.index))
+            });
+            let Some(Some((applied, true))) = all.next() else { return false };
+            all.all(|other| other == Some((applied, true)))
         })
     }
 
-    /// At the end all nodes are level: their states must be equal in full.
-    pub fn agree_at_the_end(nodes: &[Node]) {
-        let digests = |node: &Node| {
-            let groups = node.engine.as_ref().expect("all are up").status(0, 0).groups;
-            groups.into_iter().map(|group| (group.digest, group.keys, group.sessions)).collect::<Vec<_>>()
-        };
-        let mut all = nodes[1..].iter().map(digests);
-        let first = all.next().expect("a world has nodes");
-        assert!(all.all(|other| other == first), "level nodes have different states");
+    /// At the end all members are level: their states must be equal in full.
+    pub fn agree_at_the_end(&self, nodes: &[Node]) {
+        for &(group, _) in &self.groups {
+            let state = |node: &Node| {
+                let groups = node.engine.as_ref().expect("all are up").status(0, 0).groups;
+                let found = groups.into_iter().find(|status| status.group == group);
+                found.map(|status| (status.digest, status.keys, status.sessions, status.members))
+            };
+            let states: Vec<_> = members(group, nodes).into_iter().map(state).collect();
+            let level = states.windows(2).all(|pair| pair[0] == pair[1]);
+            assert!(level && !states.is_empty(), "state machine safety: level members of {group} differ");
+        }
     }
+}
+
+/// Who belongs to a group, as its leader knows it; nobody when nobody leads.
+fn members(group: GroupId, nodes: &[Node]) -> Vec<&Node> {
+    let up = nodes[1..].iter().filter_map(|node| node.engine.as_ref());
+    let leading = up.filter_map(|engine| {
+        let status = engine.member(group).filter(|status| status.role == Role::Leader)?;
+        Some((status.term, engine.membership(group)?))
+    });
+    let leader = leading.max_by_key(|&(term, _)| term);
+    let members = leader.map(|(_, membership)| membership.members().map(|id| &nodes[id.0 as usize]));
+    members.into_iter().flatten().collect()
 }
 
 impl Seen {
@@ -189,13 +202,7 @@ impl Seen {
 
     /// A node calls this entry committed: whoever did so before meant the same one, a majority has it durably, and so
     /// have the leaders of later terms.
-    fn committed(
-        &mut self,
-        id: NodeId,
-        (group, term, index): (GroupId, Term, Index),
-        nodes: &[Node],
-        quorum: usize,
-    ) {
+    fn committed(&mut self, id: NodeId, (group, term, index): (GroupId, Term, Index), nodes: &[Node]) {
         // What is covered by a snapshot already cannot be looked at; the digests speak for it.
         let Some(entry) = nodes[id.0 as usize].disk.entry(group, index) else { return };
         let found = entry.id;
@@ -208,8 +215,17 @@ impl Seen {
         if found.index > self.newest.index {
             self.newest = found;
         }
-        let holders = nodes[1..].iter().filter(|node| node.disk.has_durably(group, found)).count();
-        assert!(holders >= quorum, "durability: {id}: {found} of {group} is durable on {holders} nodes only");
+        let engine = nodes[id.0 as usize].engine.as_ref().expect("it took a turn");
+        let membership = engine.membership(group).expect("a group of the plan");
+        // Followers may know less of who belongs to the group; and their leader knew before them.
+        if engine.member(group).is_some_and(|status| status.role == Role::Leader) {
+            for voters in [membership.voters(), membership.outgoing()] {
+                let holds = |voter: &&NodeId| nodes[voter.0 as usize].disk.has_durably(group, found);
+                let holders = voters.iter().filter(holds).count();
+                let enough = voters.is_empty() || holders > voters.len() / 2;
+                assert!(enough, "durability: {id}: {found} of {group} is durable on {holders} of {voters:?}");
+            }
+        }
         for (later, leader) in self.leaders.range(term + 1..) {
             let leads = |status: &Status| status.role == Role::Leader && status.term == *later;
             if self.members.get(leader).is_some_and(leads) {

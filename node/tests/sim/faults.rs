@@ -1,11 +1,15 @@
 //! What befalls a world: the faults of its script, each done, and undone after a while.
 
-use ordeal_client::wire::NodeId;
+use ordeal_client::wire::{GroupId, MemberChange, NodeId, Request, RequestBody};
+use ordeal_node::engine::{ClientKey, Input};
 use ordeal_node::raft::Role;
 
 use crate::node::at;
-use crate::script::{Fault, Ways, When, Who};
+use crate::script::{Fault, Ways, When, Who, Wish};
 use crate::world::{Event, World};
+
+/// A connection that no client has: answers to it are lost.
+const ADMINISTRATOR: ClientKey = ClientKey(u64::MAX);
 
 impl World {
     /// A fault of the script happens.
@@ -25,6 +29,7 @@ impl World {
                 Fault::Stall { .. } => self.node_mut(id).stalled += 1,
                 Fault::Reset { .. } => self.reset(id),
                 Fault::Jump { ticks, .. } => self.jump(id, *ticks),
+                Fault::Ask { what, .. } => self.ask_leaders(id, *what),
             }
         }
         if lasts_us > 0 {
@@ -53,7 +58,11 @@ impl World {
                         self.flow(id);
                     }
                 }
-                Fault::Pause { .. } | Fault::Stall { .. } | Fault::Reset { .. } | Fault::Jump { .. } => {}
+                Fault::Pause { .. }
+                | Fault::Stall { .. }
+                | Fault::Reset { .. }
+                | Fault::Jump { .. }
+                | Fault::Ask { .. } => {}
             }
         }
     }
@@ -88,12 +97,33 @@ impl World {
             Who::Nodes(nodes) => nodes.clone(),
             Who::Leader => {
                 let group = self.plan.group_ids().next().expect("a world has groups");
-                let leads = |id: &NodeId| {
-                    let status = self.node(*id).engine.as_ref()?.member(group)?;
-                    (status.role == Role::Leader).then_some((status.term, *id))
-                };
-                self.plan.node_ids().filter_map(|id| leads(&id)).max().map(|(_, id)| id).into_iter().collect()
+                self.leader(group).into_iter().collect()
             }
+        }
+    }
+
+    /// Who leads a group, in the highest term.
+    fn leader(&self, group: GroupId) -> Option<NodeId> {
+        let leads = |id: &NodeId| {
+            let status = self.node(*id).engine.as_ref()?.member(group)?;
+            (status.role == Role::Leader).then_some((status.term, *id))
+        };
+        self.plan.node_ids().filter_map(|id| leads(&id)).max().map(|(_, id)| id)
+    }
+
+    /// An administrator asks the leaders of all groups, once, and does not wait for an answer.
+    fn ask_leaders(&mut self, node: NodeId, wish: Wish) {
+        for group in self.plan.group_ids() {
+            let Some(leader) = self.leader(group) else { continue };
+            let address = format!("{node}.test:4000");
+            let change = |change| RequestBody::ChangeMembers { group, change };
+            let body = match wish {
+                Wish::Transfer => RequestBody::Transfer { group, to: Some(node) },
+                Wish::Add => change(MemberChange::Add { node, address }),
+                Wish::Learn => change(MemberChange::AddLearner { node, address }),
+                Wish::Remove => change(MemberChange::Remove { node }),
+            };
+            self.input(leader, Input::Request { from: ADMINISTRATOR, request: Request { id: 0, body } });
         }
     }
 

@@ -320,7 +320,7 @@ impl World {
         }
     }
 
-    fn input(&mut self, id: NodeId, input: Input) {
+    pub fn input(&mut self, id: NodeId, input: Input) {
         let node = self.node_mut(id);
         if node.paused > 0 {
             // A finished sync is not lost: it is a fact, which the process finds when it goes on.

@@ -7,6 +7,8 @@
 //! 12.950 crash n2 voting lose 0 for 1.000           dies when it has voted, if it does within a second, and is back in a moment
 //! 13.000 cut n1 n2 > rest for 1.000     nothing from n1 and n2 reaches the others; `<`: the other way; `<>`: both
 //! 13.500 stall n3 for 2.000             its disk finishes nothing
+//! 14.000 transfer n3                    leaders are asked to hand over to it
+//! 14.500 remove n2                      leaders are asked for a member less, `add`: one more, `learn`: one that does not vote
 //! ```
 //!
 //! A fault stands on one line with its end, so that taking a line out takes all of it out.
@@ -73,6 +75,19 @@ pub enum Fault {
     Reset { who: Who },
     /// Clocks jump ahead by so many ticks.
     Jump { who: Who, ticks: u64 },
+    /// All leaders are asked to do this with it.
+    Ask { who: Who, what: Wish },
+}
+
+/// What an administrator wishes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// Hand leadership over to it.
+    Transfer,
+    /// It is to be a voter, a learner, no member.
+    Add,
+    Learn,
+    Remove,
 }
 
 /// When a node dies.
@@ -112,6 +127,8 @@ enum Kind {
     Stall,
     Reset,
     Jump,
+    Transfer,
+    Members,
 }
 
 impl Script {
@@ -136,6 +153,8 @@ fn faults(plan: &Plan) -> Vec<Line> {
         Kind::Stall,
         Kind::Reset,
         Kind::Jump,
+        Kind::Transfer,
+        Kind::Members,
     ];
     let mut kinds: Vec<Kind> = all.into_iter().filter(|_| rng.random_range(0..3) > 0).collect();
     kinds.retain(|kind| plan.leases == 0 || !matches!(kind, Kind::Jump));
@@ -153,7 +172,7 @@ fn faults(plan: &Plan) -> Vec<Line> {
         }
         let fault = draw(plan, &weights, &mut rng);
         let lasts_us = match fault {
-            Fault::Reset { .. } | Fault::Jump { .. } => 0,
+            Fault::Reset { .. } | Fault::Jump { .. } | Fault::Ask { .. } => 0,
             _ => [SECOND_US / 4, SECOND_US, 3 * SECOND_US][rng.random_range(0..3)],
         };
         let lasts_us = rng.random_range(lasts_us / 10..=lasts_us);
@@ -190,7 +209,18 @@ fn draw(plan: &Plan, weights: &Weights, rng: &mut Pcg32) -> Fault {
         Kind::Stall => Fault::Stall { who },
         Kind::Reset => Fault::Reset { who },
         Kind::Jump => Fault::Jump { who, ticks: rng.random_range(1..=30) },
+        Kind::Transfer => Fault::Ask { who: one(plan, rng), what: Wish::Transfer },
+        Kind::Members => {
+            // Who is removed comes back sooner or later: groups stay about as large as they were.
+            let what = [Wish::Remove, Wish::Remove, Wish::Add, Wish::Add, Wish::Add, Wish::Learn];
+            Fault::Ask { who: one(plan, rng), what: what[rng.random_range(0..what.len())] }
+        }
     }
+}
+
+fn one(plan: &Plan, rng: &mut Pcg32) -> Who {
+    let nodes: Vec<NodeId> = plan.node_ids().collect();
+    Who::Nodes(nodes.choose(rng).copied().into_iter().collect())
 }
 
 fn calls(plan: &Plan) -> Vec<Line> {
@@ -253,6 +283,20 @@ impl CallKind {
     }
 }
 
+impl Wish {
+    pub const ALL: [Wish; 4] = [Wish::Transfer, Wish::Add, Wish::Learn, Wish::Remove];
+
+    /// Its word in a script.
+    pub fn name(self) -> &'static str {
+        match self {
+            Wish::Transfer => "transfer",
+            Wish::Add => "add",
+            Wish::Learn => "learn",
+            Wish::Remove => "remove",
+        }
+    }
+}
+
 impl fmt::Display for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -283,6 +327,7 @@ impl fmt::Display for Fault {
             Fault::Stall { who } => write!(f, "stall {who}"),
             Fault::Reset { who } => write!(f, "reset {who}"),
             Fault::Jump { who, ticks } => write!(f, "jump {who} ticks {ticks}"),
+            Fault::Ask { who, what } => write!(f, "{} {who}", what.name()),
         }
     }
 }
@@ -296,7 +341,8 @@ impl Fault {
             | Fault::Cut { who, .. }
             | Fault::Stall { who }
             | Fault::Reset { who }
-            | Fault::Jump { who, .. } => who,
+            | Fault::Jump { who, .. }
+            | Fault::Ask { who, .. } => who,
         }
     }
 
@@ -308,7 +354,8 @@ impl Fault {
             | Fault::Cut { who, .. }
             | Fault::Stall { who }
             | Fault::Reset { who }
-            | Fault::Jump { who, .. } => who,
+            | Fault::Jump { who, .. }
+            | Fault::Ask { who, .. } => who,
         }
     }
 }

@@ -11,7 +11,7 @@ use std::str::FromStr;
 use ordeal_client::wire::NodeId;
 
 use crate::plan::{Plan, SECOND_US};
-use crate::script::{Act, CallKind, Fault, Line, Script, Ways, When, Who};
+use crate::script::{Act, CallKind, Fault, Line, Script, Ways, When, Who, Wish};
 
 /// Writes a plan and its script.
 pub fn print(plan: &Plan, script: &Script) -> String {
@@ -113,6 +113,10 @@ fn fault_of(words: &[&str]) -> Option<Fault> {
         ["stall", who @ ..] => Fault::Stall { who: who_of(who)? },
         ["reset", who @ ..] => Fault::Reset { who: who_of(who)? },
         ["jump", who @ .., "ticks", ticks] => Fault::Jump { who: who_of(who)?, ticks: ticks.parse().ok()? },
+        [wish, who @ ..] if Wish::ALL.iter().any(|known| known.name() == *wish) => {
+            let what = Wish::ALL.into_iter().find(|known| known.name() == *wish)?;
+            Fault::Ask { who: who_of(who)?, what }
+        }
         _ => return None,
     })
 }

@@ -209,7 +209,7 @@ impl World {
             }
             self.happen(event);
         }
-        Checks::agree_at_the_end(&self.nodes);
+        self.checks.agree_at_the_end(&self.nodes);
     }
 
     /// Puts an event into the queue.
