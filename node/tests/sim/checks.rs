@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use ordeal_client::wire::{GroupId, NodeId};
 use ordeal_node::engine::{Batch, Engine};
 use ordeal_node::kv::digest;
-use ordeal_node::raft::{Entry, Index, LogId, Payload, Role, Status, Term};
+use ordeal_node::raft::{Entry, Index, LogId, Membership, Payload, Role, Status, Term};
 
 use crate::disk::Disk;
 use crate::node::Node;
@@ -45,6 +45,8 @@ struct Seen {
     digests: Vec<Option<(u64, NodeId)>>,
     /// How each member was at the end of its last turn, since it started.
     members: BTreeMap<NodeId, Status>,
+    /// Who belonged to the group then, as that member knew it.
+    memberships: BTreeMap<NodeId, Membership>,
 }
 
 /// What the id of an entry stands for.
@@ -120,6 +122,10 @@ impl Checks {
             }
             for index in commit_before + 1..=now.commit {
                 seen.committed(id, (group, now.term, index), nodes);
+            }
+            let membership = engine.membership(group).expect("a group of the plan");
+            if seen.memberships.get(&id) != Some(membership) {
+                seen.memberships.insert(id, membership.clone());
             }
             let digest = engine.digest(group).expect("a group of the plan");
             let (known, first) = *place(&mut seen.digests, now.applied).get_or_insert((digest, id));
@@ -216,15 +222,19 @@ impl Seen {
             self.newest = found;
         }
         let engine = nodes[id.0 as usize].engine.as_ref().expect("it took a turn");
-        let membership = engine.membership(group).expect("a group of the plan");
-        // Followers may know less of who belongs to the group; and their leader knew before them.
+        let now = engine.membership(group).expect("a group of the plan");
+        // Followers may know less of who belongs to the group; and their leader knew before them. A leader may have begun
+        // a change later in the same turn: what it committed before, it counted as it knew the group before.
         if engine.member(group).is_some_and(|status| status.role == Role::Leader) {
-            for voters in [membership.voters(), membership.outgoing()] {
-                let holds = |voter: &&NodeId| nodes[voter.0 as usize].disk.has_durably(group, found);
-                let holders = voters.iter().filter(holds).count();
-                let enough = voters.is_empty() || holders > voters.len() / 2;
-                assert!(enough, "durability: {id}: {found} of {group} is durable on {holders} of {voters:?}");
-            }
+            let holds = |voter: &&NodeId| nodes[voter.0 as usize].disk.has_durably(group, found);
+            let enough = |membership: &Membership| {
+                let halves = [membership.voters(), membership.outgoing()];
+                halves
+                    .iter()
+                    .all(|half| half.is_empty() || half.iter().filter(holds).count() > half.len() / 2)
+            };
+            let known = enough(now) || self.memberships.get(&id).is_some_and(enough);
+            assert!(known, "durability: {id}: {found} of {group} is durable on no majority of {now}");
         }
         for (later, leader) in self.leaders.range(term + 1..) {
             let leads = |status: &Status| status.role == Role::Leader && status.term == *later;
