@@ -260,7 +260,10 @@ fn every_command_has_two_examples_and_they_work() {
         examples.into_iter().for_each(example_works);
         names.push(command.get_name());
     }
-    assert_eq!(names, ["kv", "get", "put", "append", "delete", "cas", "status", "bench"]);
+    assert_eq!(
+        names,
+        ["kv", "get", "put", "append", "delete", "cas", "status", "bench", "member", "transfer"]
+    );
 }
 
 /// Runs an example as it stands, but for the address.
