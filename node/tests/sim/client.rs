@@ -31,9 +31,8 @@ pub enum Action {
     Hangup { node: NodeId, connection: ClientKey },
     /// Wake me then, with this number.
     Wake { at_us: u64, number: u64 },
-    /// The operation is over, answered or not. The key in use in a slot may be another one by now: that its count is off
-    /// by one then does no harm.
-    Finished { slot: Option<usize>, answered: bool, unknown: bool },
+    /// The operation is over, answered or not; its slot, and which key of the slot it was on.
+    Finished { slot: Option<(usize, u64)>, answered: bool, unknown: bool },
 }
 
 /// What a client may use while it acts.
@@ -80,7 +79,7 @@ pub struct Client {
 struct Open {
     op: OpId,
     key: Arc<str>,
-    slot: Option<usize>,
+    slot: Option<(usize, u64)>,
     shard: ShardId,
     call: Call,
     deadline_us: u64,
@@ -115,7 +114,14 @@ impl Client {
     }
 
     /// Begins an operation that has so much time.
-    pub fn begin(&mut self, hands: &mut Hands<'_>, key: &str, slot: Option<usize>, call: Call, time_us: u64) {
+    pub fn begin(
+        &mut self,
+        hands: &mut Hands<'_>,
+        key: &str,
+        slot: Option<(usize, u64)>,
+        call: Call,
+        time_us: u64,
+    ) {
         assert!(self.open.is_none(), "one operation at a time");
         *hands.operations += 1;
         let op = OpId(*hands.operations);

@@ -23,10 +23,10 @@ use crate::trace::Trace;
 const SETTLE_US: u64 = 15 * SECOND_US;
 /// And it must answer something within this time: a few elections, and an attempt of a client at a node that is gone.
 const SERVE_US: u64 = 5 * SECOND_US;
-/// A key gets so many operations, and so many of them without an answer, then another takes its place: the judge decides
-/// each quickly. (What has no answer may have happened at any later time, or never.)
+/// A key gets so many operations, and so many of them that have no answer, or none yet, then another takes its place: the
+/// judge decides each quickly. (What has no answer may have happened at any later time, or never.)
 const KEY_OPERATIONS: u64 = 60;
-const KEY_UNKNOWN: u64 = 6;
+const KEY_UNANSWERED: u64 = 6;
 
 /// What will happen at some time. `life` is the start of the node that it belongs to: a dead one's events are void.
 #[derive(Debug)]
@@ -101,7 +101,8 @@ struct Slot {
     /// How many keys stood here before.
     turn: u64,
     operations: u64,
-    unknown: u64,
+    /// Under way, or ended without an answer.
+    unanswered: u64,
 }
 
 /// The world.
@@ -286,7 +287,10 @@ impl World {
                 None => return,
             },
             None => match self.calls[client].pop_front() {
-                Some((call, slot)) => (self.take_slot(slot), Some(slot), call),
+                Some((call, slot)) => {
+                    let (key, place) = self.take_slot(slot);
+                    (key, Some(place), call)
+                }
                 None => return,
             },
         };
@@ -298,17 +302,18 @@ impl World {
     }
 
     /// The key in use in a slot, for one more operation.
-    fn take_slot(&mut self, at: usize) -> String {
+    fn take_slot(&mut self, at: usize) -> (String, (usize, u64)) {
         let slot = &mut self.slots[at];
-        if slot.operations == KEY_OPERATIONS || slot.unknown >= KEY_UNKNOWN {
+        if slot.operations == KEY_OPERATIONS || slot.unanswered >= KEY_UNANSWERED {
             *slot = Slot { turn: slot.turn + 1, ..Slot::default() };
         }
         slot.operations += 1;
+        slot.unanswered += 1;
         let key = format!("k{at}.{}", slot.turn);
         if slot.operations == 1 {
             self.keys.insert(key.clone());
         }
-        key
+        (key, (at, slot.turn))
     }
 
     fn with_client(&mut self, client: usize, act: impl FnOnce(&mut Client, &mut Hands<'_>)) {
@@ -336,8 +341,11 @@ impl World {
                 }
                 Action::Finished { slot, answered, unknown } => {
                     self.served |= self.finals.is_some() && answered;
-                    if let Some(slot) = slot {
-                        self.slots[slot].unknown += u64::from(unknown);
+                    if let Some(slot) = slot.map(|(at, turn)| (&mut self.slots[at], turn))
+                        && slot.0.turn == slot.1
+                        && !unknown
+                    {
+                        slot.0.unanswered -= 1;
                     }
                     self.next_call(client);
                 }
