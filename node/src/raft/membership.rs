@@ -5,7 +5,7 @@
 //!    stable       ──▶ stable                                  a learner comes or goes, an address changes
 //! ```
 //!
-//! What moves a group from one to the next stands in [`super::changes`], what counts majorities in [`super::quorum`].
+//! What moves a group from one to the next stands in `changes.rs`, what counts majorities in `quorum.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

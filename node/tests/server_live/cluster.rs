@@ -3,8 +3,9 @@
 use std::net::{SocketAddr, TcpListener};
 use std::time::Instant;
 
-use crate::support::{PATIENCE, Running, cluster, leader_for};
-use ordeal_client::wire::{Reply, RequestBody};
+use crate::support::{PATIENCE, Running, Wire, cluster, leader_for};
+use ordeal_client::wire::{ReadLevel, RefusalReason, Reply, RequestBody, Version};
+use ordeal_node::config::NodeConfig;
 
 #[test]
 fn three_nodes_elect_a_leader_serve_and_remember() {
@@ -52,6 +53,44 @@ fn three_nodes_elect_a_leader_serve_and_remember() {
     let (mut leader, _) = leader_for(&addresses, "{a}x");
     assert_eq!(leader.read("{a}x"), Some((200_u64.to_le_bytes().to_vec(), versions[199])));
     drop(nodes);
+}
+
+/// With leases and without: whoever is asked answers, and has seen every write that was acknowledged before.
+#[test]
+fn every_node_answers_reads_of_its_own() {
+    for leases in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let plan = cluster(dir.path(), 3).into_iter();
+        let nodes: Vec<Running> = plan
+            .map(|(config, listener)| Running::start(&NodeConfig { leases, ..config }, listener))
+            .collect();
+        let addresses: Vec<SocketAddr> = nodes.iter().map(|node| node.address).collect();
+        let (mut leader, session) = leader_for(&addresses, "k");
+        let mut readers: Vec<Wire> = addresses.iter().map(|address| Wire::client(*address)).collect();
+        for sequence in 1..=50_u64 {
+            let value = sequence.to_le_bytes();
+            let Reply::Written { made, .. } = leader.put(session, sequence, "k", &value) else {
+                panic!("write {sequence} was not taken")
+            };
+            assert_eq!(leader.read("k"), Some((value.to_vec(), made)));
+            for reader in &mut readers {
+                assert_eq!(read_here(reader, "k"), Some((value.to_vec(), made)), "leases {leases}");
+            }
+        }
+    }
+}
+
+/// Asks this very node until it answers: it may not have heard yet who leads.
+fn read_here(wire: &mut Wire, key: &str) -> Option<(Vec<u8>, Version)> {
+    let started = Instant::now();
+    loop {
+        let body = RequestBody::Read { key: key.as_bytes().to_vec(), level: ReadLevel::Follower };
+        match wire.request(body) {
+            Reply::Value(value) => return value,
+            Reply::Refused(RefusalReason::NotLeader { .. }) if started.elapsed() < PATIENCE => {}
+            other => panic!("read of {key}: {other:?}"),
+        }
+    }
 }
 
 #[test]
