@@ -1,8 +1,11 @@
 //! The part of a run after its cluster: judging what was recorded, and writing down what came of it.
 
+use ordeal_history::Budget;
+
 use super::Run;
+use super::screen::Screen;
 use crate::report;
-use crate::store::Summary;
+use crate::store::{RunDir, Summary};
 use crate::verdict::{Course, Known, conclude};
 
 impl Run<'_> {
@@ -20,14 +23,24 @@ impl Run<'_> {
             measures: Vec::new(),
             wire: None,
         };
-        let concluded = conclude(&self.dir, known, &self.order.budget, &|progress| {
-            self.screen.progress(|| format!("judging: {} of {} keys", progress.keys_done, progress.keys));
-        })?;
-        self.dir.write_report(&report::html(&concluded))?;
-        self.dir.write_summary(&concluded.summary)?;
-        if concluded.summary.exit == 0 {
-            self.dir.drop_data();
-        }
-        Ok(concluded.summary)
+        settle(&self.dir, known, &self.order.budget, &self.screen)
     }
+}
+
+/// Judges what a run recorded, and writes the report and the summary. The data directories of a good run are dropped.
+pub(crate) fn settle(
+    dir: &RunDir,
+    known: Known,
+    budget: &Budget,
+    screen: &Screen,
+) -> anyhow::Result<Summary> {
+    let concluded = conclude(dir, known, budget, &|progress| {
+        screen.progress(|| format!("judging: {} of {} keys", progress.keys_done, progress.keys));
+    })?;
+    dir.write_report(&report::html(&concluded))?;
+    dir.write_summary(&concluded.summary)?;
+    if concluded.summary.exit == 0 {
+        dir.drop_data();
+    }
+    Ok(concluded.summary)
 }

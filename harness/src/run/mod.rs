@@ -9,7 +9,7 @@
 //! * [`schedule`]: the faults. [`stage`]: the cluster as it sees it.
 //! * [`screen`], [`interrupt`]: the user.
 
-mod finish;
+pub(crate) mod finish;
 pub mod interrupt;
 pub mod perform;
 pub mod schedule;

@@ -19,12 +19,12 @@ use crate::exit::Cause;
 use crate::lab::{Lab, LabKind, ProxyLab, Traffic, Weather};
 use crate::latch::Latch;
 use crate::plan::{PLAN_VERSION, Plan, ReadLevel, Settings, WorkloadKind};
-use crate::report;
+use crate::run::finish::settle;
 use crate::run::interrupt::Interrupt;
 use crate::run::screen::{Screen, explain};
 use crate::store::{Event, EventLog, Measure, RunDir, Store, Summary, WireCounts};
 use crate::system::System;
-use crate::verdict::{Course, Known, conclude};
+use crate::verdict::{Course, Known};
 
 /// From the start of a process to its ready line.
 const READY_TIME_MAX: Duration = Duration::from_secs(20);
@@ -269,15 +269,7 @@ impl Performance<'_> {
             measures: left.measures,
             wire: left.wire,
         };
-        let concluded = conclude(&self.dir, known, &self.of.budget, &|progress| {
-            self.of.screen.progress(|| format!("judging: {} of {} keys", progress.keys_done, progress.keys));
-        })?;
-        self.dir.write_report(&report::html(&concluded))?;
-        self.dir.write_summary(&concluded.summary)?;
-        if concluded.summary.exit == 0 {
-            self.dir.drop_data();
-        }
-        Ok(concluded.summary)
+        settle(&self.dir, known, &self.of.budget, self.of.screen)
     }
 }
 
