@@ -15,6 +15,17 @@ pub fn checksum(before: u32, bytes: &[u8]) -> u32 {
     hasher.finalize()
 }
 
+/// A hash of some bytes that spreads them evenly, and otherwise than [`checksum`] does, after which shards are told apart.
+#[must_use]
+pub fn hash(bytes: &[u8]) -> u64 {
+    let (words, tail) = bytes.as_chunks::<8>();
+    let length = stir(bytes.len() as u64);
+    let state = words.iter().fold(length, |state, word| stir(state ^ u64::from_le_bytes(*word)));
+    let mut last = [0; 8];
+    last[..tail.len()].copy_from_slice(tail);
+    stir(state ^ u64::from_le_bytes(last))
+}
+
 fn stir(word: u64) -> u64 {
     let word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -32,6 +43,24 @@ mod tests {
         for (place, digest) in digests.iter().enumerate() {
             assert!(!digests[..place].contains(digest), "digest {place} is there twice");
         }
+    }
+
+    #[test]
+    fn every_byte_counts_in_a_hash() {
+        let mut hashes = Vec::new();
+        for length in 0..40 {
+            let mut bytes = vec![0; length];
+            hashes.push(hash(&bytes));
+            for at in 0..length {
+                bytes[at] = 1;
+                hashes.push(hash(&bytes));
+                bytes[at] = 0;
+            }
+        }
+        let count = hashes.len();
+        hashes.sort_unstable();
+        hashes.dedup();
+        assert_eq!(hashes.len(), count);
     }
 
     #[test]

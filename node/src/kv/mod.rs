@@ -3,11 +3,14 @@
 //!
 //! Everything here is a function of the commands applied: no clock, no chance, nothing that differs between replicas.
 //!
-//! * [`store`]: keys, values, versions, and what each write does.
+//! * [`store`]: what each write does.
+//! * [`item`], [`parts`]: keys, values, versions, in parts that copies share until one of them changes them.
 //! * [`session`]: who wrote what lately, and what the answers were (thesis §6.3).
 //! * [`digest`]: a checksum of the whole that is kept up to date at every change.
 
 pub mod digest;
+pub mod item;
+pub mod parts;
 pub mod session;
 pub mod store;
 
@@ -16,5 +19,6 @@ mod tests;
 #[cfg(test)]
 mod tests_session;
 
+pub use item::{Item, RUN_BYTES};
 pub use session::{Claim, REMEMBERED_BYTES_MAX, REPLY_BYTES, SESSIONS_MAX, Session};
-pub use store::{Kv, Stored};
+pub use store::Kv;

@@ -15,6 +15,7 @@
 //! * a session begins and ends only here, by log index: on every replica the same ones at the same entry
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ordeal_client::wire::{Reply, SESSION_WINDOW_MAX, SessionId, encode};
 
@@ -155,7 +156,8 @@ pub struct Limits {
 /// The sessions of a shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sessions {
-    sessions: BTreeMap<SessionId, Session>,
+    /// A copy of the table shares each session until one of the two changes it: what it remembers is not copied.
+    sessions: BTreeMap<SessionId, Arc<Session>>,
     /// By last use, oldest first.
     order: BTreeSet<(u64, SessionId)>,
     remembered_bytes: usize,
@@ -211,7 +213,7 @@ impl Sessions {
         self.digest = self.digest.wrapping_add(digest_of(id, &session));
         self.remembered_bytes += session.bytes;
         assert!(self.order.insert((session.used, id)), "an index is one entry, and names one session");
-        assert!(self.sessions.insert(id, session).is_none(), "a session is there once");
+        assert!(self.sessions.insert(id, Arc::new(session)).is_none(), "a session is there once");
     }
 
     /// Whether this session, as it stands in a snapshot, could be added: it is not there, nor is another one of the same
@@ -227,7 +229,7 @@ impl Sessions {
 
     /// All sessions, by id.
     pub fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
-        self.sessions.iter().map(|(&id, session)| (id, session))
+        self.sessions.iter().map(|(&id, session)| (id, &**session))
     }
 
     /// How many there are.
@@ -251,6 +253,7 @@ impl Sessions {
     /// Changes a session, and all that is counted of it; false when it is not there.
     fn change(&mut self, id: SessionId, how: impl FnOnce(&mut Session)) -> bool {
         let Some(session) = self.sessions.get_mut(&id) else { return false };
+        let session = Arc::make_mut(session);
         let used = session.used;
         self.digest = self.digest.wrapping_sub(digest_of(id, session));
         self.remembered_bytes -= session.bytes;

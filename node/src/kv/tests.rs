@@ -171,11 +171,11 @@ fn equal_states_have_equal_digests_and_every_difference_shows() {
     let mut other = Kv::new();
     other.open_session(1);
     other.open_session(2);
-    other.insert(b"a".to_vec(), Stored::new(b"xy".to_vec(), version(4)));
+    assert!(other.push(Item::new(b"a".to_vec(), b"xy", version(4))));
     let mut sessions = one.sessions().iter();
     let (_, used) = sessions.next().expect("session 1");
     let mut rebuilt = Kv::new();
-    rebuilt.insert(b"a".to_vec(), Stored::new(b"xy".to_vec(), version(4)));
+    assert!(rebuilt.push(Item::new(b"a".to_vec(), b"xy", version(4))));
     rebuilt.insert_session(SessionId(1), used.clone());
     rebuilt.insert_session(SessionId(2), Session::new(0, 2));
     assert_eq!(rebuilt, one);

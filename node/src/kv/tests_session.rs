@@ -234,9 +234,7 @@ impl Model {
 /// The same state, built from what a snapshot holds.
 fn rebuilt(kv: &Kv) -> Kv {
     let mut copy = Kv::with_limits(LIMITS);
-    for (key, stored) in kv.iter() {
-        copy.insert(key.to_vec(), stored.clone());
-    }
+    kv.iter().for_each(|item| assert!(copy.push(item.clone()), "in order"));
     for (id, session) in kv.sessions().iter() {
         let mut same = Session::new(session.settled(), session.used());
         session.replies().for_each(|(sequence, reply)| same.remember(sequence, reply.clone()));

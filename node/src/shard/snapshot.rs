@@ -1,8 +1,9 @@
 //! The whole state as bytes, and back.
 //!
 //! ```text
-//! snapshot := version u32 | record+           the last record is the end, nothing follows it
-//! record   := length u32 | bincode of Record  so that no piece is larger than one key with its value
+//! snapshot := version u32 | record+                the last record is the end, nothing follows it
+//! record   := length u32 | bincode of Record       keys and values stand in runs, behind a record that announces them:
+//!           | … of Record::Run | run of `bytes`    see `kv/item.rs`
 //! ```
 //!
 //! A snapshot is all of the machine: applied index, shards with their epochs, keys, sessions with their remembered
@@ -11,15 +12,15 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use ordeal_client::wire::{self, DecodeError, Reply, SessionId, ShardId, Version, shard_of};
-use serde::{Deserialize, Deserializer, Serialize};
+use ordeal_client::wire::{self, DecodeError, Reply, SessionId, ShardId, shard_of};
+use serde::{Deserialize, Serialize};
 
 use super::Machine;
 use super::machine::Owned;
-use crate::kv::{Kv, Session, Stored};
+use crate::kv::{Item, Kv, RUN_BYTES, Session};
 
 /// Version of the format: the first four bytes.
-pub const SNAPSHOT_VERSION: u32 = 2;
+pub const SNAPSHOT_VERSION: u32 = 3;
 
 /// Bytes that are no snapshot of this build.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -55,12 +56,9 @@ enum Record<'a> {
         shard: ShardId,
         epoch: u64,
     },
-    Key {
-        #[serde(serialize_with = "serde_bytes::serialize", deserialize_with = "owned_bytes")]
-        key: Cow<'a, [u8]>,
-        #[serde(serialize_with = "serde_bytes::serialize", deserialize_with = "owned_bytes")]
-        value: Cow<'a, [u8]>,
-        version: Version,
+    /// A run of items of so many bytes follows. The items of a shard ascend, from run to run as well.
+    Run {
+        bytes: u32,
     },
     /// So many replies that it remembers follow, in the order of their sequence numbers.
     Session {
@@ -87,10 +85,7 @@ impl Machine {
         for (&shard, owned) in &self.owned {
             let Owned { epoch, kv } = &**owned;
             push(&mut bytes, &Record::Shard { shard, epoch: *epoch });
-            for (key, stored) in kv.iter() {
-                let (value, version) = (Cow::Borrowed(stored.value.as_slice()), stored.version);
-                push(&mut bytes, &Record::Key { key: Cow::Borrowed(key), value, version });
-            }
+            push_items(&mut bytes, kv.iter());
             for (id, session) in kv.sessions().iter() {
                 push_session(&mut bytes, id, session);
             }
@@ -120,18 +115,15 @@ impl Machine {
         let mut machine = Machine::new(shards, []);
         machine.applied = applied;
         let mut at = None;
-        let mut keys = Vec::new();
         loop {
-            let record = pull(&mut rest, bytes.len())?;
-            if !matches!(record, Record::Key { .. }) {
-                machine.restore_keys(at, std::mem::take(&mut keys))?;
-            }
-            match record {
+            match pull(&mut rest, bytes.len())? {
                 Record::Head { .. } => return Err(SnapshotError::Nonsense("it has two heads")),
                 Record::Shard { shard, epoch } => at = Some(machine.restore_shard(shard, epoch)?),
-                Record::Key { key, value, version } => {
-                    machine.check_key(at, &key, keys.last())?;
-                    keys.push((key.into_owned(), Stored::new(value.into_owned(), version)));
+                Record::Run { bytes: length } => {
+                    let run = rest.split_at_checked(length as usize);
+                    let (run, behind) = run.ok_or(SnapshotError::CutShort { bytes: bytes.len() })?;
+                    machine.restore_run(at, &run.into())?;
+                    rest = behind;
                 }
                 Record::Session { id, settled, used, replies } => {
                     let mut session = Session::new(settled, used);
@@ -161,34 +153,21 @@ impl Machine {
         Ok(shard)
     }
 
-    fn check_key(
-        &self,
-        at: Option<ShardId>,
-        key: &[u8],
-        before: Option<&(Vec<u8>, Stored)>,
-    ) -> Result<(), SnapshotError> {
-        if at != Some(shard_of(key, self.shards)) {
-            return Err(SnapshotError::Nonsense("a key stands in a foreign shard"));
+    fn restore_run(&mut self, shard: Option<ShardId>, run: &Arc<[u8]>) -> Result<(), SnapshotError> {
+        let shards = self.shards;
+        let kv = self.kv_at(shard)?;
+        let mut at = 0;
+        while at < run.len() {
+            let item =
+                Item::read_from(run, at).ok_or(SnapshotError::Nonsense("a run ends within an item"))?;
+            at += item.run_bytes();
+            if shard != Some(shard_of(item.key(), shards)) {
+                return Err(SnapshotError::Nonsense("a key stands in a foreign shard"));
+            }
+            if !kv.push(item) {
+                return Err(SnapshotError::Nonsense("its keys are out of order"));
+            }
         }
-        if before.is_some_and(|(before, _)| before.as_slice() >= key) {
-            return Err(SnapshotError::Nonsense("its keys are out of order"));
-        }
-        Ok(())
-    }
-
-    fn restore_keys(
-        &mut self,
-        at: Option<ShardId>,
-        keys: Vec<(Vec<u8>, Stored)>,
-    ) -> Result<(), SnapshotError> {
-        if keys.is_empty() {
-            return Ok(());
-        }
-        let kv = self.kv_at(at)?;
-        if kv.keys() > 0 {
-            return Err(SnapshotError::Nonsense("the keys of a shard stand in two places"));
-        }
-        kv.fill(keys);
         Ok(())
     }
 
@@ -235,8 +214,17 @@ fn push_session(bytes: &mut Vec<u8>, id: SessionId, session: &Session) {
     }
 }
 
-fn owned_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Cow<'static, [u8]>, D::Error> {
-    serde_bytes::ByteBuf::deserialize(deserializer).map(|bytes| Cow::Owned(bytes.into_vec()))
+fn push_items<'a>(bytes: &mut Vec<u8>, items: impl Iterator<Item = &'a Item>) {
+    let mut run = Vec::with_capacity(RUN_BYTES);
+    let mut items = items.peekable();
+    while let Some(item) = items.next() {
+        item.write_to(&mut run);
+        if run.len() >= RUN_BYTES || items.peek().is_none() {
+            let length = u32::try_from(run.len()).expect("a run ends with the key that makes it long");
+            push(bytes, &Record::Run { bytes: length });
+            bytes.append(&mut run);
+        }
+    }
 }
 
 fn push(bytes: &mut Vec<u8>, record: &Record<'_>) {
@@ -244,7 +232,7 @@ fn push(bytes: &mut Vec<u8>, record: &Record<'_>) {
     bytes.extend_from_slice(&[0; 4]);
     wire::encode_into(record, bytes);
     let length = bytes.len() - start - 4;
-    let length = u32::try_from(length).expect("a record is a key with its value, or a reply");
+    let length = u32::try_from(length).expect("a record is a reply and its number, at most");
     bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
 }
 

@@ -33,7 +33,7 @@ pub(super) fn remember(
     match fs::read_to_string(&path) {
         Ok(text) => parse(&text).ok_or_else(damaged),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            write_durably(dir, FILE, render(ours).as_bytes())?;
+            write_durably(dir, FILE, &[render(ours).as_bytes()])?;
             Ok(ours.clone())
         }
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(damaged()),

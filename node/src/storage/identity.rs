@@ -106,7 +106,7 @@ pub(super) fn claim(dir: &Path, ours: &Identity) -> Result<(), StorageError> {
             Ok(())
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            write_durably(dir, FILE, render(ours).as_bytes())
+            write_durably(dir, FILE, &[render(ours).as_bytes()])
         }
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
             Err(StorageError::Damaged { path, what: "is no identity file".to_owned() })
@@ -117,13 +117,14 @@ pub(super) fn claim(dir: &Path, ours: &Identity) -> Result<(), StorageError> {
 
 /// Writes a file so that after any crash there is either nothing or all of it under its name: aside, sync, rename,
 /// sync of the directory.
-pub(super) fn write_durably(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
+pub(super) fn write_durably(dir: &Path, name: &str, pieces: &[&[u8]]) -> Result<(), StorageError> {
     let aside = dir.join(format!("{name}{ASIDE}"));
     let path = dir.join(name);
     let mut file = File::create(&aside).map_err(io_error("create", &aside))?;
-    for portion in bytes.chunks(SYNC_EVERY) {
+    let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
+    for portion in pieces.iter().flat_map(|piece| piece.chunks(SYNC_EVERY)) {
         file.write_all(portion).map_err(io_error("write", &aside))?;
-        if bytes.len() > SYNC_EVERY {
+        if bytes > SYNC_EVERY {
             file.sync_data().map_err(io_error("sync", &aside))?;
         }
     }

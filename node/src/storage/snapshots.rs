@@ -9,8 +9,8 @@
 //!                                  the checksum covers everything but itself
 //! ```
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -50,39 +50,45 @@ impl Snapshots {
             return Ok(());
         }
         let membership = encode(&snapshot.membership);
-        let bytes = [&header(group, snapshot, &membership)[..], &membership, &snapshot.data].concat();
-        write_durably(&self.dir, &name(group, snapshot.last), &bytes)
+        let header = header(group, snapshot, &membership);
+        write_durably(&self.dir, &name(group, snapshot.last), &[&header, &membership, &snapshot.data])
     }
 
     /// Reads the snapshot that the log names.
     pub(super) fn read(&self, group: GroupId, last: LogId) -> Result<Snapshot, StorageError> {
         let path = self.dir.join(name(group, last));
         let damaged = |what: &str| StorageError::Damaged { path: path.clone(), what: what.to_owned() };
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(damaged("is gone, though the log names it"));
             }
-            Err(error) => return Err(io_error("read", &path)(error)),
+            Err(error) => return Err(io_error("open", &path)(error)),
         };
-        if bytes.len() < HEADER_BYTES {
-            return Err(damaged("is cut short"));
-        }
-        let (head, body) = bytes.split_at(HEADER_BYTES);
-        let members = u32::from_le_bytes([
-            head[MEMBERS_AT],
-            head[MEMBERS_AT + 1],
-            head[MEMBERS_AT + 2],
-            head[MEMBERS_AT + 3],
-        ]) as usize;
-        let Some((members, data)) = body.split_at_checked(members) else {
+        let length = file.metadata().map_err(io_error("look at", &path))?.len();
+        let mut read = |bytes: &mut [u8]| match file.read_exact(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(damaged("is cut short")),
+            read => read.map_err(io_error("read", &path)),
+        };
+        let mut head = [0; HEADER_BYTES];
+        read(&mut head)?;
+        let number = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let members = u64::from(number(MEMBERS_AT));
+        let state = length.checked_sub(HEADER_BYTES as u64 + members);
+        let Some(state) = state.and_then(|state| usize::try_from(state).ok()) else {
             return Err(damaged("is cut short"));
         };
-        let Ok(membership) = decode(members) else {
+        let mut membership = vec![0; usize::try_from(members).unwrap_or(usize::MAX)];
+        read(&mut membership)?;
+        let members = membership;
+        // Where it stays: a state may be long, and is not copied once more.
+        let mut data: Arc<[u8]> = std::iter::repeat_n(0, state).collect();
+        read(Arc::get_mut(&mut data).expect("nobody else has it yet"))?;
+        let Ok(membership) = decode(&members) else {
             return Err(damaged("does not say who belongs to the group"));
         };
-        let snapshot = Snapshot { last, membership: Arc::new(membership), data: Arc::from(data) };
-        if header(group, &snapshot, members) != head {
+        let snapshot = Snapshot { last, membership: Arc::new(membership), data };
+        if header(group, &snapshot, &members) != head {
             return Err(damaged("does not match its header and checksum"));
         }
         Ok(snapshot)

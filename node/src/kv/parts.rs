@@ -1,0 +1,353 @@
+//! Items by key, in parts of a few dozen. A copy shares every part until one of the two writes to it: then only that part
+//! is copied, so that a write never costs more than a part, and a list of all parts once.
+//!
+//! Nobody asks for the keys of a shard in the order of an alphabet. So they stand in the order of their hashes, which are
+//! kept beside them: most of a search looks at numbers in one place, and at the bytes of one key only.
+//!
+//! ```text
+//!   parts    ≥ 0x00… ──▶ 03 07 1c 2a      ≥ 0x31… ──▶ 31 55 5f      ≥ 0x70… ──▶ 78 91 a0 f3      hashes
+//!                        k  x7 a  zz                  b  m  q                   …                items
+//! ```
+//!
+//! Invariants
+//! * items ascend strictly by (hash, key), within a part and from part to part; no part is empty
+//! * items of one hash stand in one part
+//! * a part's hashes are at or above its `low`, which is above all hashes before it; of the first part `low` says nothing
+//! * `count` is the number of all items
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use super::digest;
+use super::item::Item;
+
+/// Items of a part, at most, unless their hashes are all one. To copy so many references takes a few microseconds: no
+/// more than a write costs besides.
+pub const PART_ITEMS_MAX: usize = 64;
+
+/// A part with fewer is joined with its neighbour, if the two are no full part then.
+const PART_ITEMS_MIN: usize = PART_ITEMS_MAX / 4;
+
+/// Room that a part has when it is made from a sorted run: three quarters, so that the next writes split nothing.
+const PART_ITEMS_FILLED: usize = PART_ITEMS_MAX / 4 * 3;
+
+/// Items by key.
+#[derive(Debug, Clone, Default)]
+pub struct Parts {
+    parts: Vec<Part>,
+    count: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Part {
+    low: u64,
+    body: Arc<Body>,
+}
+
+#[derive(Debug, Clone)]
+struct Body {
+    /// Of the keys of `items`, place for place.
+    hashes: Vec<u64>,
+    items: Vec<Item>,
+}
+
+impl Part {
+    fn of(hash: u64, item: Item) -> Part {
+        let (mut hashes, mut items) =
+            (Vec::with_capacity(PART_ITEMS_FILLED), Vec::with_capacity(PART_ITEMS_FILLED));
+        hashes.push(hash);
+        items.push(item);
+        Part { low: hash, body: Arc::new(Body { hashes, items }) }
+    }
+}
+
+impl Body {
+    fn find(&self, hash: u64, key: &[u8]) -> Result<usize, usize> {
+        let mut at = self.hashes.partition_point(|&other| other < hash);
+        // Nearly always one step or none.
+        while self.hashes.get(at) == Some(&hash) {
+            match self.items[at].key().cmp(key) {
+                Ordering::Less => at += 1,
+                Ordering::Equal => return Ok(at),
+                Ordering::Greater => break,
+            }
+        }
+        Err(at)
+    }
+}
+
+impl Parts {
+    /// How many items there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The item of a key.
+    #[must_use]
+    pub fn find(&self, key: &[u8]) -> Option<&Item> {
+        let hash = digest::hash(key);
+        let body = &self.parts.get(self.place(hash))?.body;
+        body.find(hash, key).ok().map(|at| &body.items[at])
+    }
+
+    /// All items, in an order that follows from their keys alone.
+    pub fn iter(&self) -> impl Iterator<Item = &Item> {
+        self.parts.iter().flat_map(|part| part.body.items.iter())
+    }
+
+    /// Puts an item behind all that are there, in the order of [`Parts::iter`]. False when it does not belong there, and
+    /// then nothing is done.
+    #[must_use]
+    pub fn push(&mut self, item: Item) -> bool {
+        let hash = digest::hash(item.key());
+        self.count += 1;
+        let Some(part) = self.parts.last_mut() else {
+            self.parts.push(Part::of(hash, item));
+            return true;
+        };
+        let body = Arc::make_mut(&mut part.body);
+        let (Some(&last), Some(before)) = (body.hashes.last(), body.items.last()) else {
+            unreachable!("no part is empty")
+        };
+        if (last, before.key()) >= (hash, item.key()) {
+            self.count -= 1;
+            return false;
+        }
+        if body.items.len() >= PART_ITEMS_FILLED && last != hash {
+            self.parts.push(Part::of(hash, item));
+        } else {
+            body.hashes.push(hash);
+            body.items.push(item);
+        }
+        true
+    }
+
+    /// Puts an item where it belongs, and gives back the one of the same key that it takes the place of.
+    pub fn put(&mut self, item: Item) -> Option<Item> {
+        let hash = digest::hash(item.key());
+        let place = self.place(hash);
+        let Some(part) = self.parts.get_mut(place) else {
+            self.parts.push(Part::of(hash, item));
+            self.count += 1;
+            return None;
+        };
+        let body = Arc::make_mut(&mut part.body);
+        match body.find(hash, item.key()) {
+            Ok(at) => Some(std::mem::replace(&mut body.items[at], item)),
+            Err(at) => {
+                body.hashes.insert(at, hash);
+                body.items.insert(at, item);
+                self.count += 1;
+                self.split_if_too_long(place);
+                None
+            }
+        }
+    }
+
+    /// Takes an item out.
+    pub fn remove(&mut self, key: &[u8]) -> Option<Item> {
+        let hash = digest::hash(key);
+        let place = self.place(hash);
+        let part = self.parts.get_mut(place)?;
+        let at = part.body.find(hash, key).ok()?;
+        let body = Arc::make_mut(&mut part.body);
+        body.hashes.remove(at);
+        let removed = body.items.remove(at);
+        self.count -= 1;
+        if body.items.is_empty() {
+            self.parts.remove(place);
+        } else if body.items.len() < PART_ITEMS_MIN {
+            self.join(place);
+        }
+        Some(removed)
+    }
+
+    /// The part that a hash belongs to, if there is any part.
+    fn place(&self, hash: u64) -> usize {
+        self.parts.partition_point(|part| part.low <= hash).saturating_sub(1)
+    }
+
+    fn split_if_too_long(&mut self, place: usize) {
+        let body = &self.parts[place].body;
+        let count = body.items.len();
+        if count <= PART_ITEMS_MAX {
+            return;
+        }
+        // At a place where the hash changes, as near to the middle as there is one.
+        let changes = (1..count).filter(|&at| body.hashes[at - 1] < body.hashes[at]);
+        let Some(at) = changes.min_by_key(|at| at.abs_diff(count / 2)) else { return };
+        let body = Arc::make_mut(&mut self.parts[place].body);
+        let upper = Body { hashes: body.hashes.split_off(at), items: body.items.split_off(at) };
+        self.parts.insert(place + 1, Part { low: upper.hashes[0], body: Arc::new(upper) });
+    }
+
+    /// Joins a short part with a neighbour, if the two are not too long. Of items that share their bytes with others many
+    /// are gone by then: so these are copied, lest a few hold on to the bytes of all.
+    fn join(&mut self, place: usize) {
+        let left = place.saturating_sub(1);
+        let pair = left..(left + 2).min(self.parts.len());
+        let count: usize = self.parts[pair.clone()].iter().map(|part| part.body.items.len()).sum();
+        if pair.len() < 2 || count > PART_ITEMS_FILLED {
+            return;
+        }
+        let bodies = || self.parts[pair.clone()].iter().map(|part| &part.body);
+        let hashes = bodies().flat_map(|body| body.hashes.iter().copied()).collect();
+        let items = bodies().flat_map(|body| body.items.iter().map(Item::alone)).collect();
+        let joined = Part { low: self.parts[left].low, body: Arc::new(Body { hashes, items }) };
+        self.parts.splice(pair, [joined]);
+    }
+}
+
+impl PartialEq for Parts {
+    fn eq(&self, other: &Parts) -> bool {
+        self.count == other.count && self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Parts {}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use ordeal_client::wire::Version;
+    use rand::{RngExt, SeedableRng};
+    use rand_pcg::Pcg32;
+
+    use super::*;
+
+    fn item(key: u32, index: u64) -> Item {
+        Item::new(key.to_be_bytes().to_vec(), &index.to_be_bytes(), Version { epoch: 1, index })
+    }
+
+    fn filled(keys: impl Iterator<Item = u32>) -> Parts {
+        let mut items: Vec<Item> = keys.map(|key| item(key, 1)).collect();
+        items.sort_by_cached_key(|item| (digest::hash(item.key()), item.key().to_vec()));
+        let mut parts = Parts::default();
+        items.into_iter().for_each(|item| assert!(parts.push(item), "they ascend"));
+        parts
+    }
+
+    fn check(parts: &Parts, model: &BTreeMap<u32, Item>) {
+        assert_eq!((parts.len(), parts.iter().count()), (model.len(), model.len()));
+        for (key, item) in model {
+            assert_eq!(parts.find(&key.to_be_bytes()), Some(item));
+        }
+        let places = || parts.parts.iter().flat_map(|part| part.body.hashes.iter().zip(&part.body.items));
+        assert!(places().all(|(&hash, item)| hash == digest::hash(item.key())), "hashes are the keys'");
+        assert!(places().is_sorted_by(|one, next| (one.0, one.1.key()) < (next.0, next.1.key())), "in order");
+        for (at, part) in parts.parts.iter().enumerate() {
+            assert!((1..=PART_ITEMS_MAX).contains(&part.body.items.len()), "a part holds what it may");
+            assert!(at == 0 || part.low <= part.body.hashes[0], "and nothing below it");
+            let before = at.checked_sub(1).and_then(|before| parts.parts[before].body.hashes.last());
+            assert!(before.is_none_or(|&before| before < part.low), "nor above the next");
+        }
+    }
+
+    /// Writes at random, more keys and then fewer of them, so that parts split and join.
+    fn play(seed: u64, rounds: u32, parts: &mut Parts, model: &mut BTreeMap<u32, Item>) {
+        let mut chance = Pcg32::seed_from_u64(seed);
+        for round in 0..rounds {
+            let key: u32 = chance.random_range(0..1_000);
+            let grows = (round / 3_000).is_multiple_of(2);
+            if chance.random_range(0..10) < if grows { 8 } else { 1 } {
+                let item = item(key, u64::from(round) + 1);
+                assert_eq!(parts.put(item.clone()), model.insert(key, item));
+            } else {
+                assert_eq!(parts.remove(&key.to_be_bytes()), model.remove(&key));
+            }
+            let asked: u32 = chance.random_range(0..1_000);
+            assert_eq!(parts.find(&asked.to_be_bytes()), model.get(&asked));
+            if round % 500 == 0 {
+                check(parts, model);
+            }
+        }
+    }
+
+    #[test]
+    fn parts_are_a_map() {
+        let (mut parts, mut model) = (Parts::default(), BTreeMap::new());
+        play(1, 12_000, &mut parts, &mut model);
+        assert!(parts.parts.len() < 40, "short parts were joined");
+        check(&parts, &model);
+    }
+
+    #[test]
+    fn a_copy_never_notices_what_is_written_to_the_other() {
+        let (mut parts, mut model) = (Parts::default(), BTreeMap::new());
+        play(2, 2_000, &mut parts, &mut model);
+        let (copy, before) = (parts.clone(), model.clone());
+        play(3, 6_000, &mut parts, &mut model);
+        check(&copy, &before);
+        check(&parts, &model);
+    }
+
+    /// The reason for all of this: a write after a copy copies one part, and not all that there is.
+    #[test]
+    fn a_write_after_a_copy_copies_a_single_part() {
+        let mut parts = filled(0..10_000);
+        let copy = parts.clone();
+        parts.put(item(5_000, 2));
+        let shared = |(one, other): (&Part, &Part)| Arc::ptr_eq(&one.body, &other.body);
+        let shared = parts.parts.iter().zip(&copy.parts).filter(|&pair| shared(pair)).count();
+        assert_eq!(shared, copy.parts.len() - 1);
+        assert!(parts != copy, "and the copy is what it was");
+    }
+
+    #[test]
+    fn what_was_pushed_in_order_is_what_was_put_in_any() {
+        for count in [0, 1, 47, 48, 49, 1_000] {
+            let mut put = Parts::default();
+            (0..count).rev().for_each(|key| assert_eq!(put.put(item(key, 1)), None));
+            assert_eq!(filled(0..count), put);
+        }
+    }
+
+    #[test]
+    fn what_is_out_of_order_is_not_pushed() {
+        let mut parts = filled(0..100);
+        let before = parts.clone();
+        assert!((0..100).all(|key| !parts.push(item(key, 2))), "they are there");
+        assert_eq!(parts, before);
+    }
+
+    #[test]
+    fn few_that_are_left_of_many_hold_on_to_their_own_bytes_only() {
+        let mut run = Vec::new();
+        let all = filled(0..1_000);
+        all.iter().for_each(|item| item.write_to(&mut run));
+        let run: Arc<[u8]> = run.into();
+        let mut parts = Parts::default();
+        let each = item(0, 1).run_bytes();
+        for at in 0..1_000 {
+            assert!(parts.push(Item::read_from(&run, at * each).expect("one stands here")), "they ascend");
+        }
+        assert_eq!(Arc::strong_count(&run), 1_001);
+        (0..1_000u32).filter(|key| key % 20 != 0).for_each(|key| drop(parts.remove(&key.to_be_bytes())));
+        assert_eq!(parts.len(), 50);
+        assert!(Arc::strong_count(&run) < 10, "{} still hold on", Arc::strong_count(&run));
+    }
+
+    #[test]
+    fn keys_of_one_hash_stand_side_by_side() {
+        let twin = |key: &str| Item::new(key.into(), b"", Version { epoch: 1, index: 1 });
+        let items = ["a", "b", "d"].map(twin).to_vec();
+        let body = Body { hashes: vec![7; 3], items };
+        let found = ["a", "b", "c", "d", "e"].map(|key| body.find(7, key.as_bytes()));
+        assert_eq!(found, [Ok(0), Ok(1), Err(2), Ok(2), Err(3)]);
+        assert_eq!([6, 8].map(|hash| body.find(hash, b"b")), [Err(0), Err(3)]);
+        let mut parts = Parts { parts: vec![Part { low: 7, body: Arc::new(body) }], count: 3 };
+        parts.split_if_too_long(0);
+        let many = Body { hashes: vec![7; 100], items: vec![twin("a"); 100] };
+        parts.parts[0].body = Arc::new(many);
+        parts.split_if_too_long(0);
+        assert_eq!(parts.parts.len(), 1, "they stay together, however many they are");
+    }
+}
