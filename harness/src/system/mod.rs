@@ -1,6 +1,7 @@
 //! What is tested, behind one small trait: how to start a node, how to tell that it is ready, how to ask it something.
 //! Our own cluster is [`ordeal::OrdealSystem`]; other systems can follow.
 
+mod flood;
 pub mod ordeal;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,10 +32,28 @@ pub trait System: Send + Sync {
     /// What a node says of itself, for choosing victims by role and for reports. `None` when it does not answer in time.
     fn view(&self, address: SocketAddr, timeout: Duration) -> Option<NodeView>;
 
+    /// So many clients that together can have many writes under way; `None` where there are none of the kind.
+    ///
+    /// # Errors
+    /// When they cannot be made.
+    fn flood(&self, _setup: &ClientSetup, _clients: usize) -> anyhow::Result<Option<Box<dyn Flood>>> {
+        Ok(None)
+    }
+
     /// How who belongs to it and who leads is changed, where that can be done at all.
     fn steward(&self) -> Option<&dyn Steward> {
         None
     }
+}
+
+/// Many writes under way at once.
+pub trait Flood: Send {
+    /// Each client asks for so many writes of its own key at once, in one session; nobody waits longer than this. How many
+    /// were acknowledged. The others go on being asked for while this lives.
+    ///
+    /// # Errors
+    /// When that is more than a client takes, or the harness has no sockets left.
+    fn pour(&mut self, writes: usize, time: Duration) -> anyhow::Result<usize>;
 }
 
 /// Changes that the system itself carries out, by a majority's agreement. Each may be asked for again: what is asked for is
@@ -132,6 +151,8 @@ pub struct GroupView {
     pub changing: bool,
     /// Who belongs to it without a vote.
     pub learners: BTreeSet<NodeId>,
+    /// Last index of its log.
+    pub last: u64,
     /// Highest index applied.
     pub applied: u64,
     /// Checksum of the state at `applied`.

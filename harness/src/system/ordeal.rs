@@ -12,7 +12,7 @@ use ordeal_client::wire::{
 use ordeal_client::{CasAnswer, Client, ClientConfig, ClientError, Prefer, Written};
 use ordeal_history::{Answer, Call, Claim, Outcome, Value, Version};
 
-use super::{ClientSetup, Contact, GroupView, NodeView, Place, Steward, System, SystemClient};
+use super::{ClientSetup, Contact, Flood, GroupView, NodeView, Place, Steward, System, SystemClient};
 
 /// How our nodes are started, and how they are asked.
 #[derive(Debug, Clone)]
@@ -40,6 +40,10 @@ impl OrdealSystem {
     #[must_use]
     pub fn new(options: OrdealOptions) -> Self {
         OrdealSystem { options }
+    }
+
+    pub(super) fn cluster(&self) -> ClusterId {
+        self.options.cluster
     }
 }
 
@@ -98,6 +102,7 @@ impl System for OrdealSystem {
             voters: group.voters.iter().chain(&group.outgoing).copied().collect(),
             changing: !group.outgoing.is_empty(),
             learners: group.learners.iter().copied().collect(),
+            last: group.last,
             applied: group.applied,
             digest: group.digest,
             log_bytes: group.log_bytes,
@@ -105,6 +110,10 @@ impl System for OrdealSystem {
             snapshot_bytes: group.snapshot_bytes,
         });
         Some(NodeView { node: status.node, groups: groups.collect() })
+    }
+
+    fn flood(&self, setup: &ClientSetup, clients: usize) -> anyhow::Result<Option<Box<dyn Flood>>> {
+        Ok(Some(self.clients(setup, clients)?))
     }
 
     fn steward(&self) -> Option<&dyn Steward> {
