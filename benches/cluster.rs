@@ -179,10 +179,8 @@ impl Cluster {
     }
 
     fn client(&self) -> Client {
-        let config = ClientConfig::new(self.endpoints());
-        // What a silent node may cost: the figure is about the cluster, and not about the client's patience.
-        Client::new(ClientConfig { attempt_timeout: Duration::from_millis(50), deadline: PATIENCE, ..config })
-            .expect("a client")
+        let config = ClientConfig { deadline: PATIENCE, ..ClientConfig::new(self.endpoints()) };
+        Client::new(config).expect("a client")
     }
 
     /// Waits until all follow one leader and have applied what it has.
