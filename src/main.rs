@@ -3,10 +3,15 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use mimalloc::MiMalloc;
 use ordeal_client::cli::KvArgs;
 use ordeal_harness::cli::HarnessCommand;
 use ordeal_harness::lab::exec::LabExecArgs;
 use ordeal_node::cli::NodeArgs;
+
+/// A node takes and gives back a dozen small pieces of memory for each put (docs/performance.md).
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// A linearizable key-value cluster, and the ordeal it must survive.
 ///

@@ -146,7 +146,7 @@ impl Caller {
                     // It knows of another owner of the shard: hear the whole map at the next handshake.
                     self.links.remove(&node);
                 }
-                let follow = self.router.hinted(node, group, leader.as_ref(), Instant::now());
+                let follow = self.router.hinted(node, group, leader.as_ref());
                 Ok(if follow { Next::Follow } else { Next::Pause })
             }
             RefusalReason::Busy
@@ -196,7 +196,8 @@ impl Caller {
 
     /// Makes sure that a connection to this place is open; says to which node, or `None` when the attempt failed.
     fn link(&mut self, course: &mut Course, place: &Place) -> Result<Option<NodeId>, Stop> {
-        let timeout = course.left(Instant::now()).ok_or(Stop::OutOfTime)?.min(self.attempt_timeout);
+        let attempt = course.attempt_time(self.attempt_timeout);
+        let timeout = course.left(Instant::now()).ok_or(Stop::OutOfTime)?.min(attempt);
         course.attempt();
         if let Some(node) = place.node.filter(|node| self.links.contains_key(node)) {
             if self.links[&node].is_open() {

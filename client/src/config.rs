@@ -9,8 +9,8 @@ use crate::wire::{ClusterId, NodeId};
 /// Time for one operation, retries and pauses and all: room for an election or two, and short enough for a person.
 pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(5);
 
-/// Time for one attempt at one node: many commits long, yet a tenth of the deadline, so that a paused node costs one
-/// attempt and leaves nine.
+/// Time for one attempt at one node, at most: many commits long, yet a tenth of the deadline. The first attempt of an
+/// operation gets 150 ms of it, less than an election takes, so that a paused leader costs hardly more than one.
 pub const ATTEMPT_TIMEOUT_DEFAULT: Duration = Duration::from_millis(500);
 
 /// What a client is told. [`ClientConfig::new`] fills in all but the endpoints.
@@ -25,7 +25,8 @@ pub struct ClientConfig {
     pub cluster: Option<ClusterId>,
     /// Time for one operation, all its attempts together.
     pub deadline: Duration,
-    /// Time for one attempt at one node: to connect, and again to be answered (long values get 1 s a megabyte more).
+    /// Time for one attempt at one node, at most: to connect, and again to be answered (long values get 1 s a megabyte
+    /// more). The first one gets three tenths of it; each that is not answered in time doubles the next.
     pub attempt_timeout: Duration,
     /// Seed of the jitter in pauses, and of the endpoint to begin with (`seed` modulo their number).
     pub seed: u64,

@@ -12,8 +12,11 @@ use crate::wire::{NodeId, RefusalReason, Reply, RequestBody, ShardId, WriteOp};
 
 /// The first pause: about one heartbeat of a quick cluster, or a few syncs.
 const PAUSE_FIRST: Duration = Duration::from_millis(5);
-/// The longest pause: a new leader is found within a fifth of a second.
-const PAUSE_MAX: Duration = Duration::from_millis(200);
+/// The longest pause: a heartbeat, so that a new leader is found soon after it is one.
+const PAUSE_MAX: Duration = Duration::from_millis(50);
+/// The first attempt gets this share of an attempt's time, in tenths, and each that was not answered in time doubles the
+/// next: whoever meets a leader that stands still asks elsewhere before the others have elected another.
+const ATTEMPT_FIRST_TENTHS: u32 = 3;
 /// Hints followed in a row without a pause: a chain of true ones is shorter, a circle of stale ones is not.
 const HOPS_MAX: u32 = 3;
 /// A retry gets at least this share (one fourth) of an attempt's time, or is not begun: with a millisecond left it would
@@ -57,6 +60,8 @@ pub(crate) struct Course {
     started: Instant,
     pub(crate) deadline: Instant,
     attempts: u32,
+    /// Attempts that were not answered in time.
+    silences: u32,
     pauses: u32,
     hops: u32,
     last: Option<String>,
@@ -72,6 +77,7 @@ impl Course {
             started: now,
             deadline: now + time,
             attempts: 0,
+            silences: 0,
             pauses: 0,
             hops: 0,
             last: None,
@@ -96,6 +102,12 @@ impl Course {
         self.attempts += 1;
     }
 
+    /// The time of the next attempt, of what an attempt gets at most.
+    pub(crate) fn attempt_time(&self, attempt_timeout: Duration) -> Duration {
+        let doubled = ATTEMPT_FIRST_TENTHS.saturating_mul(1 << self.silences.min(10));
+        (attempt_timeout.saturating_mul(doubled) / 10).min(attempt_timeout)
+    }
+
     /// The time to wait for an answer to this; none when there is too little left for a retry.
     pub(crate) fn patience(
         &self,
@@ -103,7 +115,8 @@ impl Course {
         attempt_timeout: Duration,
         body: &RequestBody,
     ) -> Result<Duration, Stop> {
-        let timeout = self.left(now).ok_or(Stop::OutOfTime)?.min(attempt_timeout + transfer_time(body));
+        let attempt = self.attempt_time(attempt_timeout) + transfer_time(body);
+        let timeout = self.left(now).ok_or(Stop::OutOfTime)?.min(attempt);
         let short = timeout < attempt_timeout / ATTEMPT_SHARE_MIN;
         if self.last.is_some() && !self.may_be_received && short {
             return Err(Stop::OutOfTime);
@@ -139,6 +152,7 @@ impl Course {
             self.strangers.insert(address.to_owned());
         }
         tracing::debug!(address, %error, attempt = self.attempts, "attempt failed");
+        self.silences += u32::from(matches!(error, LinkError::Timeout(_)));
         // An attempt that the deadline cut short says less than the one before it.
         let short = attempt_timeout / ATTEMPT_SHARE_MIN;
         if self.last.is_none() || !matches!(error, LinkError::Timeout(time) if *time < short) {

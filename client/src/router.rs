@@ -5,8 +5,8 @@
 //! else at its advertised address. Where an endpoint turned out to be a forward (it is not the advertised address of
 //! who answers there), advertised addresses are no use as long as an endpoint is left that has not introduced itself.
 //!
-//! Rest. An address that failed is left alone for a while when there is any other, and hints to it are not followed: so
-//! a paused node costs one attempt, not every second one.
+//! Rest. An address that failed is left alone for a while when there is any other: so a paused node costs one attempt, not
+//! every second one. A hint ends the rest: who gives it heard that node a moment ago.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -186,14 +186,8 @@ impl Router {
         self.leaders.insert(group, node);
     }
 
-    /// `from` does not lead, and says who does. True when the hint is new and worth following at once.
-    pub(crate) fn hinted(
-        &mut self,
-        from: NodeId,
-        group: GroupId,
-        hint: Option<&(NodeId, String)>,
-        now: Instant,
-    ) -> bool {
+    /// `from` does not lead, and says who does. True when it named another.
+    pub(crate) fn hinted(&mut self, from: NodeId, group: GroupId, hint: Option<&(NodeId, String)>) -> bool {
         if self.leaders.get(&group) == Some(&from) {
             self.leaders.remove(&group);
         }
@@ -203,7 +197,10 @@ impl Router {
         }
         self.leaders.insert(group, *leader);
         // A place that is unknown yet is among the endpoints that have not introduced themselves: search on at once.
-        self.place_of(*leader).is_none_or(|place| !self.is_resting(&place.address, now))
+        if let Some(place) = self.place_of(*leader) {
+            self.resting.remove(&place.address);
+        }
+        true
     }
 
     /// Nobody there knows better: forget who leads.

@@ -46,7 +46,7 @@ impl Core {
                     // It knows of another owner of the shard: hear the whole map at the next handshake.
                     self.retire(link);
                 }
-                let follow = self.router.hinted(node, other, leader.as_ref(), self.now);
+                let follow = self.router.hinted(node, other, leader.as_ref());
                 self.next(id, if follow { Next::Follow } else { Next::Pause });
             }
             RefusalReason::Busy
@@ -95,8 +95,8 @@ impl Core {
     pub(super) fn silent(&mut self, id: OpId, link: LinkId, at: Instant, patience: Duration) {
         let error = LinkError::Timeout(patience);
         let Some(known) = self.links.get(link) else { return };
-        if self.now >= known.heard.max(at) + self.attempt_timeout {
-            // Nothing at all came for so long: whoever else waits there waits in vain.
+        if known.heard <= at {
+            // Nothing at all came since then: whoever else waits there waits in vain.
             return self.broken(self.now, link, &error);
         }
         let address = known.place.address.clone();

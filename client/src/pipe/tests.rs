@@ -265,7 +265,7 @@ fn under_a_lost_session_only_what_nobody_can_have_is_done_again_in_another() {
     let mut world = under_way(3);
     let lost = world.asked[0].clone();
     world.say(lost.0, lost.1.id, Reply::Unknown);
-    world.pass(200);
+    world.pass(20);
     let gone = || Reply::Refused(RefusalReason::SessionUnknown);
     while let Some(at) = world
         .asked
@@ -275,7 +275,7 @@ fn under_a_lost_session_only_what_nobody_can_have_is_done_again_in_another() {
         world.answer(at, gone());
     }
     assert!(world.outcome(1).expect_err("nobody knows").may_have_happened());
-    world.pass(200);
+    world.pass(20);
     world.answer(0, opened(200));
     assert_eq!(world.writes(), [(200, 1, 0), (200, 2, 0)]);
     world.put(4, "k");
@@ -302,14 +302,14 @@ fn a_session_that_nobody_opens_leaves_its_writes_surely_not_done() {
 #[test]
 fn silence_of_a_link_costs_one_attempt_and_a_busy_link_is_kept() {
     let mut world = under_way(2);
-    world.pass(300);
+    world.pass(100);
     world.answer(1, written(2));
     let before: BTreeSet<LinkId> = world.links.keys().copied().collect();
-    world.pass(210);
+    world.pass(60);
     assert_eq!(world.links.keys().copied().collect::<BTreeSet<_>>(), before, "it answered in between");
     world.pass(10);
-    world.pass(510);
-    assert!(world.links.keys().all(|link| !before.contains(link)), "half a second of nothing");
+    world.pass(310);
+    assert!(world.links.keys().all(|link| !before.contains(link)), "the second attempt, and nothing at all");
 }
 
 /// A cluster of one shard group that remembers all it ever did: each write once, whatever comes how often.

@@ -70,9 +70,12 @@ pub fn members(seats: &[Seat]) -> Vec<(NodeId, String)> {
     seats.iter().map(|seat| (seat.node, seat.address.clone())).collect()
 }
 
-/// A configuration for tests: short enough to wait for, long enough for a busy machine.
+/// Short enough to wait for, long enough for a busy machine.
+pub const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(400);
+
+/// A configuration for tests.
 pub fn config(seats: &[&str]) -> ClientConfig {
-    ClientConfig { attempt_timeout: Duration::from_millis(400), ..ClientConfig::new(seats.iter().copied()) }
+    ClientConfig { attempt_timeout: ATTEMPT_TIMEOUT, ..ClientConfig::new(seats.iter().copied()) }
 }
 
 /// A client that knows these addresses and gives up after `deadline_ms`.

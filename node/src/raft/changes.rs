@@ -114,7 +114,7 @@ impl Raft {
     /// [`ChangeError`]; nothing was appended then.
     pub fn change_members(&mut self, change: &Change) -> Result<Changing, ChangeError> {
         if !matches!(self.state, State::Leader(_)) {
-            return Err(ChangeError::NotLeader { leader: self.leader });
+            return Err(ChangeError::NotLeader { leader: self.leader_heard() });
         }
         let latest = Arc::clone(self.membership());
         let settled = self.memberships.latest_index() <= self.commit && !latest.is_joint();

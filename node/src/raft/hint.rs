@@ -2,6 +2,8 @@
 //! election timeout is over. A closed connection proves nothing (a living leader's may be reset), so that a hint only
 //! shortens the wait: what follows is a pre-vote, which whoever still hears the leader refuses.
 //!
+//! The other way round, [`Raft::leader_heard`] is the hint that members give to clients.
+//!
 //! Here as well, since hints make several members campaign at once: how pre-candidates give way to each other.
 
 use ordeal_client::wire::NodeId;
@@ -13,7 +15,17 @@ use super::{LogId, Raft, State};
 /// before the next begins, and still a small part of an election timeout.
 const HINT_TICKS_MAX: u32 = 3;
 
+/// Who asks for the leader is told of one that was heard within so many heartbeats: one may be lost.
+const HEARD_BEATS: u32 = 2;
+
 impl Raft {
+    /// The leader, for who asks whom to turn to: one that is silent is not named, long before anybody campaigns, so that
+    /// nobody is sent back to where he waited in vain.
+    pub(super) fn leader_heard(&self) -> Option<NodeId> {
+        let fresh = self.timer.since_leader <= HEARD_BEATS * self.config.heartbeat_ticks;
+        self.leader.filter(|_| fresh)
+    }
+
     /// The connection from or to `node` was closed. When it leads us, we no longer count on hearing it: we give our vote
     /// to who asks for it, and ask ourselves after a few ticks. One message of the leader undoes it.
     pub fn leader_unreachable(&mut self, node: NodeId) {

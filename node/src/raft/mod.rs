@@ -354,10 +354,11 @@ impl Raft {
     }
 
     fn as_leader(&mut self) -> Result<&mut Leader, ProposeError> {
+        let heard = self.leader_heard();
         match &mut self.state {
             State::Leader(leader) => Ok(leader),
             State::Follower | State::PreCandidate(_) | State::Candidate(_) => {
-                Err(ProposeError::NotLeader { leader: self.leader })
+                Err(ProposeError::NotLeader { leader: heard })
             }
         }
     }

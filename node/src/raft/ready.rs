@@ -102,7 +102,7 @@ pub enum ProposeError {
     /// Not the leader.
     #[error("not the leader")]
     NotLeader {
-        /// Who is, if known.
+        /// Who is, if known and heard lately.
         leader: Option<NodeId>,
     },
     /// A limit of [`super::Config`] is reached.

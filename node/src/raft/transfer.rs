@@ -42,7 +42,7 @@ impl Raft {
     /// [`TransferError`]; nothing was begun then.
     pub fn transfer(&mut self, to: Option<NodeId>) -> Result<NodeId, TransferError> {
         if !matches!(self.state, State::Leader(_)) {
-            return Err(TransferError::NotLeader { leader: self.leader });
+            return Err(TransferError::NotLeader { leader: self.leader_heard() });
         }
         let own = self.config.id;
         if to == Some(own) {

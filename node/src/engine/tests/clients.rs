@@ -68,6 +68,23 @@ fn whoever_does_not_lead_says_who_does_and_where() {
 }
 
 #[test]
+fn a_leader_that_was_not_heard_for_two_beats_is_named_no_more() {
+    let mut rig = Rig::new(3, 1);
+    let leader = rig.elect();
+    rig.tick();
+    rig.isolated.insert(leader);
+    let other = NodeId(leader.0 % 3 + 1);
+    let named = |rig: &mut Rig| match &rig.call(other, read("a", ReadLevel::Linearizable))[..] {
+        [Reply::Refused(RefusalReason::NotLeader { leader, .. })] => leader.is_some(),
+        replies => panic!("{replies:?}"),
+    };
+    assert!(named(&mut rig), "it was heard just now");
+    // Two beats and a tick, far from an election.
+    (0..11).for_each(|_| rig.tick());
+    assert!(!named(&mut rig), "a client would be sent to where nobody answers");
+}
+
+#[test]
 fn a_stale_read_is_answered_by_anybody_from_what_it_has() {
     let mut rig = Rig::new(3, 1);
     let leader = rig.elect();
