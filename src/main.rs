@@ -15,8 +15,8 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// A linearizable key-value cluster, and the ordeal it must survive.
 ///
-/// `ordeal run` starts a cluster of real processes on this machine, kills, pauses and partitions it while clients write,
-/// and judges what they saw. No root, no containers, nothing to configure.
+/// `ordeal run` starts a cluster of real processes on this machine, kills, pauses and partitions it and changes its members
+/// while clients write, and judges what they saw. No root, no containers, nothing to configure.
 #[derive(Debug, Parser)]
 #[command(name = "ordeal", version, propagate_version = true, arg_required_else_help = true)]
 #[command(after_help = EXAMPLES)]

@@ -22,10 +22,11 @@ use ordeal_harness::store::{Event, RunState, Store, Summary, Word, spans};
 use ordeal_history::Budget;
 use run_toy::{Fault, Toy};
 
-const CASES: [(&str, fn()); 14] = [
+const CASES: [(&str, fn()); 15] = [
     ("a_healthy_register_is_valid", || healthy(WorkloadKind::Register)),
     ("a_healthy_append_is_valid", || healthy(WorkloadKind::Append)),
     ("a_healthy_cas_is_valid", || healthy(WorkloadKind::Cas)),
+    ("a_system_without_members_is_not_asked_to_change_them", refuses_changes),
     ("stale_reads_are_found_and_explained", stale_reads),
     ("a_node_that_ends_uninvited_is_found", crash),
     ("a_node_that_panics_when_it_is_to_end_is_found", crash_at_the_end),
@@ -63,7 +64,7 @@ fn order(store: &Path, workload: WorkloadKind) -> Order {
             clients: 4,
             time_ms: 3_000,
             workload,
-            faults: FaultKind::ALL.to_vec(),
+            faults: FaultKind::ALL.into_iter().filter(|kind| !kind.is_change()).collect(),
             rate: 200,
             keys: 2,
             read_level: ReadLevel::Linearizable,
@@ -95,6 +96,17 @@ fn check_stored(order: &Order, summary: &Summary) -> String {
     let kept = run.nodes().join("n1/data").exists();
     assert_eq!(kept, summary.exit != 0, "data directories stay exactly when the run failed");
     std::fs::read_to_string(run.report()).expect("every run has a report")
+}
+
+/// A system that knows of no members is not asked to change them.
+fn refuses_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut order = order(dir.path(), WorkloadKind::Register);
+    order.settings.faults.push(FaultKind::Members);
+    let choice = Choice { kind: LabKind::Proxy, why: "of the test".to_owned(), pids: false };
+    let toy = Arc::new(Toy::new(Fault::None));
+    let error = execute_in(&order, choice, toy).expect_err("it is refused").to_string();
+    assert!(error.contains("fault `members` cannot be had: toy") && error.contains("hint:"), "{error}");
 }
 
 fn healthy(workload: WorkloadKind) {

@@ -12,9 +12,9 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ordeal_client::wire::{SessionId, ShardId, Version, WriteOp, shard_of};
-use ordeal_node::kv::Item;
+use ordeal_client::wire::{SessionId, ShardId, Version, shard_of};
 use ordeal_node::kv::parts::Parts;
+use ordeal_node::kv::{Item, Op};
 use ordeal_node::shard::{Command, Machine};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -46,7 +46,7 @@ fn maps(keys: &[Vec<u8>], value: &[u8]) {
         let one = each(keys, |key| {
             drop(plain[place(key)].insert(key.clone(), (value.to_vec(), version)));
         });
-        let other = each(keys, |key| drop(parts[place(key)].put(Item::new(key.clone(), value, version))));
+        let other = each(keys, |key| drop(parts[place(key)].put(Item::new(key, value, version))));
         report(what, one, other);
     }
     let one = each(keys, |key| assert!(black_box(plain[place(key)].get(key)).is_some(), "it is there"));
@@ -58,7 +58,7 @@ fn maps(keys: &[Vec<u8>], value: &[u8]) {
     let mut slowest = Duration::ZERO;
     let after = each(keys, |key| {
         let started = Instant::now();
-        drop(parts[place(key)].put(Item::new(key.clone(), value, version)));
+        drop(parts[place(key)].put(Item::new(key, value, version)));
         slowest = slowest.max(started.elapsed());
     });
     println!("overwrite beside a copy: {after:.0?} each, the slowest {slowest:.1?}");
@@ -76,12 +76,12 @@ fn machine(keys: &[Vec<u8>], value: &[u8]) {
         *sequence += 1;
         let (sequence, settled) = (*sequence, *sequence - 1);
         let session = SessionId(u64::from(shard.0) + 1);
-        let op = WriteOp::Put(value.to_vec());
-        Command::Write { shard, session, sequence, settled, key: key.clone(), op }.encode()
+        let op = Op::Put(value);
+        Command::Write { shard, session, sequence, settled, key, op }.encode()
     };
-    let opened: Vec<Vec<u8>> = opened.collect();
-    let commands: Vec<Vec<u8>> = keys.iter().map(write).collect();
-    let mut apply = |command: &Vec<u8>| drop(black_box(machine.apply(machine.applied() + 1, command)));
+    let opened: Vec<Arc<[u8]>> = opened.collect();
+    let commands: Vec<Arc<[u8]>> = keys.iter().map(write).collect();
+    let mut apply = |command: &Arc<[u8]>| drop(black_box(machine.apply(machine.applied() + 1, command)));
     opened.iter().for_each(&mut apply);
     println!("apply: {:.0?} each", each(&commands, apply));
     let started = Instant::now();

@@ -36,6 +36,35 @@ fn the_proxy_lab_needs_nothing() {
     valid(done(ordeal(words).current_dir(dir.path())));
 }
 
+/// Members and leaders change in either lab: all changes that were planned were made and undone, as nothing hindered them.
+fn changes_are_made(net: &str, seed: &str, workload: &str) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let words = ["run", "--faults", "members,transfer", "--time", "12s", "--nodes", "4", "--json"];
+    let more = ["--net", net, "--seed", seed, "--workload", workload];
+    let result = done(ordeal(words.into_iter().chain(more)).current_dir(dir.path())).exits(0);
+    let summary: serde_json::Value = serde_json::from_str(&result.stdout).expect("one line of JSON");
+    assert_eq!(summary["verdict"], "valid", "{summary}");
+    let counts = summary["faults"].as_array().expect("counts");
+    let kinds: Vec<&str> = counts.iter().filter_map(|count| count["kind"].as_str()).collect();
+    assert_eq!(kinds, ["members", "transfer"]);
+    for count in counts {
+        assert_eq!((&count["planned"], &count["missed"]), (&2.into(), &0.into()), "{count}");
+        assert_eq!((&count["verified"], &count["undone"]), (&2.into(), &2.into()), "{count}");
+    }
+    let shown = done(ordeal(["show"]).current_dir(dir.path())).exits(0).stdout;
+    for part in
+        ["members plus n5", "members minus n", "transfer g1 from n", "n5 says so too", "leads g1 in term"]
+    {
+        assert!(shown.contains(part), "`{part}` is not in:\n{shown}");
+    }
+}
+
+#[test]
+fn members_come_and_go_and_leaders_hand_over() {
+    changes_are_made("auto", "10", "register");
+    changes_are_made("proxy", "11", "append");
+}
+
 #[test]
 fn an_ordinary_user_needs_no_root() {
     if !nix::unistd::geteuid().is_root() {

@@ -55,12 +55,20 @@ pub fn encode_into<T: Serialize + ?Sized>(value: &T, bytes: &mut Vec<u8>) {
 /// # Errors
 /// [`DecodeError`] when the bytes are not exactly one value of the type.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    match decode_front(bytes)? {
+        (value, []) => Ok(value),
+        (_, rest) => Err(DecodeError::LeftOver { bytes: bytes.len(), left: rest.len() }),
+    }
+}
+
+/// Decodes a value at the front of some bytes, and gives what follows it.
+///
+/// # Errors
+/// [`DecodeError::Malformed`] when no value of the type stands there.
+pub fn decode_front<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), DecodeError> {
     let (value, used) = bincode::serde::decode_from_slice(bytes, config())
         .map_err(|error| DecodeError::Malformed { bytes: bytes.len(), reason: error.to_string() })?;
-    if used < bytes.len() {
-        return Err(DecodeError::LeftOver { bytes: bytes.len(), left: bytes.len() - used });
-    }
-    Ok(value)
+    Ok((value, &bytes[used..]))
 }
 
 fn config() -> impl bincode::config::Config {

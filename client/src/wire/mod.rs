@@ -23,7 +23,7 @@ pub mod ids;
 pub mod protocol;
 pub mod writer;
 
-pub use codec::{DecodeError, decode, encode, encode_into};
+pub use codec::{DecodeError, decode, decode_front, encode, encode_into};
 pub use frame::{
     FRAME_BYTES_MAX, FrameBuilder, FrameError, FrameReader, Kind, Message, MessageRef, Messages,
 };

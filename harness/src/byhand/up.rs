@@ -133,8 +133,12 @@ pub(super) fn up(args: UpArgs) -> anyhow::Result<u8> {
     };
     let system: Arc<dyn System> =
         Arc::new(OrdealSystem::new(options(args.node_bin, args.node_arg, &charter)?));
-    let config =
-        ClusterConfig { nodes: charter.node_ids(), dir: args.dir.clone(), ready_timeout: READY_TIMEOUT };
+    let config = ClusterConfig {
+        nodes: charter.node_ids(),
+        spares: vec![],
+        dir: args.dir.clone(),
+        ready_timeout: READY_TIMEOUT,
+    };
     let origin = Instant::now();
     let clock = Arc::new(move || u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX));
     let cluster = Arc::new(Cluster::start(config, Arc::clone(&lab), system, clock)?);

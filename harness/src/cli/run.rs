@@ -38,7 +38,8 @@ const NOT_OF_SCENARIOS: [&str; 13] = [
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     ordeal run --seed 42\n      \
-        five nodes, ten clients, thirty seconds of kills, pauses and partitions; the same plan every time\n  \
+        five nodes, ten clients, thirty seconds of kills, pauses, partitions, changes of members and of leaders;\n      \
+        the same plan every time\n  \
     ordeal run --workload cas --faults partition --time 1m --dry-run\n      \
         print what would happen, and start nothing\n  \
     ordeal run --scenario figure8-unreliable --scenario backup\n      \
@@ -64,7 +65,7 @@ pub struct RunArgs {
     /// What clients ask
     #[arg(long, value_enum, default_value_t = WorkloadKind::Register)]
     workload: WorkloadKind,
-    /// Faults: some of kill,pause,partition with commas, or all, or none
+    /// Faults: some of kill,pause,partition,members,transfer with commas, or all, or none
     #[arg(long, value_name = "FAULTS", default_value = "all")]
     faults: FaultSet,
     /// Operations a second, all clients together

@@ -6,7 +6,7 @@ use std::path::Path;
 use clap::{CommandFactory, Parser};
 
 use super::*;
-use crate::plan::{Plan, draw};
+use crate::plan::{FaultKind, Plan, draw};
 use crate::store::{EventLog, RunDir, Store};
 
 #[derive(Parser)]
@@ -162,5 +162,5 @@ fn the_prefix_of_a_killed_harness_is_listed_shown_judged_and_reported() {
 fn the_defaults_are_those_of_the_main_job() {
     let plan = plan();
     assert_eq!((plan.settings.nodes, plan.settings.clients, plan.settings.time_ms), (5, 10, 30_000));
-    assert!(plan.settings.faults.len() == 3 && plan.faults.len() >= 15);
+    assert!(plan.settings.faults == FaultKind::ALL && plan.faults.len() >= 25);
 }

@@ -18,7 +18,7 @@ use crate::lab::{Link, PATIENCE, all_links};
 const STOP_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// When it had been carried out, and the proof.
-type Proven = anyhow::Result<(u64, String)>;
+pub(super) type Proven = anyhow::Result<(u64, String)>;
 
 impl Cluster {
     /// Carries out an action and proves that it took effect. Actions on different nodes may overlap.
@@ -34,6 +34,9 @@ impl Cluster {
             Action::Resume { node } => self.in_turn(*node, Self::resume),
             Action::Cut { links } => self.cut(links),
             Action::Heal => self.cut(&BTreeSet::new()),
+            Action::Add { node } => self.add(*node),
+            Action::Remove { node } => self.remove(*node),
+            Action::Transfer { group, to } => self.transfer(*group, *to),
         };
         match proven {
             Ok((applied_ns, proof)) => {
@@ -116,7 +119,8 @@ impl Cluster {
         self.lab.cut(links)?;
         let applied = (self.clock)();
         let arrived = self.lab.survey(links, PATIENCE)?;
-        let all = all_links(&self.config.nodes);
+        let seats: Vec<NodeId> = self.seats.keys().copied().collect();
+        let all = all_links(&seats);
         let leaking: Vec<String> = links.intersection(&arrived).map(ToString::to_string).collect();
         ensure!(leaking.is_empty(), "cut, but probes still arrive: {}", leaking.join(" "));
         let others: BTreeSet<Link> = all.difference(links).copied().collect();

@@ -1,12 +1,13 @@
 //! A cluster of real processes in a lab: starts, kills, pauses, cuts, heals, and proves each.
 //!
 //! * [`running`]: the cluster, and what can be asked of it.
-//! * `act`: carries out an [`Action`] and proves it.
+//! * `act`: carries out an [`Action`] and proves it. `change`: those that the cluster itself carries out.
 //! * `process`: one node's process: its state, its end, who invited it.
 //! * `spawner`: the one thread that starts processes, because they die with the thread that started them.
 //! * `log`: what a node says, kept in a file of bounded size. `proof`: what /proc says of a process.
 
 mod act;
+mod change;
 mod log;
 mod process;
 mod proof;
@@ -56,6 +57,23 @@ pub enum Action {
     },
     /// Cut none; verified: probes over all links arrive.
     Heal,
+    /// Make a node a voter of all groups; verified: their leaders and the node itself say that it votes.
+    Add {
+        /// Whom.
+        node: NodeId,
+    },
+    /// Remove a node from all groups; verified: their leaders say that it is no member.
+    Remove {
+        /// Whom.
+        node: NodeId,
+    },
+    /// Have a group led by another node; verified: that one says that it leads, in a higher term.
+    Transfer {
+        /// Which group.
+        group: u32,
+        /// By whom.
+        to: NodeId,
+    },
 }
 
 /// Proof that an action took effect.
@@ -110,6 +128,8 @@ pub enum NodeState {
 pub struct ClusterConfig {
     /// Its nodes.
     pub nodes: Vec<NodeId>,
+    /// Nodes that have a place in the lab, and are not started with the others: they join when they are started.
+    pub spares: Vec<NodeId>,
     /// Holds a directory for each node: `n1/data`, `n1/log`.
     pub dir: PathBuf,
     /// How long a node may take from its start until it says that it listens.
@@ -131,6 +151,9 @@ impl fmt::Display for Action {
                 Ok(())
             }
             Action::Heal => write!(f, "heal"),
+            Action::Add { node } => write!(f, "add {node}"),
+            Action::Remove { node } => write!(f, "remove {node}"),
+            Action::Transfer { group, to } => write!(f, "transfer g{group} to {to}"),
         }
     }
 }

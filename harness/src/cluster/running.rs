@@ -14,7 +14,7 @@ use super::process::{Process, Start};
 use super::spawner::Spawner;
 use super::{ClusterConfig, NodeState};
 use crate::lab::Lab;
-use crate::system::{NodeView, Place, System};
+use crate::system::{NodeView, Place, System, leaders};
 
 /// Nanoseconds since the run began.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -57,7 +57,7 @@ impl Cluster {
         clock: Clock,
     ) -> anyhow::Result<Cluster> {
         let mut seats = BTreeMap::new();
-        for &node in &config.nodes {
+        for &node in config.nodes.iter().chain(&config.spares) {
             let dir = config.dir.join(node.to_string());
             std::fs::create_dir_all(dir.join("data")).with_context(|| format!("create {}", dir.display()))?;
             seats.insert(node, Seat { process: Process::new(node, &dir.join("log"))?, turn: Mutex::new(()) });
@@ -102,16 +102,32 @@ impl Cluster {
             node,
             dir: self.data_dir(node),
             listen: self.lab.listen(node),
-            members: self.lab.members(),
+            joins: self.is_spare(node),
+            // Whoever joins is told by the others who they are.
+            members: if self.is_spare(node) {
+                self.lab.members().into_iter().filter(|(other, _)| *other == node).collect()
+            } else {
+                self.members()
+            },
             dial: self.lab.dial(node),
         }
+    }
+
+    fn is_spare(&self, node: NodeId) -> bool {
+        self.config.spares.contains(&node)
     }
 
     pub(super) fn seat(&self, node: NodeId) -> anyhow::Result<&Seat> {
         self.seats.get(&node).with_context(|| format!("{node} is no node of this cluster"))
     }
 
-    /// Its nodes.
+    /// Where clients reach its nodes, but for spare ones.
+    #[must_use]
+    pub fn members(&self) -> BTreeMap<NodeId, String> {
+        self.lab.members().into_iter().filter(|(node, _)| !self.is_spare(*node)).collect()
+    }
+
+    /// Its nodes, but for spare ones.
     #[must_use]
     pub fn nodes(&self) -> &[NodeId] {
         &self.config.nodes
@@ -147,10 +163,10 @@ impl Cluster {
         self.seats.get(&node).map_or(NodeState::Down, |seat| seat.process.state())
     }
 
-    /// How all nodes' processes are.
+    /// How all nodes' processes are, but for spare ones.
     #[must_use]
     pub fn states(&self) -> BTreeMap<NodeId, NodeState> {
-        self.seats.iter().map(|(&node, seat)| (node, seat.process.state())).collect()
+        self.config.nodes.iter().map(|&node| (node, self.state(node))).collect()
     }
 
     /// Ends that were not of our doing, and how: also those of nodes that were started again since.
@@ -168,11 +184,12 @@ impl Cluster {
         self.lab.members().get(&node)?.parse().ok()
     }
 
-    /// What the nodes that run say of themselves; those that do not answer soon are left out.
+    /// What the nodes that run, spare ones too, say of themselves; those that do not answer soon are left out.
     #[must_use]
     pub fn views(&self) -> BTreeMap<NodeId, NodeView> {
-        let running = self.states().into_iter().filter(|(_, state)| matches!(state, NodeState::Up { .. }));
-        let places: Vec<_> = running.filter_map(|(node, _)| Some((node, self.address(node)?))).collect();
+        let is_up = |node: &NodeId| matches!(self.state(*node), NodeState::Up { .. });
+        let running = self.seats.keys().copied().filter(is_up);
+        let places: Vec<_> = running.filter_map(|node| Some((node, self.address(node)?))).collect();
         std::thread::scope(|scope| {
             let ask = |(node, address)| (node, scope.spawn(move || self.system.view(address, VIEW_TIMEOUT)));
             let threads: Vec<_> = places.into_iter().map(ask).collect();
@@ -186,11 +203,7 @@ impl Cluster {
     /// Who leads a group, as the nodes see it: of several the one with the highest term.
     #[must_use]
     pub fn leader(&self, group: u32) -> Option<NodeId> {
-        let views = self.views();
-        let leads = views.values().flat_map(|view| {
-            view.groups.iter().filter(|of| of.group == group && of.leads).map(|of| (of.term, view.node))
-        });
-        leads.max().map(|(_, node)| node)
+        leaders(&self.views()).get(&group).map(|&(_, node)| node)
     }
 
     /// Ends all nodes: those that do not follow SIGTERM are killed.

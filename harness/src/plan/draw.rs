@@ -4,6 +4,8 @@
 //!  kill       |  ███      |     ████  |   ██      |      each kind has a track of its own, cut into equal slots;
 //!  pause      | ██        |  ███      |      ███  |      a fault begins and ends within its slot
 //!  partition  |     ████  | ██        |  ████     |
+//!  members    |   ████    |    ███    |█████      |
+//!  transfer   | █         |       █   |    █      |
 //! ```
 //!
 //! So every kind comes as often as every other however the dice fall, two of a kind never meet, and different kinds do.
@@ -13,7 +15,9 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_pcg::Pcg64Mcg;
 
-use super::{Fault, FaultKind, PLAN_VERSION, Plan, PlannedFault, Settings, Victims};
+use super::{
+    Fault, FaultKind, MembersChange, PLAN_VERSION, Plan, PlannedFault, Settings, VOTERS_MIN, Victims,
+};
 use crate::chance::{Stream, generator};
 use crate::lab::Shape;
 
@@ -65,6 +69,10 @@ pub fn draw(settings: &Settings) -> Plan {
                     let (shape, leader_first) = shapes[at % shapes.len()];
                     Fault::Partition { shape, leader_first, order }
                 }
+                FaultKind::Members => {
+                    Fault::Members { change: change(settings, at, victims[at % count], &order) }
+                }
+                FaultKind::Transfer => Fault::Transfer { order },
             };
             faults.push(PlannedFault { at_ms, for_ms, fault });
         }
@@ -76,14 +84,14 @@ pub fn draw(settings: &Settings) -> Plan {
 
 /// Kinds by track. With fewer than three nodes a kill beside a pause would leave nobody: they take turns.
 fn tracks(settings: &Settings, count: usize) -> Vec<Vec<FaultKind>> {
-    let (process, network): (Vec<FaultKind>, Vec<FaultKind>) =
-        settings.faults.iter().partition(|&&kind| kind != FaultKind::Partition);
+    let (process, others): (Vec<FaultKind>, Vec<FaultKind>) =
+        settings.faults.iter().partition(|&&kind| matches!(kind, FaultKind::Kill | FaultKind::Pause));
     let mut tracks: Vec<Vec<FaultKind>> = if settings.nodes < 3 && process.len() > 1 {
         vec![process.repeat(count)]
     } else {
         process.into_iter().map(|kind| vec![kind; count]).collect()
     };
-    tracks.extend(network.into_iter().map(|kind| vec![kind; count]));
+    tracks.extend(others.into_iter().map(|kind| vec![kind; count]));
     tracks
 }
 
@@ -129,6 +137,18 @@ fn choose(choice: Choice, order: &[NodeId]) -> Victims {
     }
 }
 
+/// By turns somebody comes and somebody goes, where there is room for the one and a voter to spare for the other.
+fn change(settings: &Settings, at: usize, choice: Choice, order: &[NodeId]) -> MembersChange {
+    let may_leave = settings.nodes > VOTERS_MIN;
+    match settings.spare() {
+        Some(spare) if at.is_multiple_of(2) || !may_leave => MembersChange::Joins(spare),
+        Some(_) | None => MembersChange::Leaves(match choice {
+            Choice::Leader => Victims::Leader { otherwise: order[0] },
+            Choice::One | Choice::Majority => Victims::Nodes(vec![order[0]]),
+        }),
+    }
+}
+
 /// Where a majority is hit while the other fault holds as many that nobody would be left, one node is hit instead.
 fn spare(faults: &mut [PlannedFault], nodes: usize) {
     for at in 0..faults.len() {
@@ -154,17 +174,18 @@ impl PlannedFault {
         self.at_ms < other.until_ms() + GAP_MS && other.at_ms < self.until_ms() + GAP_MS
     }
 
+    /// Whom it takes from the cluster while it lasts.
     pub(super) fn victims(&self) -> Option<&Victims> {
         match &self.fault {
             Fault::Kill { victims } | Fault::Pause { victims } => Some(victims),
-            Fault::Partition { .. } => None,
+            Fault::Partition { .. } | Fault::Members { .. } | Fault::Transfer { .. } => None,
         }
     }
 
     fn victims_mut(&mut self) -> Option<&mut Victims> {
         match &mut self.fault {
             Fault::Kill { victims } | Fault::Pause { victims } => Some(victims),
-            Fault::Partition { .. } => None,
+            Fault::Partition { .. } | Fault::Members { .. } | Fault::Transfer { .. } => None,
         }
     }
 }

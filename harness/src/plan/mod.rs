@@ -18,7 +18,7 @@ pub use cut::Cut;
 pub use draw::draw;
 pub use settings::{
     CLIENTS_MAX, CLIENTS_PER_KEY_MAX, FaultKind, FaultSet, KEYS_MAX, LeftOut, NODES_MAX, RATE_MAX, ReadLevel,
-    Settings, SettingsError, TIME_MS_MAX, TIME_MS_MIN, WorkloadKind,
+    Settings, SettingsError, TIME_MS_MAX, TIME_MS_MIN, VOTERS_MIN, WorkloadKind,
 };
 pub use text::seconds;
 
@@ -29,6 +29,7 @@ pub const PLAN_VERSION: u32 = 1;
 ///
 /// * Faults ascend by the time at which they begin, and each is undone before the time of the run is over.
 /// * Two faults of one kind never overlap; faults of different kinds may, by intention.
+/// * At least three voters stay whoever goes; a node that comes is none of the cluster's first ones.
 /// * With three nodes or more, the killed and the paused nodes together are fewer than all nodes at every moment; with
 ///   one or two, kills and pauses take turns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +79,26 @@ pub enum Fault {
         /// The nodes in a drawn order, which says who stands where in the shape.
         order: Vec<NodeId>,
     },
+    /// Who belongs to the cluster changes; undone by the change the other way.
+    Members {
+        /// How.
+        change: MembersChange,
+    },
+    /// A leader hands over. Nothing is left to be undone.
+    Transfer {
+        /// To whom: the first of these that votes, runs, and does not lead already.
+        order: Vec<NodeId>,
+    },
+}
+
+/// How who belongs to the cluster changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MembersChange {
+    /// A node beyond the cluster is started, and becomes a voter by way of a learner.
+    Joins(NodeId),
+    /// A voter is removed. Its process goes on, as one that belongs to nobody.
+    Leaves(Victims),
 }
 
 /// Whom a fault concerns.
@@ -109,6 +130,8 @@ impl Fault {
             Fault::Kill { .. } => FaultKind::Kill,
             Fault::Pause { .. } => FaultKind::Pause,
             Fault::Partition { .. } => FaultKind::Partition,
+            Fault::Members { .. } => FaultKind::Members,
+            Fault::Transfer { .. } => FaultKind::Transfer,
         }
     }
 }

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 /// A laboratory on one machine: more processes than this measure the scheduler, not the cluster.
 pub const NODES_MAX: u32 = 15;
+/// So many voters stay whoever goes: with fewer a majority is all of them, and nothing more can fail.
+pub const VOTERS_MIN: u32 = 3;
 /// One thread each.
 pub const CLIENTS_MAX: u32 = 256;
 /// Operations a second in total: what a recorder with one write(2) an event keeps up with.
@@ -87,6 +89,10 @@ pub enum FaultKind {
     Pause,
     /// Links between nodes are cut.
     Partition,
+    /// A node comes to the cluster or goes, and afterwards it is as before.
+    Members,
+    /// Leadership is handed over.
+    Transfer,
 }
 
 /// Which kinds of faults were asked for.
@@ -111,7 +117,29 @@ pub struct SettingsError {
 
 impl FaultKind {
     /// All kinds.
-    pub const ALL: [FaultKind; 3] = [FaultKind::Kill, FaultKind::Pause, FaultKind::Partition];
+    pub const ALL: [FaultKind; 5] =
+        [FaultKind::Kill, FaultKind::Pause, FaultKind::Partition, FaultKind::Members, FaultKind::Transfer];
+
+    /// Whether the cluster itself carries it out, by a majority's agreement. It can fail to where other faults are in force.
+    #[must_use]
+    pub fn is_change(self) -> bool {
+        match self {
+            FaultKind::Kill | FaultKind::Pause | FaultKind::Partition => false,
+            FaultKind::Members | FaultKind::Transfer => true,
+        }
+    }
+
+    /// So many of them, in words: `1 kill`, `6 changes of members`.
+    #[must_use]
+    pub fn counted(self, count: usize) -> String {
+        let plural = if count == 1 { "" } else { "s" };
+        match self {
+            FaultKind::Members => format!("{count} change{plural} of members"),
+            FaultKind::Kill | FaultKind::Pause | FaultKind::Partition | FaultKind::Transfer => {
+                format!("{count} {self}{plural}")
+            }
+        }
+    }
 
     /// Why this kind cannot be had in a cluster of so many nodes, if it cannot.
     #[must_use]
@@ -119,7 +147,9 @@ impl FaultKind {
         match self {
             FaultKind::Kill | FaultKind::Pause => None,
             FaultKind::Partition if nodes < 2 => Some("one node has no links"),
-            FaultKind::Partition => None,
+            FaultKind::Members if nodes < VOTERS_MIN => Some("three voters always stay"),
+            FaultKind::Transfer if nodes < 2 => Some("one node has nobody to hand over to"),
+            FaultKind::Partition | FaultKind::Members | FaultKind::Transfer => None,
         }
     }
 }
@@ -179,6 +209,13 @@ impl Settings {
     pub fn node_ids(&self) -> Vec<ordeal_client::wire::NodeId> {
         (1..=self.nodes).map(ordeal_client::wire::NodeId).collect()
     }
+
+    /// The node that is no member at first and comes and goes, if there is to be one and room for it.
+    #[must_use]
+    pub fn spare(&self) -> Option<ordeal_client::wire::NodeId> {
+        let wanted = self.faults.contains(&FaultKind::Members) && self.nodes < NODES_MAX;
+        wanted.then_some(ordeal_client::wire::NodeId(self.nodes + 1))
+    }
 }
 
 fn within(flag: &str, value: u64, low: u64, high: u64) -> Result<(), SettingsError> {
@@ -198,6 +235,8 @@ impl fmt::Display for FaultKind {
             FaultKind::Kill => "kill",
             FaultKind::Pause => "pause",
             FaultKind::Partition => "partition",
+            FaultKind::Members => "members",
+            FaultKind::Transfer => "transfer",
         })
     }
 }
@@ -247,7 +286,7 @@ impl FromStr for FaultSet {
             let Some(kind) = FaultKind::ALL.into_iter().find(|kind| kind.to_string() == name.trim()) else {
                 return wrong(
                     format!("no fault is named `{}`", name.trim()),
-                    "all, none, or some of kill,pause,partition",
+                    "all, none, or some of kill,pause,partition,members,transfer",
                 );
             };
             kinds.push(kind);

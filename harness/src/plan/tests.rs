@@ -100,6 +100,48 @@ fn leaders_and_majorities_are_hit_too_and_kinds_overlap() {
 }
 
 #[test]
+fn members_come_and_go_and_three_voters_stay() {
+    for seed in 0..50 {
+        for nodes in [3, 4, 5, 15] {
+            let plan = draw(&settings(seed, nodes, 30_000));
+            let (mut came, mut went, mut leader_went) = (0, 0, 0);
+            for planned in &plan.faults {
+                match &planned.fault {
+                    Fault::Members { change: MembersChange::Joins(node) } => {
+                        assert_eq!((Some(*node), node.0), (plan.settings.spare(), nodes + 1));
+                        came += 1;
+                    }
+                    Fault::Members { change: MembersChange::Leaves(victims) } => {
+                        assert_eq!(victims.count(), 1, "three voters stay");
+                        leader_went += usize::from(matches!(victims, Victims::Leader { .. }));
+                        went += 1;
+                    }
+                    Fault::Transfer { order } => assert_eq!(order.len(), nodes as usize),
+                    Fault::Kill { .. } | Fault::Pause { .. } | Fault::Partition { .. } => {}
+                }
+            }
+            assert_eq!(came + went, plan.count(FaultKind::Members));
+            assert!((came > 0) == (nodes < 15) && (went > 0) == (nodes > 3), "seed {seed}: {came}, {went}");
+            assert!(leader_went <= went);
+        }
+    }
+    let leaves = |planned: &PlannedFault| {
+        matches!(planned.fault, Fault::Members { change: MembersChange::Leaves(Victims::Leader { .. }) })
+    };
+    let drawn = (0..20).any(|seed| draw(&settings(seed, 5, 30_000)).faults.iter().any(leaves));
+    assert!(drawn, "no leader leaves in twenty plans");
+}
+
+#[test]
+fn changes_leave_the_other_faults_of_a_seed_as_they_are() {
+    let all = draw(&settings(42, 5, 30_000));
+    let mut fewer = settings(42, 5, 30_000);
+    fewer.faults.retain(|kind| !kind.is_change());
+    let of_others = all.faults.into_iter().filter(|planned| !planned.fault.kind().is_change());
+    assert_eq!(of_others.collect::<Vec<_>>(), draw(&fewer).faults);
+}
+
+#[test]
 fn fault_sets_are_read_and_resolved() {
     assert_eq!("all".parse(), Ok(FaultSet::All));
     assert_eq!("none".parse(), Ok(FaultSet::Named(vec![])));
@@ -108,7 +150,11 @@ fn fault_sets_are_read_and_resolved() {
     assert!(wrong.contains("`fire`") && wrong.contains("hint:"), "{wrong}");
     let (kinds, left_out) = FaultSet::All.resolve(1).expect("all takes what there is");
     assert_eq!(kinds, [FaultKind::Kill, FaultKind::Pause]);
-    assert_eq!(left_out, [(FaultKind::Partition, "one node has no links")]);
+    assert_eq!(left_out[0], (FaultKind::Partition, "one node has no links"));
+    assert_eq!(left_out.len(), 3, "members and leaders are changed in larger clusters only: {left_out:?}");
+    let (kinds, left_out) = FaultSet::All.resolve(2).expect("all takes what there is");
+    assert_eq!(kinds, [FaultKind::Kill, FaultKind::Pause, FaultKind::Partition, FaultKind::Transfer]);
+    assert_eq!(left_out, [(FaultKind::Members, "three voters always stay")]);
     assert!(FaultSet::Named(vec![FaultKind::Partition]).resolve(1).is_err(), "asked by name is required");
 }
 
@@ -137,5 +183,10 @@ fn the_text_names_every_fault() {
     let text = plan.to_string();
     assert_eq!(text.lines().count(), plan.faults.len() + 3, "{text}");
     assert!(text.starts_with("seed 42: 5 nodes, 10 clients, 30.000 s"), "{text}");
-    assert!(text.contains("18 faults: 6 kills, 6 pauses, 6 partitions; all undone by 2"), "{text}");
+    assert!(
+        text.contains(
+            "30 faults: 6 kills, 6 pauses, 6 partitions, 6 changes of members, 6 transfers; all undone by 2"
+        ),
+        "{text}"
+    );
 }

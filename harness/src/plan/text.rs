@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Fault, FaultKind, Plan, PlannedFault, Victims};
+use super::{Fault, FaultKind, MembersChange, Plan, PlannedFault, Victims};
 
 /// Milliseconds as seconds with three digits: `12.401 s`.
 #[must_use]
@@ -31,6 +31,12 @@ impl fmt::Display for Fault {
             Fault::Pause { victims } => write!(f, "pause {victims}"),
             Fault::Partition { shape, leader_first, order } => {
                 write!(f, "partition: {shape} of{}", if *leader_first { " the leader," } else { "" })?;
+                order.iter().try_for_each(|node| write!(f, " {node}"))
+            }
+            Fault::Members { change: MembersChange::Joins(node) } => write!(f, "members: {node} joins"),
+            Fault::Members { change: MembersChange::Leaves(who) } => write!(f, "members: {who} leaves"),
+            Fault::Transfer { order } => {
+                write!(f, "transfer: to the first that may lead of")?;
                 order.iter().try_for_each(|node| write!(f, " {node}"))
             }
         }
@@ -67,10 +73,7 @@ impl fmt::Display for Plan {
         for planned in &self.faults {
             writeln!(f, "{planned}")?;
         }
-        let counts = FaultKind::ALL.map(|kind| match self.count(kind) {
-            1 => format!("1 {kind}"),
-            count => format!("{count} {kind}s"),
-        });
+        let counts = FaultKind::ALL.map(|kind| kind.counted(self.count(kind)));
         let last_ms = self.faults.iter().map(PlannedFault::until_ms).max().unwrap_or(0);
         write!(f, "{} faults: {}", self.faults.len(), counts.join(", "))?;
         match self.faults.len() {

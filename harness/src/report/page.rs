@@ -8,7 +8,7 @@ use super::lanes::{self, Scene};
 use super::overview;
 use crate::lab::LabKind;
 use crate::plan::seconds;
-use crate::store::{AnomalyRecord, FaultSpan, Summary, Word, spans};
+use crate::store::{AnomalyRecord, Event, FaultSpan, Summary, Word, spans};
 use crate::verdict::Concluded;
 use crate::verdict::full_stop;
 
@@ -49,6 +49,7 @@ pub fn html(of: &Concluded) -> String {
                    pink on top of both: surely failed. Below: the slowest answer. Bands: faults, named above.</p>\n");
     page.push_str(&overview::draw(&of.figures, &spans));
     faults(&mut page, &spans);
+    missed(&mut page, &of.events);
     anomalies(&mut page, summary);
     page + "</body></html>\n"
 }
@@ -221,6 +222,26 @@ fn faults(page: &mut String, spans: &[FaultSpan]) {
     }
     page.push_str("</tbody></table>\n");
     more(page, spans.len(), FAULTS_MAX);
+}
+
+/// Changes that the cluster could not make in their time, for whatever else was in force.
+fn missed(page: &mut String, events: &[Event]) {
+    let missed = events.iter().filter_map(|event| match event {
+        Event::FaultMissed { at_ns, name, reason, .. } => Some((at_ns, name, reason)),
+        _ => None,
+    });
+    let missed: Vec<_> = missed.collect();
+    if missed.is_empty() {
+        return;
+    }
+    page.push_str("<p>Not made in time, beside other faults:</p>\n<ul>");
+    for (at_ns, name, reason) in missed.iter().take(FAULTS_MAX) {
+        let at = seconds(*at_ns / 1_000_000);
+        let _ =
+            writeln!(page, "<li>{}, given up {at}: {}</li>", Escaped(&cell(name)), Escaped(&cell(reason)));
+    }
+    page.push_str("</ul>\n");
+    more(page, missed.len(), FAULTS_MAX);
 }
 
 fn anomalies(page: &mut String, summary: &Summary) {

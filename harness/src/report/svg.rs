@@ -100,6 +100,8 @@ pub(super) fn bands(svg: &mut String, axis: &Axis, spans: &[FaultSpan], bottom: 
             FaultKind::Kill => (0.0, "kill"),
             FaultKind::Pause => (1.0, "pause"),
             FaultKind::Partition => (2.0, "cut"),
+            FaultKind::Members => (3.0, "members"),
+            FaultKind::Transfer => (4.0, "transfer"),
         };
         let y = row * BAND_ROW;
         // As many characters as fit; the whole name stands in the title.

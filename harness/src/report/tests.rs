@@ -54,7 +54,7 @@ fn summary(verdict: Word, sentence: &str, anomalies: Vec<AnomalyRecord>) -> Summ
         gap_longest_ms: 1_234,
         keys: 7,
         keys_unread: 0,
-        faults: vec![FaultCount { kind: FaultKind::Kill, planned: 6, verified: 6, undone: 6 }],
+        faults: vec![FaultCount { kind: FaultKind::Kill, planned: 6, verified: 6, undone: 6, missed: 0 }],
         recovery_ms: Some(321),
         check_ms: 45,
         anomalies_count: anomalies.len(),

@@ -73,12 +73,12 @@ fn fault_words(summary: &Summary) -> String {
         return "none".to_owned();
     }
     let words = summary.faults.iter().map(|count| {
-        let plural = if count.verified == 1 { "" } else { "s" };
         let missing = match count.planned - count.verified.min(count.planned) {
             0 => String::new(),
+            missing if missing == count.missed => format!(" ({missing} more could not be made in time)"),
             missing => format!(" ({missing} more were planned)"),
         };
-        format!("{} {}{plural} verified{missing}", count.verified, count.kind)
+        format!("{} verified{missing}", count.kind.counted(count.verified))
     });
     words.collect::<Vec<_>>().join(", ")
 }
@@ -97,7 +97,7 @@ pub fn faults(spans: &[FaultSpan]) -> String {
     })
 }
 
-/// Crashes and faults without effect, one a line.
+/// Crashes, changes that were not made and faults without effect, one a line.
 #[must_use]
 pub fn troubles(events: &[Event]) -> String {
     let at = |ns: &u64| seconds(ns / 1_000_000);
@@ -108,6 +108,9 @@ pub fn troubles(events: &[Event]) -> String {
             }
             Event::NotVerified { at_ns, action, reason, .. } => {
                 writeln!(text, "  {:>10}  not verified: {action}: {reason}", at(at_ns))
+            }
+            Event::FaultMissed { at_ns, name, reason, .. } => {
+                writeln!(text, "  {:>10}  not made in time: {name}: {reason}", at(at_ns))
             }
             Event::Interrupted { at_ns } => writeln!(text, "  {:>10}  interrupted", at(at_ns)),
             Event::Phase { .. }

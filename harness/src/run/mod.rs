@@ -6,15 +6,19 @@
 //!     └ conclude  history judged, summary, verdict.json, report.html        always, whatever perform met
 //! ```
 //!
-//! * [`schedule`]: the faults. [`stage`]: the cluster as it sees it.
+//! * [`schedule`]: the faults; [`changes`]: those that the cluster itself carries out; `trouble`: what the ones have to know
+//!   of the others. [`stage`]: the cluster as they see it.
 //! * [`screen`], [`interrupt`]: the user.
 
+pub mod changes;
+mod faults;
 pub(crate) mod finish;
 pub mod interrupt;
 pub mod perform;
 pub mod schedule;
 pub mod screen;
 pub mod stage;
+pub mod trouble;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -98,6 +102,7 @@ pub fn execute(order: &Order) -> anyhow::Result<Ended> {
 /// # Errors
 /// As [`execute`].
 pub fn execute_in(order: &Order, choice: Choice, system: Arc<dyn System>) -> anyhow::Result<Summary> {
+    check_changes(order, system.as_ref())?;
     let screen = Screen::new();
     screen.say(&first_line(&choice, order));
     let store = Store::prepare(&order.store)?;
@@ -132,6 +137,19 @@ pub fn execute_in(order: &Order, choice: Choice, system: Arc<dyn System>) -> any
     let summary = run.conclude(course)?;
     run.screen.clear();
     Ok(summary)
+}
+
+/// Refuses changes where the system under test knows of none.
+fn check_changes(order: &Order, system: &dyn System) -> anyhow::Result<()> {
+    let change = order.settings.faults.iter().find(|kind| kind.is_change());
+    match (change, system.steward()) {
+        (Some(kind), None) => anyhow::bail!(
+            "fault `{kind}` cannot be had: {} does not let members or leaders be changed\n\
+             hint: leave `{kind}` out of --faults",
+            system.name()
+        ),
+        (Some(_), Some(_)) | (None, _) => Ok(()),
+    }
 }
 
 fn system(order: &Order) -> Arc<dyn System> {

@@ -8,9 +8,8 @@ use ordeal_client::wire::NodeId;
 use ordeal_history::{Call, Outcome, Value};
 
 use super::Run;
-use super::schedule::{Schedule, ScheduleError, heal_all};
+use super::schedule::heal_all;
 use super::screen::explain;
-use super::stage::leaders;
 use crate::chance::{Stream, derive};
 use crate::cluster::{Cluster, ClusterConfig, NodeState};
 use crate::exit::Cause;
@@ -18,7 +17,7 @@ use crate::lab;
 use crate::latch::Latch;
 use crate::plan::{Settings, seconds};
 use crate::store::Event;
-use crate::system::{ClientSetup, SystemClient};
+use crate::system::{ClientSetup, SystemClient, leaders};
 use crate::verdict::Course;
 use crate::workload::{KeyPool, Lanes, LanesConfig, final_reads};
 
@@ -55,8 +54,10 @@ impl Run<'_> {
     fn phases(&self, course: &mut Course) -> anyhow::Result<()> {
         self.phase("start")?;
         let nodes = self.order.settings.node_ids();
-        let lab = lab::open(self.choice.kind, &nodes).context("open the network lab")?;
-        let config = ClusterConfig { nodes, dir: self.dir.nodes(), ready_timeout: READY_TIME_MAX };
+        let spares = Vec::from_iter(self.order.settings.spare());
+        let seats = [&nodes[..], &spares].concat();
+        let lab = lab::open(self.choice.kind, &seats).context("open the network lab")?;
+        let config = ClusterConfig { nodes, spares, dir: self.dir.nodes(), ready_timeout: READY_TIME_MAX };
         let origin = self.origin;
         let clock = Arc::new(move || u64::try_from(origin.elapsed().as_nanos()).expect("584 years fit"));
         let cluster = Cluster::start(config, lab, Arc::clone(&self.system), clock)?;
@@ -80,21 +81,21 @@ impl Run<'_> {
         let Settings { clients, keys, .. } = self.order.settings;
         let lanes = Lanes::start(&LanesConfig {
             settings: self.order.settings.clone(),
-            members: cluster.lab().members(),
+            members: cluster.members(),
             read_level: self.order.settings.read_level.into(),
             system: Arc::clone(&self.system),
             recorder: Arc::clone(&self.recorder),
             keys: Arc::new(KeyPool::new(clients, keys)),
         })?;
         self.phase("clients")?;
-        let watched = self.watch_until_over(cluster, &lanes);
+        let watched = self.faults_until_over(cluster, &lanes);
         // Whatever was met: clients end, and the cluster is made whole.
         let lanes = lanes.stop();
         self.phase("heal")?;
         for failed in heal_all(cluster, &self.events, &|| self.now_ns())? {
             self.blame(cause_of(&failed.action), format!("could not be undone: {failed}"));
         }
-        let (lanes, ()) = (lanes?, watched?);
+        let (lanes, pending) = (lanes?, watched?);
         match self.wait_until_served(cluster, || false)? {
             Some(took) => {
                 let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
@@ -107,6 +108,7 @@ impl Run<'_> {
                 return Ok(());
             }
         }
+        self.restore_members(cluster, pending)?;
         self.phase("final reads")?;
         course.keys_unread = final_reads(lanes, Instant::now() + FINAL_READS_TIME_MAX)?;
         if course.keys_unread > 0 {
@@ -116,42 +118,13 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Runs the schedule, and watches nodes, clients and user meanwhile, until time and schedule are over or one of them
-    /// ends it early.
-    fn watch_until_over(&self, cluster: &Cluster, lanes: &Lanes) -> anyhow::Result<()> {
-        let start = Instant::now();
-        let schedule_over = Latch::new();
-        let now_ns = || self.now_ns();
-        std::thread::scope(|scope| {
-            let schedule = scope.spawn(|| {
-                let outcome =
-                    Schedule::new(&self.plan, cluster, &self.events, &now_ns).run(start, &self.stop);
-                if outcome.is_err() {
-                    self.stop.set();
-                }
-                schedule_over.set();
-                outcome
-            });
-            let watched = self.watch(cluster, lanes, start, &schedule_over);
-            self.stop.set();
-            match schedule.join() {
-                Ok(Ok(())) => {}
-                Ok(Err(ScheduleError::Store(error))) => return Err(error.into()),
-                Ok(Err(ScheduleError::NotVerified { name, reason })) => {
-                    self.blame(cause_of(&reason.action), format!("fault not verified: {name}: {reason}"));
-                }
-                Err(_) => bail!("the thread of the schedule panicked, its message stands above"),
-            }
-            watched
-        })
-    }
-
-    fn watch(
+    /// Watches nodes, clients and user while faults go on, until time and faults are over or one of them ends it early.
+    pub(super) fn watch(
         &self,
         cluster: &Cluster,
         lanes: &Lanes,
         start: Instant,
-        schedule_over: &Latch,
+        faults_over: &Latch,
     ) -> anyhow::Result<()> {
         let mut known_leaders = std::collections::BTreeMap::new();
         let mut known_crashes = 0;
@@ -161,7 +134,7 @@ impl Run<'_> {
                 self.events.write(&Event::Interrupted { at_ns: self.now_ns() })?;
             }
             // A schedule that is late is carried out to its end, with clients at work.
-            let over = start.elapsed() >= self.time() && schedule_over.is_set();
+            let over = start.elapsed() >= self.time() && faults_over.is_set();
             if stopped || over {
                 return Ok(());
             }
@@ -221,7 +194,7 @@ impl Run<'_> {
     ) -> anyhow::Result<Option<Duration>> {
         let Settings { seed, groups, .. } = self.order.settings;
         let mut client = self.system.client(ClientSetup {
-            members: cluster.lab().members(),
+            members: cluster.members(),
             dial: cluster.lab().members(),
             read_level: ordeal_client::wire::ReadLevel::Linearizable,
             prefer: NodeId(1),
@@ -248,7 +221,7 @@ fn is_served(client: &mut dyn SystemClient, number: u32) -> bool {
 }
 
 /// A node that does not come back is the cluster's fault; everything else that cannot be proven is the harness's.
-fn cause_of(action: &str) -> Cause {
+pub(super) fn cause_of(action: &str) -> Cause {
     if action.starts_with("start ") { Cause::Cluster } else { Cause::SetUp }
 }
 

@@ -1,5 +1,5 @@
 //! Carries out the faults of a plan, one step after the other on one thread: a step that takes long delays the next, and
-//! never meets it.
+//! never meets it. What the cluster itself has to agree to is not among them, but stands in `changes`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use ordeal_client::wire::NodeId;
 
 use super::stage::Stage;
+use super::trouble::Trouble;
 use crate::cluster::{Action, Evidence, NodeState, NotVerified};
 use crate::latch::Latch;
 use crate::plan::{Fault, Plan, Victims};
@@ -35,6 +36,8 @@ pub struct Schedule<'a> {
     events: &'a EventLog,
     /// Nanoseconds of the run.
     now_ns: &'a (dyn Fn() -> u64 + Sync),
+    /// Who else must know of faults in force.
+    trouble: &'a Trouble,
     /// Faults in force: the actions that undo them, and their names.
     active: BTreeMap<usize, Active>,
 }
@@ -58,8 +61,9 @@ impl<'a> Schedule<'a> {
         stage: &'a dyn Stage,
         events: &'a EventLog,
         now_ns: &'a (dyn Fn() -> u64 + Sync),
+        trouble: &'a Trouble,
     ) -> Self {
-        Schedule { plan, stage, events, now_ns, active: BTreeMap::new() }
+        Schedule { plan, stage, events, now_ns, trouble, active: BTreeMap::new() }
     }
 
     /// Carries out all faults, counting from `start`, until the last is undone. When `stop` is set it begins no more
@@ -72,8 +76,15 @@ impl<'a> Schedule<'a> {
             let stopped = stop.wait_until(start + Duration::from_millis(at_ms));
             match step {
                 Step::Begin if stopped => {}
-                Step::Begin => self.begin(fault)?,
-                Step::Undo => self.undo(fault)?,
+                Step::Begin => {
+                    self.trouble.begins();
+                    self.begin(fault)?;
+                }
+                Step::Undo => {
+                    if self.undo(fault)? {
+                        self.trouble.ends();
+                    }
+                }
             }
         }
         Ok(())
@@ -107,16 +118,21 @@ impl<'a> Schedule<'a> {
         })?)
     }
 
-    fn undo(&mut self, number: usize) -> Result<(), ScheduleError> {
-        let Some(active) = self.active.remove(&number) else { return Ok(()) };
+    /// Undoes what has begun; whether it had.
+    fn undo(&mut self, number: usize) -> Result<bool, ScheduleError> {
+        let Some(active) = self.active.remove(&number) else { return Ok(false) };
         let mut evidence: Vec<Evidence> = Vec::new();
         for action in active.undo {
             match self.stage.act(&action) {
                 Ok(proof) => evidence.push(proof),
-                Err(reason) => return self.refuse(Some(number), format!("undo {}", active.name), reason),
+                Err(reason) => {
+                    let refused = self.refuse(Some(number), format!("undo {}", active.name), reason);
+                    return refused.map(|()| false);
+                }
             }
         }
-        Ok(self.events.write(&Event::FaultUndone { fault: number, evidence })?)
+        self.events.write(&Event::FaultUndone { fault: number, evidence })?;
+        Ok(true)
     }
 
     fn refuse(&self, fault: Option<usize>, name: String, reason: NotVerified) -> Result<(), ScheduleError> {
@@ -141,6 +157,9 @@ impl<'a> Schedule<'a> {
                 let leader = if *leader_first { self.stage.leader() } else { None };
                 let cut = fault.cut(leader).expect("a partition is one");
                 Ok((cut.name, vec![(Action::Cut { links: cut.links }, Action::Heal)]))
+            }
+            Fault::Members { .. } | Fault::Transfer { .. } => {
+                unreachable!("{fault} is no step of a schedule")
             }
         }
     }
@@ -171,12 +190,13 @@ fn name(what: &str, nodes: &[NodeId]) -> String {
     nodes.iter().fold(what.to_owned(), |name, node| format!("{name} {node}"))
 }
 
-/// All steps in the order of their time.
+/// All steps in the order of their time, but for changes.
 fn steps(plan: &Plan) -> Vec<(u64, Step, usize)> {
     let mut steps: Vec<(u64, Step, usize)> = plan
         .faults
         .iter()
         .enumerate()
+        .filter(|(_, planned)| !planned.fault.kind().is_change())
         .flat_map(|(number, planned)| {
             [(planned.at_ms, Step::Begin, number), (planned.until_ms(), Step::Undo, number)]
         })
@@ -213,7 +233,7 @@ pub fn heal_all(
     Ok(failed)
 }
 
-fn note_not_verified(
+pub(super) fn note_not_verified(
     events: &EventLog,
     at_ns: u64,
     fault: Option<usize>,

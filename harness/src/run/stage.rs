@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use ordeal_client::wire::NodeId;
 
 use crate::cluster::{Action, Cluster, Evidence, NodeState, NotVerified};
-use crate::system::NodeView;
+use crate::system::{NodeView, leaders};
 
 /// A cluster, as the schedule of faults sees it.
 pub trait Stage: Send + Sync {
@@ -19,8 +19,13 @@ pub trait Stage: Send + Sync {
     /// How every node's process is.
     fn states(&self) -> BTreeMap<NodeId, NodeState>;
 
+    /// What the nodes that run say of themselves.
+    fn views(&self) -> BTreeMap<NodeId, NodeView>;
+
     /// Who leads most groups, if anybody says that it leads.
-    fn leader(&self) -> Option<NodeId>;
+    fn leader(&self) -> Option<NodeId> {
+        leader_of_most(&leaders(&self.views()))
+    }
 }
 
 impl Stage for Cluster {
@@ -32,22 +37,9 @@ impl Stage for Cluster {
         Cluster::states(self)
     }
 
-    fn leader(&self) -> Option<NodeId> {
-        leader_of_most(&leaders(&self.views()))
+    fn views(&self) -> BTreeMap<NodeId, NodeView> {
+        Cluster::views(self)
     }
-}
-
-/// Who leads each group, and in which term, as the nodes see it: of several the one with the highest term.
-#[must_use]
-pub fn leaders(views: &BTreeMap<NodeId, NodeView>) -> BTreeMap<u32, (u64, NodeId)> {
-    let mut leaders: BTreeMap<u32, (u64, NodeId)> = BTreeMap::new();
-    for view in views.values() {
-        for group in view.groups.iter().filter(|group| group.leads) {
-            let newest = leaders.entry(group.group).or_insert((group.term, view.node));
-            *newest = (*newest).max((group.term, view.node));
-        }
-    }
-    leaders
 }
 
 /// The node that leads most groups; of several the one with the lowest number.

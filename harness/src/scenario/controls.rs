@@ -236,7 +236,10 @@ fn cause_of(action: &Action) -> Cause {
         | Action::Pause { .. }
         | Action::Resume { .. }
         | Action::Cut { .. }
-        | Action::Heal => Cause::SetUp,
+        | Action::Heal
+        | Action::Add { .. }
+        | Action::Remove { .. }
+        | Action::Transfer { .. } => Cause::SetUp,
     }
 }
 

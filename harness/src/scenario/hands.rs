@@ -11,7 +11,7 @@ use ordeal_history::{Answer, Call, ClientId, Outcome, Recorder, Value};
 
 use super::Step;
 use crate::chance::{Stream, derive};
-use crate::system::{ClientSetup, System, SystemClient};
+use crate::system::{ClientSetup, Flood, System, SystemClient};
 
 /// What hands are made of.
 #[derive(Clone)]
@@ -76,6 +76,13 @@ impl Kit {
         Ok(self.client(&[node], &places, ReadLevel::Stale, u32::MAX, PATIENCE)?)
     }
 
+    /// Clients near one node that can have many writes under way; nothing that they do belongs into the history.
+    pub(super) fn flood(&self, node: NodeId, clients: usize) -> Step<Box<dyn Flood>> {
+        let setup = self.setup(&[node], &self.members, ReadLevel::Linearizable, u32::MAX, Duration::ZERO);
+        let flood = self.system.flood(&setup, clients)?;
+        Ok(flood.ok_or_else(|| anyhow::anyhow!("{} has no clients for many writes", self.system.name()))?)
+    }
+
     fn client(
         &self,
         nodes: &[NodeId],
@@ -84,16 +91,27 @@ impl Kit {
         number: u32,
         deadline: Duration,
     ) -> anyhow::Result<Box<dyn SystemClient>> {
+        self.system.client(self.setup(nodes, places, read_level, number, deadline))
+    }
+
+    fn setup(
+        &self,
+        nodes: &[NodeId],
+        places: &BTreeMap<NodeId, String>,
+        read_level: ReadLevel,
+        number: u32,
+        deadline: Duration,
+    ) -> ClientSetup {
         let near = |node: &NodeId| nodes.contains(node).then(|| places.get(node).cloned()).flatten();
         let dial = |node: &NodeId| (*node, near(node).unwrap_or_else(|| self.nowhere.clone()));
-        self.system.client(ClientSetup {
+        ClientSetup {
             members: nodes.iter().filter_map(|node| Some((*node, near(node)?))).collect(),
             dial: self.members.keys().map(dial).collect(),
             read_level,
             prefer: nodes[0],
             seed: derive(self.seed, Stream::Retries(number)),
             deadline,
-        })
+        }
     }
 
     fn next_client(&self) -> ClientId {

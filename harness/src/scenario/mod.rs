@@ -6,7 +6,7 @@
 //!     ├ stage      what a script can say and do          ├ controls   to the cluster and its network
 //!     │                                                  └ asks       of the cluster: one_leader, agree(3), …
 //!     ├ hands      clients that record what they do      └ watch      beside it: leaders, digests, logs, always
-//!   election, agreement, persistence, figure8, churn, snapshots, rsm     the scripts: Raft as seen through its clients
+//!   election, agreement, backup, persistence, figure8, churn, snapshots, rsm     the scripts: Raft as seen through its clients
 //!   matrix, special, single, lock                                        the scripts: the store on top
 //! ```
 //!
@@ -20,6 +20,7 @@
 
 mod agreement;
 mod asks;
+mod backup;
 mod churn;
 mod controls;
 mod election;
@@ -94,9 +95,10 @@ impl Halt {
 
 /// All scenarios, in the order of the suite.
 pub fn catalog() -> impl Iterator<Item = &'static Scenario> {
-    let families: [&[Scenario]; 11] = [
+    let families: [&[Scenario]; 12] = [
         election::SCENARIOS,
         agreement::SCENARIOS,
+        backup::SCENARIOS,
         persistence::SCENARIOS,
         figure8::SCENARIOS,
         churn::SCENARIOS,

@@ -138,7 +138,8 @@ impl Performance<'_> {
         self.phase("start")?;
         let nodes = settings(self.scenario, self.of.seed).node_ids();
         let lab = Arc::new(ProxyLab::framed(&nodes, self.of.seed).context("open the network lab")?);
-        let config = ClusterConfig { nodes, dir: self.dir.nodes(), ready_timeout: READY_TIME_MAX };
+        let config =
+            ClusterConfig { nodes, spares: vec![], dir: self.dir.nodes(), ready_timeout: READY_TIME_MAX };
         let origin = self.origin;
         let clock = Arc::new(move || u64::try_from(origin.elapsed().as_nanos()).expect("584 years fit"));
         let cluster =

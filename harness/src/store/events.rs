@@ -57,6 +57,19 @@ pub enum Event {
         /// Proof of each action.
         evidence: Vec<Evidence>,
     },
+    /// A change that the cluster has to agree to was not made in its time, as other faults were in force.
+    FaultMissed {
+        /// When that was clear.
+        at_ns: u64,
+        /// Its number in the plan, from 0.
+        fault: usize,
+        /// What it would have been.
+        kind: FaultKind,
+        /// In words.
+        name: String,
+        /// What was seen instead.
+        reason: String,
+    },
     /// A fault had no effect, or could not be undone.
     NotVerified {
         /// When.
@@ -179,6 +192,7 @@ pub fn spans(events: &[Event]) -> Vec<FaultSpan> {
             }
             Event::Phase { .. }
             | Event::Leader { .. }
+            | Event::FaultMissed { .. }
             | Event::NotVerified { .. }
             | Event::Crashed { .. }
             | Event::Recovered { .. }

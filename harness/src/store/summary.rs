@@ -131,6 +131,9 @@ pub struct FaultCount {
     pub verified: usize,
     /// How many were proven to be undone.
     pub undone: usize,
+    /// How many changes the cluster could not make in their time because of other faults.
+    #[serde(default)]
+    pub missed: usize,
 }
 
 /// One broken promise.

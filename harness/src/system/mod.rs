@@ -1,9 +1,10 @@
 //! What is tested, behind one small trait: how to start a node, how to tell that it is ready, how to ask it something.
 //! Our own cluster is [`ordeal::OrdealSystem`]; other systems can follow.
 
+mod flood;
 pub mod ordeal;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
@@ -30,6 +31,60 @@ pub trait System: Send + Sync {
 
     /// What a node says of itself, for choosing victims by role and for reports. `None` when it does not answer in time.
     fn view(&self, address: SocketAddr, timeout: Duration) -> Option<NodeView>;
+
+    /// So many clients that together can have many writes under way; `None` where there are none of the kind.
+    ///
+    /// # Errors
+    /// When they cannot be made.
+    fn flood(&self, _setup: &ClientSetup, _clients: usize) -> anyhow::Result<Option<Box<dyn Flood>>> {
+        Ok(None)
+    }
+
+    /// How who belongs to it and who leads is changed, where that can be done at all.
+    fn steward(&self) -> Option<&dyn Steward> {
+        None
+    }
+}
+
+/// Many writes under way at once.
+pub trait Flood: Send {
+    /// Each client asks for so many writes of its own key at once, in one session; nobody waits longer than this. How many
+    /// were acknowledged. The others go on being asked for while this lives.
+    ///
+    /// # Errors
+    /// When that is more than a client takes, or the harness has no sockets left.
+    fn pour(&mut self, writes: usize, time: Duration) -> anyhow::Result<usize>;
+}
+
+/// Changes that the system itself carries out, by a majority's agreement. Each may be asked for again: what is asked for is
+/// a state, not an event.
+pub trait Steward: Send + Sync {
+    /// Makes a node a voter of a group, and waits until it is one.
+    ///
+    /// # Errors
+    /// Why it is not; it may become one later.
+    fn add(&self, contact: &Contact, group: u32, node: NodeId, address: &str) -> Result<(), String>;
+
+    /// Removes a node from a group, and waits until it is no member.
+    ///
+    /// # Errors
+    /// Why it still is one; it may be removed later.
+    fn remove(&self, contact: &Contact, group: u32, node: NodeId) -> Result<(), String>;
+
+    /// Hands the leadership of a group over, and waits until the heir says that it leads.
+    ///
+    /// # Errors
+    /// Why it does not; it may later.
+    fn transfer(&self, contact: &Contact, group: u32, to: NodeId) -> Result<(), String>;
+}
+
+/// How a system is reached for a change.
+#[derive(Debug, Clone)]
+pub struct Contact {
+    /// Addresses of its nodes, all that there may be.
+    pub members: BTreeMap<NodeId, String>,
+    /// How long a change may take.
+    pub deadline: Duration,
 }
 
 /// Where a node runs.
@@ -43,6 +98,8 @@ pub struct Place {
     pub listen: String,
     /// Addresses under which clients and other nodes know the nodes, this one among them.
     pub members: BTreeMap<NodeId, String>,
+    /// Whether it joins a cluster that there is already: it begins empty, and as a member of nothing.
+    pub joins: bool,
     /// Addresses that this node must dial instead, to reach other nodes.
     pub dial: BTreeMap<NodeId, String>,
 }
@@ -88,6 +145,14 @@ pub struct GroupView {
     pub term: u64,
     /// Whether this node leads.
     pub leads: bool,
+    /// Who votes, as this node knows it; those whose votes count no more as soon as a change is over are among them.
+    pub voters: BTreeSet<NodeId>,
+    /// Whether who votes is being changed just now.
+    pub changing: bool,
+    /// Who belongs to it without a vote.
+    pub learners: BTreeSet<NodeId>,
+    /// Last index of its log.
+    pub last: u64,
     /// Highest index applied.
     pub applied: u64,
     /// Checksum of the state at `applied`.
@@ -98,4 +163,17 @@ pub struct GroupView {
     pub snapshot: u64,
     /// Length of that snapshot.
     pub snapshot_bytes: u64,
+}
+
+/// Who leads each group, and in which term, as the nodes see it: of several the one with the highest term.
+#[must_use]
+pub fn leaders(views: &BTreeMap<NodeId, NodeView>) -> BTreeMap<u32, (u64, NodeId)> {
+    let mut leaders: BTreeMap<u32, (u64, NodeId)> = BTreeMap::new();
+    for view in views.values() {
+        for group in view.groups.iter().filter(|group| group.leads) {
+            let newest = leaders.entry(group.group).or_insert((group.term, view.node));
+            *newest = (*newest).max((group.term, view.node));
+        }
+    }
+    leaders
 }

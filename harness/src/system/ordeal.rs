@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use ordeal_client::wire::{ClusterId, NodeId, ReadLevel, RoleName, Version as WireVersion};
+use ordeal_client::wire::{
+    ClusterId, GroupId, MemberChange, NodeId, ReadLevel, RoleName, Version as WireVersion,
+};
 use ordeal_client::{CasAnswer, Client, ClientConfig, ClientError, Prefer, Written};
 use ordeal_history::{Answer, Call, Claim, Outcome, Value, Version};
 
-use super::{ClientSetup, GroupView, NodeView, Place, System, SystemClient};
+use super::{ClientSetup, Contact, Flood, GroupView, NodeView, Place, Steward, System, SystemClient};
 
 /// How our nodes are started, and how they are asked.
 #[derive(Debug, Clone)]
@@ -39,6 +41,10 @@ impl OrdealSystem {
     pub fn new(options: OrdealOptions) -> Self {
         OrdealSystem { options }
     }
+
+    pub(super) fn cluster(&self) -> ClusterId {
+        self.options.cluster
+    }
 }
 
 impl System for OrdealSystem {
@@ -54,6 +60,9 @@ impl System for OrdealSystem {
         command.args(["--cluster", &options.cluster.to_string(), "--listen", &place.listen]);
         command.arg("--dir").arg(&place.dir);
         command.args(["--groups", &options.groups.to_string(), "--shards", &options.shards.to_string()]);
+        if place.joins {
+            command.arg("--join");
+        }
         for (node, address) in &place.members {
             command.args(["--member", &format!("{node}={address}")]);
         }
@@ -90,6 +99,10 @@ impl System for OrdealSystem {
             group: group.group.0,
             term: group.term,
             leads: group.role == RoleName::Leader,
+            voters: group.voters.iter().chain(&group.outgoing).copied().collect(),
+            changing: !group.outgoing.is_empty(),
+            learners: group.learners.iter().copied().collect(),
+            last: group.last,
             applied: group.applied,
             digest: group.digest,
             log_bytes: group.log_bytes,
@@ -97,6 +110,45 @@ impl System for OrdealSystem {
             snapshot_bytes: group.snapshot_bytes,
         });
         Some(NodeView { node: status.node, groups: groups.collect() })
+    }
+
+    fn flood(&self, setup: &ClientSetup, clients: usize) -> anyhow::Result<Option<Box<dyn Flood>>> {
+        Ok(Some(self.clients(setup, clients)?))
+    }
+
+    fn steward(&self) -> Option<&dyn Steward> {
+        Some(self)
+    }
+}
+
+impl Steward for OrdealSystem {
+    fn add(&self, contact: &Contact, group: u32, node: NodeId, address: &str) -> Result<(), String> {
+        self.change(contact, group, &MemberChange::Add { node, address: address.to_owned() })
+    }
+
+    fn remove(&self, contact: &Contact, group: u32, node: NodeId) -> Result<(), String> {
+        self.change(contact, group, &MemberChange::Remove { node })
+    }
+
+    fn transfer(&self, contact: &Contact, group: u32, to: NodeId) -> Result<(), String> {
+        let done = self.administrator(contact)?.transfer(GroupId(group), Some(to));
+        done.map(|_| ()).map_err(|error| error.to_string())
+    }
+}
+
+impl OrdealSystem {
+    fn change(&self, contact: &Contact, group: u32, change: &MemberChange) -> Result<(), String> {
+        let done = self.administrator(contact)?.change_members(GroupId(group), change);
+        done.map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    fn administrator(&self, contact: &Contact) -> Result<Client, String> {
+        let mut config = ClientConfig::new(contact.members.values().cloned());
+        config.cluster = Some(self.options.cluster);
+        config.deadline = contact.deadline;
+        config.attempt_timeout = attempt_timeout(contact.deadline);
+        config.dial = contact.members.clone();
+        Client::new(config).map_err(|error| error.to_string())
     }
 }
 
@@ -199,15 +251,21 @@ mod tests {
             dir: PathBuf::from("/tmp/n2"),
             listen: "10.0.0.2:7000".to_owned(),
             members: BTreeMap::from([(NodeId(1), "10.0.0.1:7000".to_owned())]),
+            joins: false,
             dial: BTreeMap::from([(NodeId(1), "127.0.0.1:9".to_owned())]),
         };
-        let command = system().command(&place);
-        let args: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy().into_owned()).collect();
+        let words = |place: &Place| {
+            let command = system().command(place);
+            let args: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy().into_owned()).collect();
+            args.join(" ")
+        };
         assert_eq!(
-            args.join(" "),
+            words(&place),
             "node start --id n2 --cluster 0000000000c0ffee --listen 10.0.0.2:7000 --dir /tmp/n2 \
              --groups 2 --shards 8 --member n1=10.0.0.1:7000 --dial n1=127.0.0.1:9 --tick-ms 10"
         );
+        let joins = words(&Place { joins: true, ..place });
+        assert!(joins.contains(" --join --member n1=10.0.0.1:7000 "), "{joins}");
     }
 
     #[test]

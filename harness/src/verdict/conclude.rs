@@ -156,7 +156,7 @@ fn summarize(
         gap_longest_ms: numbers.gap_longest_ms,
         keys: judged.report.keys.len(),
         keys_unread: known.course.keys_unread,
-        faults: fault_counts(plan, &spans),
+        faults: fault_counts(plan, events, &spans),
         recovery_ms: known.course.recovery_ms,
         check_ms: judged.report.elapsed_ms,
         anomalies_count: judged.report.anomalies.len(),
@@ -192,14 +192,15 @@ fn causes(known: &Known, verdict: Verdict, headline: &str, numbers: &Figures) ->
 }
 
 /// How many faults of each kind were planned, and how many proven.
-fn fault_counts(plan: &Plan, spans: &[FaultSpan]) -> Vec<FaultCount> {
+fn fault_counts(plan: &Plan, events: &[Event], spans: &[FaultSpan]) -> Vec<FaultCount> {
     let counts = FaultKind::ALL.into_iter().map(|kind| {
         let of_kind = || spans.iter().filter(move |span| span.kind == kind);
         let verified = of_kind().count();
         // A script decides as it goes: what it did is what it had planned.
         let planned = if plan.scenario.is_some() { verified } else { plan.count(kind) };
         let undone = of_kind().filter(|span| !span.undone.is_empty()).count();
-        FaultCount { kind, planned, verified, undone }
+        let missed = |event: &&Event| matches!(event, Event::FaultMissed { kind: of, .. } if *of == kind);
+        FaultCount { kind, planned, verified, undone, missed: events.iter().filter(missed).count() }
     });
     counts.filter(|count| count.planned > 0).collect()
 }

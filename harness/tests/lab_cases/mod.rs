@@ -78,7 +78,8 @@ fn clock() -> Clock {
 }
 
 fn cluster_in(lab: Arc<dyn Lab>, nodes: Vec<NodeId>, dir: &Path) -> anyhow::Result<Cluster> {
-    let config = ClusterConfig { nodes, dir: dir.to_owned(), ready_timeout: Duration::from_secs(10) };
+    let config =
+        ClusterConfig { nodes, spares: vec![], dir: dir.to_owned(), ready_timeout: Duration::from_secs(10) };
     Cluster::start(config, lab, Arc::new(Askable), clock())
 }
 

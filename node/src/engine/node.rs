@@ -12,7 +12,7 @@ use super::group::{Group, Wishes};
 use super::io::{Batch, BatchTicket, ClientKey, Input, Output, TakenSnapshot};
 use super::members::Members;
 use super::waiters::{Awaited, Waiter, Waiters};
-use crate::kv::Claim;
+use crate::kv::{Claim, Op};
 use crate::raft::{self, Membership, Message, Persist, ProposeError, Raft, Recovered, Ticket};
 use crate::shard::Command;
 
@@ -215,16 +215,17 @@ impl Engine {
         }
         let shard = shard_of(&key, self.config.shards);
         let Claim { session, sequence, settled } = claim;
+        let (key, op) = (key.as_slice(), Op::from(&op));
         self.propose(from, request, &Command::Write { shard, session, sequence, settled, key, op })
     }
 
-    fn propose(&mut self, client: ClientKey, request: u64, command: &Command) -> Result<(), Reply> {
+    fn propose(&mut self, client: ClientKey, request: u64, command: &Command<'_>) -> Result<(), Reply> {
         if !self.waiters.has_room(client) {
             return Err(Reply::Refused(RefusalReason::Busy));
         }
         let group = self.config.owner(command.shard());
         let member = self.groups.get_mut(&group).expect("every owner is a group of this node");
-        match member.raft.propose(command.encode().into()) {
+        match member.raft.propose(command.encode()) {
             Ok(id) => {
                 self.waiters.add(Waiter { client, request, awaited: Awaited::Entry { group, id } });
                 Ok(())

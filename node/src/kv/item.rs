@@ -40,8 +40,23 @@ pub struct Item {
 impl Item {
     /// A key with a value that a write has made.
     #[must_use]
-    pub fn new(key: Vec<u8>, value: &[u8], version: Version) -> Self {
+    pub fn new(key: &[u8], value: &[u8], version: Version) -> Self {
         Item::with_checksum(key, value, version, digest::checksum(0, value))
+    }
+
+    /// The key and the value that these bytes end with, made by a write. It shares them: nothing is copied.
+    #[must_use]
+    pub fn at_end_of(bytes: &Arc<[u8]>, key: &[u8], value: &[u8], version: Version) -> Self {
+        let at = bytes.len() - key.len() - value.len();
+        debug_assert!(bytes[at..].strip_prefix(key) == Some(value), "the bytes end with key and value");
+        Item {
+            bytes: Arc::clone(bytes),
+            at: length(at),
+            key_bytes: length(key.len()),
+            value_bytes: length(value.len()),
+            checksum: digest::checksum(0, value),
+            version,
+        }
     }
 
     /// The key.
@@ -79,7 +94,7 @@ impl Item {
     /// The same key with a tail behind its value.
     pub(super) fn with_tail(&self, tail: &[u8], version: Version) -> Item {
         let value = [self.value(), tail].concat();
-        Item::with_checksum(self.key().to_vec(), &value, version, digest::checksum(self.checksum, tail))
+        Item::with_checksum(self.key(), &value, version, digest::checksum(self.checksum, tail))
     }
 
     /// The same, holding on to no other item.
@@ -128,13 +143,14 @@ impl Item {
         })
     }
 
-    fn with_checksum(key: Vec<u8>, value: &[u8], version: Version, checksum: u32) -> Item {
-        let length = |bytes: usize| u32::try_from(bytes).expect("keys and values have limits far below");
+    fn with_checksum(key: &[u8], value: &[u8], version: Version, checksum: u32) -> Item {
         let (key_bytes, value_bytes) = (length(key.len()), length(value.len()));
-        let mut bytes = key;
-        bytes.extend_from_slice(value);
-        Item { bytes: bytes.into(), at: 0, key_bytes, value_bytes, checksum, version }
+        Item { bytes: [key, value].concat().into(), at: 0, key_bytes, value_bytes, checksum, version }
     }
+}
+
+fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).expect("keys and values have limits far below")
 }
 
 impl PartialEq for Item {
@@ -156,7 +172,7 @@ mod tests {
     use super::*;
 
     fn item(key: &str, value: &str, index: u64) -> Item {
-        Item::new(key.into(), value.as_bytes(), Version { epoch: 1, index })
+        Item::new(key.as_bytes(), value.as_bytes(), Version { epoch: 1, index })
     }
 
     #[test]
@@ -178,6 +194,16 @@ mod tests {
         assert_eq!(Item::read_from(&run, at + 1), None);
         let endless: Arc<[u8]> = [&[0xff; 8][..], &[0; 100]].concat().into();
         assert_eq!(Item::read_from(&endless, 0), None);
+    }
+
+    #[test]
+    fn an_item_shares_the_end_of_its_command() {
+        let command: Arc<[u8]> = b"head key value".as_slice().into();
+        let shared = Item::at_end_of(&command, b"key ", b"value", Version { epoch: 1, index: 1 });
+        let own = item("key ", "value", 1);
+        assert_eq!((&shared, shared.digest(), shared.run_bytes()), (&own, own.digest(), own.run_bytes()));
+        assert!(Arc::ptr_eq(&shared.bytes, &command));
+        assert_eq!((shared.alone().bytes.len(), Arc::strong_count(&command)), (9, 2));
     }
 
     #[test]

@@ -21,4 +21,4 @@ mod tests_session;
 
 pub use item::{Item, RUN_BYTES};
 pub use session::{Claim, REMEMBERED_BYTES_MAX, REPLY_BYTES, SESSIONS_MAX, Session};
-pub use store::Kv;
+pub use store::{Kv, Op};

@@ -235,7 +235,7 @@ mod tests {
     use super::*;
 
     fn item(key: u32, index: u64) -> Item {
-        Item::new(key.to_be_bytes().to_vec(), &index.to_be_bytes(), Version { epoch: 1, index })
+        Item::new(&key.to_be_bytes(), &index.to_be_bytes(), Version { epoch: 1, index })
     }
 
     fn filled(keys: impl Iterator<Item = u32>) -> Parts {
@@ -348,7 +348,7 @@ mod tests {
 
     #[test]
     fn keys_of_one_hash_stand_side_by_side() {
-        let twin = |key: &str| Item::new(key.into(), b"", Version { epoch: 1, index: 1 });
+        let twin = |key: &str| Item::new(key.as_bytes(), b"", Version { epoch: 1, index: 1 });
         let items = ["a", "b", "d"].map(twin).to_vec();
         let body = Body { hashes: vec![7; 3], items };
         let found = ["a", "b", "c", "d", "e"].map(|key| body.find(7, key.as_bytes()));

@@ -1,5 +1,7 @@
 //! Keys, values, versions, and what each write does to them, exactly once.
 
+use std::sync::Arc;
+
 use ordeal_client::wire::{
     RefusalReason, Reply, SESSION_WINDOW_MAX, SessionId, VALUE_BYTES_MAX, Version, WriteOp,
 };
@@ -8,6 +10,35 @@ use super::digest;
 use super::item::Item;
 use super::parts::Parts;
 use super::session::{Claim, Session, Sessions, Turn};
+
+/// What a write does, in bytes of its command. As [`WriteOp`], which a client sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Op<'a> {
+    /// Set the value.
+    Put(&'a [u8]),
+    /// Add bytes to the end of the value; an absent one counts as empty.
+    Append(&'a [u8]),
+    /// Remove the key.
+    Delete,
+    /// Set the value if the present one is as expected.
+    Cas {
+        /// The value that must be there; `None`: the key must be absent.
+        expected: Option<&'a [u8]>,
+        /// The value to set.
+        new: &'a [u8],
+    },
+}
+
+impl<'a> From<&'a WriteOp> for Op<'a> {
+    fn from(op: &'a WriteOp) -> Op<'a> {
+        match op {
+            WriteOp::Put(value) => Op::Put(value),
+            WriteOp::Append(tail) => Op::Append(tail),
+            WriteOp::Delete => Op::Delete,
+            WriteOp::Cas { expected, new } => Op::Cas { expected: expected.as_deref(), new },
+        }
+    }
+}
 
 /// The data of one shard with its sessions. A copy shares what neither of the two changes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -32,14 +63,22 @@ impl Kv {
 
     /// Applies a write, unless this session did it before: then its answer of that time is the answer, whatever the data
     /// is by now. `version` is the one that the write makes: the shard's epoch, and the index of the entry.
-    pub fn write(&mut self, version: Version, claim: Claim, key: Vec<u8>, op: WriteOp) -> Reply {
+    /// `command` ends with the key and, right behind it, the value of a put: the item shares them.
+    pub fn write(
+        &mut self,
+        version: Version,
+        claim: Claim,
+        key: &[u8],
+        op: Op<'_>,
+        command: &Arc<[u8]>,
+    ) -> Reply {
         match self.sessions.turn(claim, version.index) {
             Turn::Unknown => Reply::Refused(RefusalReason::SessionUnknown),
             Turn::Past => Reply::Refused(RefusalReason::SequencePast),
             Turn::Ahead => Reply::Refused(RefusalReason::WindowFull { limit: SESSION_WINDOW_MAX }),
             Turn::Again(reply) => reply,
             Turn::Fresh => {
-                let reply = self.effect(version, key, op);
+                let reply = self.effect(version, key, op, command);
                 self.sessions.remember(claim, &reply);
                 reply
             }
@@ -98,28 +137,28 @@ impl Kv {
         digest::mix(&[self.digest, self.sessions.digest()])
     }
 
-    fn effect(&mut self, version: Version, key: Vec<u8>, op: WriteOp) -> Reply {
+    fn effect(&mut self, version: Version, key: &[u8], op: Op<'_>, command: &Arc<[u8]>) -> Reply {
         match op {
-            WriteOp::Put(value) => self.put(Item::new(key, &value, version)),
-            WriteOp::Append(tail) => self.append(version, key, &tail),
-            WriteOp::Delete => {
-                let removed = self.data.remove(&key);
+            Op::Put(value) => self.put(Item::at_end_of(command, key, value, version)),
+            Op::Append(tail) => self.append(version, key, tail),
+            Op::Delete => {
+                let removed = self.data.remove(key);
                 if let Some(item) = &removed {
                     self.digest = self.digest.wrapping_sub(item.digest());
                 }
                 Reply::Written { made: version, replaced: removed.map(|item| item.version()) }
             }
-            WriteOp::Cas { expected, new } => {
-                if self.data.find(&key).map(Item::value) == expected.as_deref() {
-                    return self.put(Item::new(key, &new, version));
+            Op::Cas { expected, new } => {
+                if self.data.find(key).map(Item::value) == expected {
+                    return self.put(Item::new(key, new, version));
                 }
-                Reply::CasFailed { found: self.read(&key) }
+                Reply::CasFailed { found: self.read(key) }
             }
         }
     }
 
-    fn append(&mut self, version: Version, key: Vec<u8>, tail: &[u8]) -> Reply {
-        let before = self.data.find(&key);
+    fn append(&mut self, version: Version, key: &[u8], tail: &[u8]) -> Reply {
+        let before = self.data.find(key);
         let bytes = before.map_or(0, |item| item.value().len()) + tail.len();
         if bytes > VALUE_BYTES_MAX {
             return Reply::Refused(RefusalReason::TooLong {

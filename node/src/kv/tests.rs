@@ -32,9 +32,15 @@ fn failed(found: Option<(&str, u64)>) -> Reply {
     Reply::CasFailed { found: found.map(|(value, index)| (value.into(), version(index))) }
 }
 
+/// As a machine does it, whose commands end with the key and the value of a put.
+pub(super) fn write_op(kv: &mut Kv, index: u64, claim: Claim, key: &[u8], op: &WriteOp) -> Reply {
+    let value: &[u8] = if let WriteOp::Put(value) = op { value } else { b"" };
+    kv.write(version(index), claim, key, op.into(), &[key, value].concat().into())
+}
+
 fn write(kv: &mut Kv, index: u64, (session, sequence, key, op): Step) -> Reply {
     let claim = Claim { session: SessionId(session), sequence, settled: sequence.saturating_sub(1) };
-    kv.write(version(index), claim, key.into(), op)
+    write_op(kv, index, claim, key.as_bytes(), &op)
 }
 
 /// Opens sessions 1 and 2, then applies the steps at indexes from 3 on; every reply must be as written beside it.
@@ -171,11 +177,11 @@ fn equal_states_have_equal_digests_and_every_difference_shows() {
     let mut other = Kv::new();
     other.open_session(1);
     other.open_session(2);
-    assert!(other.push(Item::new(b"a".to_vec(), b"xy", version(4))));
+    assert!(other.push(Item::new(b"a", b"xy", version(4))));
     let mut sessions = one.sessions().iter();
     let (_, used) = sessions.next().expect("session 1");
     let mut rebuilt = Kv::new();
-    assert!(rebuilt.push(Item::new(b"a".to_vec(), b"xy", version(4))));
+    assert!(rebuilt.push(Item::new(b"a", b"xy", version(4))));
     rebuilt.insert_session(SessionId(1), used.clone());
     rebuilt.insert_session(SessionId(2), Session::new(0, 2));
     assert_eq!(rebuilt, one);

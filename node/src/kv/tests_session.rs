@@ -7,6 +7,7 @@ use ordeal_client::wire::{
 use proptest::prelude::*;
 
 use super::session::{Limits, Session};
+use super::tests::write_op;
 use super::*;
 
 const PAST: Reply = Reply::Refused(RefusalReason::SequencePast);
@@ -26,7 +27,7 @@ type Step = (u64, u64, &'static str);
 
 fn append(kv: &mut Kv, index: u64, session: u64, (sequence, settled, tail): Step) -> Reply {
     let claim = Claim { session: SessionId(session), sequence, settled };
-    kv.write(version(index), claim, b"k".to_vec(), WriteOp::Append(tail.into()))
+    write_op(kv, index, claim, b"k", &WriteOp::Append(tail.into()))
 }
 
 /// Opens session 1, then appends at indexes from 2 on; every reply must be as written beside it, and `k` hold `value`.
@@ -138,7 +139,7 @@ fn a_window_of_the_largest_replies_expires_its_own_session() {
     kv.open_session(1);
     let write = |kv: &mut Kv, sequence, op| {
         let claim = Claim { session: SessionId(1), sequence, settled: 0 };
-        kv.write(version(sequence + 1), claim, b"k".to_vec(), op)
+        write_op(kv, sequence + 1, claim, b"k", &op)
     };
     write(&mut kv, 1, WriteOp::Put(vec![b'x'; VALUE_BYTES_MAX]));
     let fails = WriteOp::Cas { expected: None, new: Vec::new() };
@@ -289,7 +290,7 @@ proptest! {
                     let settled = sequence.saturating_sub(lag);
                     let expected = model.write(index, session, sequence, settled, &op);
                     let claim = Claim { session: SessionId(session), sequence, settled };
-                    prop_assert_eq!(kv.write(version(index), claim, b"k".to_vec(), op), expected, "entry {}", index);
+                    prop_assert_eq!(write_op(&mut kv, index, claim, b"k", &op), expected, "entry {}", index);
                 }
             }
             let value = model.value.as_ref().map(|(value, index)| (value.clone().into(), version(*index)));

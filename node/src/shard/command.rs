@@ -1,17 +1,31 @@
-//! What stands in the log of a data group: a closed set of commands behind one byte for the version of their encoding.
+//! What stands in the log of a data group: a closed set of commands.
+//!
+//! ```text
+//!   command  :=  version u8 | head | payload
+//!   head     :=  which command, its numbers, and the lengths of what the payload holds; by the codec of the wire
+//!   payload  :=  key … | value …                   of a put or an append
+//!             |  key …                             of a delete
+//!             |  key … | expected … | new …        of a compare-and-set
+//! ```
+//!
+//! Keys and values stand at the end and as they are, so that the state shares a put's bytes with the log.
 
-use ordeal_client::wire::{self, DecodeError, SessionId, ShardId, WriteOp};
+use std::sync::Arc;
+
+use ordeal_client::wire::{self, DecodeError, SessionId, ShardId};
 use serde::{Deserialize, Serialize};
 
+use crate::kv::Op;
+
 /// Version of the encoding: the first byte of every command.
-pub const COMMAND_VERSION: u8 = 2;
+pub const COMMAND_VERSION: u8 = 3;
 
 /// What a command takes beside its keys and values, at most: numbers of up to 9 bytes each.
 const COMMAND_BYTES: usize = 64;
 
-/// A change of a data group's state. New variants go to the end, as the encoding numbers them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Command {
+/// A change of a data group's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command<'a> {
     /// Open a session in a shard; it is named after the index of this entry.
     OpenSession {
         /// The shard.
@@ -28,11 +42,26 @@ pub enum Command {
         /// No write of the session up to this one will be asked for again.
         settled: u64,
         /// The key.
-        #[serde(with = "serde_bytes")]
-        key: Vec<u8>,
+        key: &'a [u8],
         /// What to do with it.
-        op: WriteOp,
+        op: Op<'a>,
     },
+}
+
+/// A command without its payload. New variants go to the end, as the encoding numbers them.
+#[derive(Serialize, Deserialize)]
+enum Head {
+    OpenSession { shard: ShardId },
+    Write { shard: ShardId, session: SessionId, sequence: u64, settled: u64, key: usize, op: OpHead },
+}
+
+/// The lengths of an operation's values.
+#[derive(Serialize, Deserialize)]
+enum OpHead {
+    Put(usize),
+    Append(usize),
+    Delete,
+    Cas { expected: Option<usize>, new: usize },
 }
 
 /// Bytes that are no command of this build.
@@ -47,46 +76,59 @@ pub enum CommandError {
     /// Not even a version.
     #[error("command without a byte")]
     Empty,
-    /// The rest does not decode.
+    /// The head does not decode.
     #[error(transparent)]
-    Body(#[from] DecodeError),
+    Head(#[from] DecodeError),
+    /// The payload is not what the head says.
+    #[error("payload of {found} bytes, of which its head says something else")]
+    Payload {
+        /// Its length.
+        found: usize,
+    },
 }
 
-impl Command {
+impl<'a> Command<'a> {
     /// The bytes for the log.
     #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(COMMAND_BYTES + self.payload_bytes());
+    pub fn encode(&self) -> Arc<[u8]> {
+        let (head, payload) = self.parts();
+        let mut bytes =
+            Vec::with_capacity(COMMAND_BYTES + payload.iter().map(|part| part.len()).sum::<usize>());
         bytes.push(COMMAND_VERSION);
-        wire::encode_into(self, &mut bytes);
-        bytes
-    }
-
-    /// Bytes of keys and values in it: most of what it takes.
-    fn payload_bytes(&self) -> usize {
-        match self {
-            Command::OpenSession { .. } => 0,
-            Command::Write { key, op, .. } => {
-                key.len()
-                    + match op {
-                        WriteOp::Put(value) | WriteOp::Append(value) => value.len(),
-                        WriteOp::Delete => 0,
-                        WriteOp::Cas { expected, new } => expected.as_ref().map_or(0, Vec::len) + new.len(),
-                    }
-            }
-        }
+        wire::encode_into(&head, &mut bytes);
+        payload.iter().for_each(|part| bytes.extend_from_slice(part));
+        bytes.into()
     }
 
     /// Reads what [`Command::encode`] wrote.
     ///
     /// # Errors
     /// [`CommandError`] when it did not.
-    pub fn decode(bytes: &[u8]) -> Result<Self, CommandError> {
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, CommandError> {
         let (&version, body) = bytes.split_first().ok_or(CommandError::Empty)?;
         if version != COMMAND_VERSION {
             return Err(CommandError::Version { found: version });
         }
-        Ok(wire::decode(body)?)
+        let (head, payload) = wire::decode_front(body)?;
+        let mut payload = Payload { rest: payload, found: payload.len() };
+        let command = match head {
+            Head::OpenSession { shard } => Command::OpenSession { shard },
+            Head::Write { shard, session, sequence, settled, key, op } => {
+                let key = payload.take(key)?;
+                let op = match op {
+                    OpHead::Put(value) => Op::Put(payload.take(value)?),
+                    OpHead::Append(tail) => Op::Append(payload.take(tail)?),
+                    OpHead::Delete => Op::Delete,
+                    OpHead::Cas { expected, new } => Op::Cas {
+                        expected: expected.map(|expected| payload.take(expected)).transpose()?,
+                        new: payload.take(new)?,
+                    },
+                };
+                Command::Write { shard, session, sequence, settled, key, op }
+            }
+        };
+        payload.end()?;
+        Ok(command)
     }
 
     /// The shard that it is about.
@@ -95,5 +137,43 @@ impl Command {
         match *self {
             Command::OpenSession { shard } | Command::Write { shard, .. } => shard,
         }
+    }
+
+    fn parts(&self) -> (Head, [&'a [u8]; 3]) {
+        match *self {
+            Command::OpenSession { shard } => (Head::OpenSession { shard }, [&[]; 3]),
+            Command::Write { shard, session, sequence, settled, key, op } => {
+                let (op, first, second): (OpHead, &[u8], &[u8]) = match op {
+                    Op::Put(value) => (OpHead::Put(value.len()), value, &[]),
+                    Op::Append(tail) => (OpHead::Append(tail.len()), tail, &[]),
+                    Op::Delete => (OpHead::Delete, &[], &[]),
+                    Op::Cas { expected, new } => {
+                        let head = OpHead::Cas { expected: expected.map(<[u8]>::len), new: new.len() };
+                        (head, expected.unwrap_or_default(), new)
+                    }
+                };
+                let head = Head::Write { shard, session, sequence, settled, key: key.len(), op };
+                (head, [key, first, second])
+            }
+        }
+    }
+}
+
+/// What is left of a payload.
+struct Payload<'a> {
+    rest: &'a [u8],
+    found: usize,
+}
+
+impl<'a> Payload<'a> {
+    fn take(&mut self, bytes: usize) -> Result<&'a [u8], CommandError> {
+        let (taken, rest) =
+            self.rest.split_at_checked(bytes).ok_or(CommandError::Payload { found: self.found })?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn end(&self) -> Result<(), CommandError> {
+        if self.rest.is_empty() { Ok(()) } else { Err(CommandError::Payload { found: self.found }) }
     }
 }

@@ -54,8 +54,8 @@ impl Machine {
     /// # Panics
     /// When the index is not the next one, or the bytes are no command: both were checked when it was proposed, so
     /// a replica that finds this must not go on.
-    pub fn apply(&mut self, index: u64, command: &[u8]) -> Reply {
-        let command = Command::decode(command)
+    pub fn apply(&mut self, index: u64, bytes: &Arc<[u8]>) -> Reply {
+        let command = Command::decode(bytes)
             .unwrap_or_else(|error| panic!("entry {index} was validated before it was proposed: {error}"));
         self.advance(index);
         let shard = command.shard();
@@ -66,9 +66,9 @@ impl Machine {
         match command {
             Command::OpenSession { .. } => Reply::SessionOpened(owned.kv.open_session(index)),
             Command::Write { shard: _, session, sequence, settled, key, op } => {
-                assert!(shard_of(&key, self.shards) == shard, "the key of entry {index} belongs to {shard}");
+                assert!(shard_of(key, self.shards) == shard, "the key of entry {index} belongs to {shard}");
                 let claim = Claim { session, sequence, settled };
-                owned.kv.write(Version { epoch: owned.epoch, index }, claim, key, op)
+                owned.kv.write(Version { epoch: owned.epoch, index }, claim, key, op, bytes)
             }
         }
     }

@@ -1,23 +1,28 @@
 //! The machine: ownership, encodings, and snapshots that hold all of it.
 
+use std::sync::Arc;
+
 use ordeal_client::wire::{self, RefusalReason, Reply, SessionId, ShardId, Version, WriteOp, shard_of};
 
 use super::*;
+use crate::kv::Op;
 
 const SHARDS: u32 = 4;
 
-fn open(shard: u32) -> Command {
-    Command::OpenSession { shard: ShardId(shard) }
+/// A command as it stands in the log.
+type Encoded = Arc<[u8]>;
+
+fn open(shard: u32) -> Encoded {
+    Command::OpenSession { shard: ShardId(shard) }.encode()
 }
 
-fn write(session: u64, sequence: u64, key: &str, op: WriteOp) -> Command {
-    let shard = shard_of(key.as_bytes(), SHARDS);
-    let settled = sequence - 1;
-    Command::Write { shard, session: SessionId(session), sequence, settled, key: key.into(), op }
+fn write(session: u64, sequence: u64, key: &str, op: Op<'_>) -> Encoded {
+    let (key, session, settled) = (key.as_bytes(), SessionId(session), sequence - 1);
+    Command::Write { shard: shard_of(key, SHARDS), session, sequence, settled, key, op }.encode()
 }
 
-fn append(session: u64, sequence: u64, key: &str, value: &str) -> Command {
-    write(session, sequence, key, WriteOp::Append(value.into()))
+fn append(session: u64, sequence: u64, key: &str, value: &str) -> Encoded {
+    write(session, sequence, key, Op::Append(value.as_bytes()))
 }
 
 /// A key of each shard.
@@ -26,8 +31,8 @@ fn key_of(shard: u32) -> String {
     keys.into_iter().find(|key| shard_of(key.as_bytes(), SHARDS) == ShardId(shard)).expect("one hashes there")
 }
 
-fn run(machine: &mut Machine, commands: impl IntoIterator<Item = Command>) -> Vec<Reply> {
-    let mut apply = |command: Command| machine.apply(machine.applied() + 1, &command.encode());
+fn run(machine: &mut Machine, commands: impl IntoIterator<Item = Encoded>) -> Vec<Reply> {
+    let mut apply = |command| machine.apply(machine.applied() + 1, &command);
     commands.into_iter().map(&mut apply).collect()
 }
 
@@ -41,7 +46,7 @@ fn example() -> Machine {
     let (here, there) = (key_of(0), key_of(2));
     run(&mut machine, [open(0), open(2), append(1, 1, &here, "x"), append(2, 1, &there, "y")]);
     machine.skip(5);
-    let fails = WriteOp::Cas { expected: None, new: b"z".to_vec() };
+    let fails = Op::Cas { expected: None, new: b"z" };
     run(&mut machine, [write(2, 2, &there, fails), append(1, 2, &here, "y")]);
     machine
 }
@@ -77,31 +82,36 @@ fn commands_reach_their_shard_or_are_refused_when_it_is_not_owned() {
 
 #[test]
 fn a_command_comes_back_equal_and_nothing_else_decodes() {
-    for command in [open(3), append(1, 2, "k", "v"), write(7, 1, "k", WriteOp::Delete)] {
+    let ops = [
+        Op::Put(b"v"),
+        Op::Append(b"v"),
+        Op::Delete,
+        Op::Cas { expected: None, new: b"new" },
+        Op::Cas { expected: Some(b""), new: b"" },
+    ];
+    let (shard, session, key) = (ShardId(3), SessionId(7), b"k".as_slice());
+    let writes = ops.map(|op| Command::Write { shard, session, sequence: 300, settled: 2, key, op });
+    for command in [Command::OpenSession { shard }].iter().chain(&writes) {
         let bytes = command.encode();
-        assert_eq!(Command::decode(&bytes).as_ref(), Ok(&command));
+        assert_eq!(Command::decode(&bytes).as_ref(), Ok(command));
         for cut in 0..bytes.len() {
             assert!(Command::decode(&bytes[..cut]).is_err(), "{command:?} cut at {cut}");
         }
+        let longer = [&bytes[..], &[0]].concat();
+        assert!(matches!(Command::decode(&longer), Err(CommandError::Payload { .. })), "{command:?}");
     }
-    let mut newer = open(0).encode();
-    newer[0] += 1;
-    assert_eq!(Command::decode(&newer), Err(CommandError::Version { found: 3 }));
+    assert_eq!(Command::decode(&[4, 0, 3]), Err(CommandError::Version { found: 4 }));
 }
 
 /// What stands in logs on disks stays readable: a change of these bytes is a new version.
 #[test]
-fn the_encoding_of_version_2_is_this() {
-    assert_eq!(open(3).encode(), [2, 0, 3]);
-    let put = Command::Write {
-        shard: ShardId(2),
-        session: SessionId(9),
-        sequence: 5,
-        settled: 4,
-        key: b"k".to_vec(),
-        op: WriteOp::Put(b"v".to_vec()),
-    };
-    assert_eq!(put.encode(), [2, 1, 2, 9, 5, 4, 1, b'k', 0, 1, b'v']);
+fn the_encoding_of_version_3_is_this() {
+    assert_eq!(*open(3), [3, 0, 3]);
+    let (shard, session, key) = (ShardId(2), SessionId(9), b"k".as_slice());
+    let encoded = |op| Command::Write { shard, session, sequence: 5, settled: 4, key, op }.encode();
+    assert_eq!(*encoded(Op::Put(b"vv")), *b"\x03\x01\x02\x09\x05\x04\x01\x00\x02kvv");
+    let cas = Op::Cas { expected: Some(b"old"), new: b"new" };
+    assert_eq!(*encoded(cas), *b"\x03\x01\x02\x09\x05\x04\x01\x03\x01\x03\x03koldnew");
 }
 
 #[test]
@@ -113,7 +123,7 @@ fn an_entry_is_never_left_out() {
 #[test]
 #[should_panic(expected = "entry 8 was validated before it was proposed")]
 fn bytes_that_are_no_command_stop_the_replica() {
-    example().apply(8, b"\x02\xff");
+    example().apply(8, &b"\x03\xff".as_slice().into());
 }
 
 #[test]
@@ -137,13 +147,9 @@ fn a_snapshot_is_all_of_the_state() {
 fn a_snapshot_holds_every_reply_of_a_window() {
     let mut machine = example();
     let key = key_of(0);
-    let pipelined = |sequence, tail: &str| Command::Write {
-        shard: ShardId(0),
-        session: SessionId(1),
-        sequence,
-        settled: 2,
-        key: key.clone().into(),
-        op: WriteOp::Append(tail.into()),
+    let pipelined = |sequence, tail: &str| {
+        let (shard, session, op) = (ShardId(0), SessionId(1), Op::Append(tail.as_bytes()));
+        Command::Write { shard, session, sequence, settled: 2, key: key.as_bytes(), op }.encode()
     };
     let writes = [pipelined(6, "6"), pipelined(3, "3"), pipelined(5, "5")];
     let replies = run(&mut machine, writes.clone());
@@ -189,11 +195,13 @@ fn a_damaged_snapshot_is_an_error_wherever_it_is_damaged() {
 fn the_largest_write_there_is_decodes() {
     let (key, value) = (vec![7; wire::KEY_BYTES_MAX], vec![255; wire::VALUE_BYTES_MAX]);
     let op = WriteOp::Cas { expected: Some(value.clone()), new: value };
+    let borrowed = Op::from(&op);
     let (session, sequence, settled) = (SessionId(u64::MAX), u64::MAX, u64::MAX);
     let body = wire::RequestBody::Write { session, sequence, settled, key: key.clone(), op: op.clone() };
     let request = wire::Request { id: u64::MAX, body };
     assert_eq!(wire::decode(&wire::encode(&request)), Ok(request));
-    let command = Command::Write { shard: ShardId(u32::MAX), session, sequence, settled, key, op };
+    let (shard, key, op) = (ShardId(u32::MAX), key.as_slice(), borrowed);
+    let command = Command::Write { shard, session, sequence, settled, key, op };
     assert_eq!(Command::decode(&command.encode()), Ok(command));
 }
 
