@@ -25,6 +25,7 @@ use ordeal_client::{Client, ClientConfig, Operation, Pipeline, status};
 const NODES: usize = 3;
 const ROUNDS: usize = 20;
 const ENTRIES: u64 = 1_000_000;
+const RESTARTS: usize = 5;
 /// The default of `ordeal node start`.
 const ELECTION_TIMEOUT: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -111,7 +112,9 @@ fn failover(signal: Signal) -> Vec<Duration> {
 
 fn restart() {
     let mut cluster = Cluster::start();
-    let mut pipeline = Pipeline::new(ClientConfig::new(cluster.endpoints()), 4).expect("a client");
+    // A busy machine may hold an election on the way: the figure is about what comes afterwards.
+    let config = ClientConfig { deadline: PATIENCE, ..ClientConfig::new(cluster.endpoints()) };
+    let mut pipeline = Pipeline::new(config, 4).expect("a client");
     let (mut begun, mut ended, started) = (0, 0, Instant::now());
     while ended < ENTRIES {
         while begun < ENTRIES && pipeline.under_way() < 1_000 {
@@ -126,15 +129,31 @@ fn restart() {
         }
     }
     println!("{ENTRIES} entries of 100 bytes: {:.1?}, {}", started.elapsed(), cluster.footprint());
-    cluster.nodes.iter_mut().for_each(|node| drop(node.kill().and_then(|()| node.wait())));
-    let started = Instant::now();
-    cluster.nodes = (0..NODES).map(|place| cluster.spawn(place)).collect();
-    cluster.nodes.iter_mut().for_each(ready);
-    let up = started.elapsed();
-    let mut client = cluster.client();
-    client.put(b"key", b"value").expect("a put");
-    println!("restart of all: ready after {up:.1?}, serving after {:.1?}", started.elapsed());
+    for _ in 0..RESTARTS {
+        cluster.end();
+        let started = Instant::now();
+        cluster.nodes = (0..NODES).map(|place| cluster.spawn(place)).collect();
+        cluster.nodes.iter_mut().for_each(ready);
+        let (up, cpu) = (started.elapsed(), cluster.cpu());
+        let mut client = cluster.client();
+        client.put(b"key", b"value").expect("a put");
+        let serving = started.elapsed();
+        println!(
+            "restart of all: ready after {up:.1?} ({cpu}), serving after {serving:.1?} ({})",
+            cluster.cpu()
+        );
+    }
     println!("afterwards: {}", cluster.footprint());
+    let alone = cluster.settled();
+    for _ in 0..RESTARTS {
+        let mut node = cluster.nodes.remove(alone);
+        drop(node.kill().and_then(|()| node.wait()));
+        let started = Instant::now();
+        cluster.nodes.insert(alone, cluster.node(alone));
+        let up = started.elapsed();
+        println!("restart of one: ready after {up:.1?} ({})", cpu_of(&cluster.nodes[alone]));
+        cluster.settled();
+    }
 }
 
 /// Three processes, killed with this.
@@ -204,6 +223,15 @@ impl Cluster {
         }
     }
 
+    fn end(&mut self) {
+        self.nodes.iter_mut().for_each(|node| drop(node.kill().and_then(|()| node.wait())));
+    }
+
+    /// CPU time of each node since it started: of a busy machine it says more than the clock.
+    fn cpu(&self) -> String {
+        self.nodes.iter().map(cpu_of).collect::<Vec<_>>().join(", ")
+    }
+
     /// Memory and disk of the first node.
     fn footprint(&self) -> String {
         let of = std::fs::read_to_string(format!("/proc/{}/status", self.nodes[0].id())).unwrap_or_default();
@@ -215,10 +243,17 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        for node in &mut self.nodes {
-            let _ended = node.kill().and_then(|()| node.wait());
-        }
+        self.end();
     }
+}
+
+/// User and system time of a process, from /proc, where they are counted in hundredths of a second.
+fn cpu_of(node: &Child) -> String {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", node.id())).unwrap_or_default();
+    // Behind the name, which ends with the last bracket: state is the first word, user and system time the 12th and 13th.
+    let words = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11);
+    let hundredths: u64 = words.take(2).filter_map(|word| word.parse::<u64>().ok()).sum();
+    format!("{:.2} s of CPU", Duration::from_millis(hundredths * 10).as_secs_f64())
 }
 
 fn ready(node: &mut Child) {

@@ -9,7 +9,7 @@ use ordeal_client::wire::{
 };
 
 use super::config::{EngineConfig, EngineError};
-use super::io::SnapshotJob;
+use super::io::{RestoreJob, Restored, SnapshotJob};
 use super::waiters::{Awaited, Waiter, Waiters};
 use crate::raft::{
     Entry, Event, FollowerMode, FollowerStatus, LogId, Message, Payload, Persist, Raft, Recovered, Role,
@@ -43,6 +43,8 @@ pub(super) struct Group {
     bytes_since: u64,
     /// Whether a snapshot is being taken.
     taking: bool,
+    /// A snapshot of the leader that is being turned into a state.
+    restoring: Option<LogId>,
     /// Ticket of the newest write given out, and of the newest known to be durable.
     issued: Ticket,
     durable: Ticket,
@@ -58,10 +60,12 @@ pub(super) struct Wishes {
     pub(super) persist: Option<Persist>,
     /// A state to make a snapshot of.
     pub(super) snapshot: Option<SnapshotJob>,
+    /// A snapshot to make a state of.
+    pub(super) restore: Option<RestoreJob>,
     /// Answers to those who waited.
     pub(super) replies: Vec<(Waiter, Reply)>,
     /// Bytes of the values read for them.
-    read_bytes: usize,
+    pub(super) read_bytes: usize,
 }
 
 impl Group {
@@ -89,6 +93,7 @@ impl Group {
             snapshot_bytes,
             bytes_since: 0,
             taking: false,
+            restoring: None,
             issued: Ticket::default(),
             durable: Ticket::default(),
             held: VecDeque::new(),
@@ -183,10 +188,11 @@ impl Group {
         let replies = &mut wishes.replies;
         match event {
             Event::Apply(entry) => self.apply(&entry, waiters, replies),
+            // The one that this node started from.
+            Event::Install(snapshot) if snapshot.last == self.applied => self.raft.installed(snapshot.last),
             Event::Install(snapshot) => {
-                self.install(&snapshot);
-                let overtaken = waiters.take_upto(self.id, self.applied.index);
-                replies.extend(overtaken.into_iter().map(|waiter| (waiter, Reply::Unknown)));
+                self.restoring = Some(snapshot.last);
+                wishes.restore = Some(RestoreJob { group: self.id, snapshot });
             }
             Event::ReadReady { token } => {
                 let Some(waiter) = waiters.take(token) else { return };
@@ -229,17 +235,20 @@ impl Group {
         }
     }
 
-    fn install(&mut self, snapshot: &Snapshot) {
-        let last = snapshot.last;
-        if last == self.applied {
-            return; // The one that this node started from.
-        }
-        self.machine = Machine::restore(&snapshot.data)
-            .unwrap_or_else(|error| panic!("snapshot {last} of {} came from its leader: {error}", self.id));
-        assert!(self.machine.applied() == last.index, "a snapshot is of the entry that it names");
+    /// A snapshot of the leader is a state now: it takes the place of ours. Those who still wait for what it holds hear
+    /// that nothing is known.
+    pub(super) fn restored(&mut self, restored: Restored, waiters: &mut Waiters) -> Vec<Waiter> {
+        let Restored { group: _, last, bytes, machine } = restored;
+        assert!(
+            self.restoring.take() == Some(last),
+            "{}: {last} is restored without being asked for",
+            self.id
+        );
         assert!(last.index >= self.applied.index, "{}: a snapshot never takes the state back", self.id);
-        self.applied = last;
-        self.covered_by_snapshot(snapshot.data.len() as u64);
+        (self.machine, self.applied) = (machine, last);
+        self.covered_by_snapshot(bytes);
+        self.raft.installed(last);
+        waiters.take_upto(self.id, last.index)
     }
 
     fn snapshot_when_due(&mut self, config: &EngineConfig) -> Option<SnapshotJob> {
@@ -248,7 +257,7 @@ impl Group {
         // A snapshot costs its length; it waits until the log has grown by half of that, so that a large state is not
         // written over and over for a few entries. The log stays bounded: by the limits, or half of the state, and by
         // what comes while a snapshot is taken.
-        if self.taking || !long || self.bytes_since < self.snapshot_bytes / 2 {
+        if self.taking || self.restoring.is_some() || !long || self.bytes_since < self.snapshot_bytes / 2 {
             return None;
         }
         let membership = Arc::clone(self.raft.membership_at(self.applied.index));

@@ -49,6 +49,8 @@ pub enum Input {
     HandOver,
     /// A snapshot that was asked for is done.
     SnapshotTaken(TakenSnapshot),
+    /// A snapshot of a leader is a state now.
+    SnapshotRestored(Restored),
 }
 
 /// What the world should do. Outputs of one turn are given in order: a `Send` that stands before a `Persist` may leave
@@ -70,6 +72,8 @@ pub enum Output {
     Persist(Batch),
     /// Turn a state into a snapshot, on any thread, and give it back as `Input::SnapshotTaken`.
     TakeSnapshot(SnapshotJob),
+    /// Turn a snapshot of a leader into a state, on any thread, and give it back as `Input::SnapshotRestored`.
+    RestoreSnapshot(RestoreJob),
     /// Answer a client.
     Reply {
         /// On which connection.
@@ -106,6 +110,39 @@ impl SnapshotJob {
         let data = self.machine.snapshot().into();
         let snapshot = Snapshot { last: self.last, membership: self.membership, data };
         TakenSnapshot { group: self.group, snapshot }
+    }
+}
+
+/// A snapshot that came from a group's leader and is durable, to be turned into a state while the group goes on. A group
+/// has one such job at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoreJob {
+    pub(super) group: GroupId,
+    pub(super) snapshot: Snapshot,
+}
+
+/// What came of a [`RestoreJob`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    pub(super) group: GroupId,
+    pub(super) last: LogId,
+    /// Length of the snapshot.
+    pub(super) bytes: u64,
+    pub(super) machine: Machine,
+}
+
+impl RestoreJob {
+    /// Does it. Takes a time that grows with the state.
+    ///
+    /// # Panics
+    /// When the bytes are no snapshot. They are durable, and this node can go on neither with them nor without.
+    #[must_use]
+    pub fn run(self) -> Restored {
+        let RestoreJob { group, snapshot: Snapshot { last, data, .. } } = self;
+        let machine = Machine::restore(&data)
+            .unwrap_or_else(|error| panic!("snapshot {last} of {group} came from its leader: {error}"));
+        assert!(machine.applied() == last.index, "a snapshot is of the entry that it names");
+        Restored { group, last, bytes: data.len() as u64, machine }
     }
 }
 

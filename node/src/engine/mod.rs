@@ -7,8 +7,9 @@
 //!   Peer, PeerClosed ┤    ┌─────────┐   ┌────────────┐   ├──▶ Persist   one batch a turn, for all groups
 //!   Request ─────────┼───▶│ Engine  │──▶│ raft, shard│───┼──▶ TakeSnapshot   a copy of a state, to be encoded anywhere
 //!   ClientGone ──────┤    └─────────┘   │ of a group │   └──▶ Reply …, Members …
-//!   Persisted ───────┤         │        └────────────┘
-//!   SnapshotTaken ───┘         │
+//!   Persisted ───────┤         │        └────────────┘        RestoreSnapshot   the other way round
+//!   SnapshotTaken ───┤         │
+//!   SnapshotRestored ┘         │
 //!                           waiters: who waits for which entry (index and term) or read
 //! ```
 //!
@@ -34,6 +35,8 @@ mod waiters;
 mod tests;
 
 pub use config::{EngineConfig, EngineError};
-pub use io::{Batch, BatchTicket, ClientKey, Input, Output, SnapshotJob, TakenSnapshot};
+pub use io::{
+    Batch, BatchTicket, ClientKey, Input, Output, RestoreJob, Restored, SnapshotJob, TakenSnapshot,
+};
 pub use node::Engine;
 pub use waiters::{CLIENT_WAITING_MAX, WAITING_MAX};

@@ -90,6 +90,12 @@ impl Engine {
             Input::SnapshotTaken(TakenSnapshot { group, snapshot }) => {
                 self.groups.get_mut(&group).expect("groups stay").snapshot_taken(snapshot);
             }
+            Input::SnapshotRestored(restored) => {
+                let group = self.groups.get_mut(&restored.group).expect("groups stay");
+                for waiter in group.restored(restored, &mut self.waiters) {
+                    self.reply(waiter.client, waiter.request, Reply::Unknown);
+                }
+            }
         }
     }
 
@@ -259,9 +265,10 @@ impl Engine {
         for (&group, member) in &mut self.groups {
             let Some(wishes) = member.wishes(&self.config, &mut self.waiters) else { continue };
             any = true;
-            let Wishes { sends, persist, snapshot, replies: answers, .. } = wishes;
+            let Wishes { sends, persist, snapshot, restore, replies: answers, read_bytes: _ } = wishes;
             self.outputs.extend(sends.into_iter().map(|(to, message)| Output::Send { to, group, message }));
             self.outputs.extend(snapshot.map(Output::TakeSnapshot));
+            self.outputs.extend(restore.map(Output::RestoreSnapshot));
             writes.extend(persist.map(|persist| (group, persist)));
             replies.extend(answers);
         }

@@ -1,7 +1,7 @@
 //! What is decided (§5.3, §5.4.2), and what of it the machine above gets.
 
 use super::log::weight;
-use super::{Event, Index, Raft, State};
+use super::{Event, Index, LogId, Raft, State};
 
 impl Raft {
     /// "If there exists an N such that N > commitIndex, a majority of matchIndex[i] ≥ N, and log[N].term == currentTerm:
@@ -36,16 +36,32 @@ impl Raft {
     /// and reads that both have reached.
     pub(super) fn take_events(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
-        if let Some(snapshot) = self.install.take() {
+        if self.installing.is_none()
+            && let Some(snapshot) = self.install.take()
+        {
             assert!(snapshot.last.index > self.applied, "{snapshot:?} goes back behind {}", self.applied);
-            self.applied = snapshot.last.index;
+            self.installing = Some(snapshot.last);
             events.push(Event::Install(snapshot));
         }
-        self.apply(&mut events);
+        if self.installing.is_none() {
+            self.apply(&mut events);
+        }
         while let Some(token) = self.confirmed_reads.pop_reached(self.applied) {
             events.push(Event::ReadReady { token });
         }
         events
+    }
+
+    /// The machine above has taken over the snapshot of the last [`Event::Install`]. It may take its time: until then it is
+    /// given no entries, and its state counts as what it was.
+    ///
+    /// # Panics
+    /// When this is not the snapshot that it was given.
+    pub fn installed(&mut self, last: LogId) {
+        assert!(self.installing == Some(last), "{last} is installed, but {:?} was given", self.installing);
+        self.installing = None;
+        self.applied = last.index;
+        self.finish();
     }
 
     /// "If commitIndex > lastApplied: increment lastApplied, apply log[lastApplied]" (Figure 2), a portion at a time.

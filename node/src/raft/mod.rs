@@ -93,6 +93,8 @@ pub struct Raft {
     partial: Option<Partial>,
     /// A durable snapshot that the machine above has still to take over.
     install: Option<Snapshot>,
+    /// The one that it is taking over.
+    installing: Option<LogId>,
     timer: Timer,
     /// Ticks since the start.
     now: u64,
@@ -168,6 +170,7 @@ impl Raft {
             state: State::Follower,
             leader: None,
             install: snapshot.clone(),
+            installing: None,
             snapshot,
             partial: None,
             timer: Timer { elapsed: 0, timeout: 0, since_leader: u32::MAX, since_promise: 0 },

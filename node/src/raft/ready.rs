@@ -62,7 +62,7 @@ pub struct HardState {
 pub enum Event {
     /// A committed entry: apply it.
     Apply(Entry),
-    /// A snapshot from the leader replaces the whole state.
+    /// A snapshot replaces the whole state: to be answered with `installed`, before which no entry comes.
     Install(Snapshot),
     /// This read may be answered from the state as it is now (ReadIndex, thesis §6.4).
     ReadReady {
@@ -121,7 +121,7 @@ pub struct Status {
     pub leader: Option<NodeId>,
     /// Highest index known to be committed.
     pub commit: Index,
-    /// Highest index handed out in [`Event::Apply`] or [`Event::Install`].
+    /// Highest index handed out in [`Event::Apply`], or said to be installed.
     pub applied: Index,
     /// First index in the log.
     pub first: Index,

@@ -229,8 +229,8 @@ impl Server {
         if let Some(ticket) = self.disk.news()? {
             self.engine.handle(Input::Persisted(ticket));
         }
-        while let Some(snapshot) = self.snapshots.news()? {
-            self.engine.handle(Input::SnapshotTaken(snapshot));
+        while let Some(done) = self.snapshots.news()? {
+            self.engine.handle(done);
         }
         self.accept(now);
         // What is not read waits with the sockets' buffers, and then with those who write to us.
@@ -361,6 +361,7 @@ impl Server {
                 // The followers' disks work while ours does (thesis §10.2.1).
                 Output::Persist(batch) => self.disk.write(batch),
                 Output::TakeSnapshot(job) => self.snapshots.take(job),
+                Output::RestoreSnapshot(job) => self.snapshots.restore(job),
             }
         }
     }

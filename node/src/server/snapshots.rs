@@ -1,5 +1,5 @@
-//! The thread that turns states into snapshots, one at a time, and writes them aside, while the loop and the log go on: the
-//! state it is given is a copy that shares what was not changed since.
+//! The thread that turns states into snapshots and writes them aside, and snapshots of a leader into states, one at a time,
+//! while the loop and the log go on: the state it is given is a copy that shares what was not changed since.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
@@ -9,17 +9,24 @@ use mio::Waker;
 
 use super::error::{ServerError, loop_error};
 use crate::config::GROUPS_MAX;
-use crate::engine::{SnapshotJob, TakenSnapshot};
+use crate::engine::{Input, RestoreJob, SnapshotJob};
 use crate::storage::{Snapshots, StorageError};
 
-/// A group takes one snapshot at a time.
-const JOBS_MAX: usize = GROUPS_MAX as usize;
+/// A group takes one snapshot at a time, and restores one.
+const JOBS_MAX: usize = 2 * GROUPS_MAX as usize;
+
+/// What the thread does.
+#[derive(Debug)]
+enum Job {
+    Take(SnapshotJob),
+    Restore(RestoreJob),
+}
 
 /// The loop's end of the thread. Dropped, it lets the thread finish what it has.
 #[derive(Debug)]
 pub(super) struct SnapshotThread {
-    jobs: Option<SyncSender<SnapshotJob>>,
-    taken: Receiver<Result<TakenSnapshot, StorageError>>,
+    jobs: Option<SyncSender<Job>>,
+    done: Receiver<Result<Input, StorageError>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -30,48 +37,58 @@ impl SnapshotThread {
     /// [`ServerError::Loop`] when there is no thread to be had.
     pub(super) fn start(files: Snapshots, waker: Arc<Waker>) -> Result<SnapshotThread, ServerError> {
         let (jobs, theirs) = sync_channel(JOBS_MAX);
-        let (done, taken) = channel();
+        let (theirs_done, done) = channel();
         let thread = std::thread::Builder::new()
             .name("snapshots".to_owned())
-            .spawn(move || work(&files, &theirs, &done, &waker))
+            .spawn(move || work(&files, &theirs, &theirs_done, &waker))
             .map_err(loop_error("snapshot thread"))?;
-        Ok(SnapshotThread { jobs: Some(jobs), taken, thread: Some(thread) })
+        Ok(SnapshotThread { jobs: Some(jobs), done, thread: Some(thread) })
     }
 
-    /// Hands a state over.
+    /// Hands a state over, to be made a snapshot.
     pub(super) fn take(&self, job: SnapshotJob) {
-        let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.try_send(job).is_ok());
-        assert!(sent, "a group takes one snapshot at a time, by a thread that lives as long as the server");
+        self.give(Job::Take(job));
     }
 
-    /// A snapshot that is done, and durable.
+    /// Hands a snapshot over, to be made a state.
+    pub(super) fn restore(&self, job: RestoreJob) {
+        self.give(Job::Restore(job));
+    }
+
+    fn give(&self, job: Job) {
+        let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.try_send(job).is_ok());
+        assert!(sent, "a group has one such job at a time, for a thread that lives as long as the server");
+    }
+
+    /// A snapshot that is done, and durable; or a state.
     ///
     /// # Errors
     /// When it could not be written. The process must end.
-    pub(super) fn news(&self) -> Result<Option<TakenSnapshot>, ServerError> {
-        match self.taken.try_recv() {
-            Ok(taken) => Ok(Some(taken?)),
+    pub(super) fn news(&self) -> Result<Option<Input>, ServerError> {
+        match self.done.try_recv() {
+            Ok(done) => Ok(Some(done?)),
             Err(TryRecvError::Empty) => Ok(None),
             Err(TryRecvError::Disconnected) => panic!("the snapshot thread found a broken promise"),
         }
     }
 }
 
-fn work(
-    files: &Snapshots,
-    jobs: &Receiver<SnapshotJob>,
-    done: &Sender<Result<TakenSnapshot, StorageError>>,
-    waker: &Waker,
-) {
+fn work(files: &Snapshots, jobs: &Receiver<Job>, done: &Sender<Result<Input, StorageError>>, waker: &Waker) {
     while let Ok(job) = jobs.recv() {
-        let taken = job.run();
-        let written = files.write(taken.group, &taken.snapshot);
-        if done.send(written.map(|()| taken)).is_err() {
+        let result = match job {
+            Job::Take(job) => {
+                let taken = job.run();
+                let written = files.write(taken.group, &taken.snapshot);
+                written.map(|()| Input::SnapshotTaken(taken))
+            }
+            Job::Restore(job) => Ok(Input::SnapshotRestored(job.run())),
+        };
+        if done.send(result).is_err() {
             return;
         }
         if let Err(error) = waker.wake() {
             // The next tick, 10 ms later, looks as well.
-            tracing::warn!(reason = %error, "snapshot taken without a wake-up");
+            tracing::warn!(reason = %error, "snapshot done without a wake-up");
         }
     }
 }

@@ -307,8 +307,8 @@ impl Storage {
 struct Replay {
     dir: PathBuf,
     groups: BTreeMap<GroupId, Live>,
-    /// Every entry of the log by its place, of which the live ones are picked at the end.
-    entries: BTreeMap<Position, Entry>,
+    /// Every entry of the log in the order of their places, of which the live ones are picked at the end.
+    entries: BTreeMap<GroupId, Vec<(Position, Option<Entry>)>>,
 }
 
 impl Replay {
@@ -320,7 +320,7 @@ impl Replay {
         live.apply(&body, position, record.bytes.len() as u64)
             .map_err(|what| self.inconsistent(group, format!("record at {position}: {what}")))?;
         if let Body::Entry(entry) | Body::Copy(entry) = body {
-            self.entries.insert(position, entry);
+            self.entries.entry(group).or_default().push((position, Some(entry)));
         }
         Ok(())
     }
@@ -330,8 +330,12 @@ impl Replay {
         for (&group, live) in &self.groups {
             live.check().map_err(|what| self.inconsistent(group, what))?;
             let snapshot = live.snapshot().map(|last| snapshots.read(group, last)).transpose()?;
-            let entries: Vec<Entry> =
-                live.entries().filter_map(|place| self.entries.remove(&place.position)).collect();
+            let found = self.entries.entry(group).or_default();
+            let mut take = |place: live::Place| {
+                let at = found.binary_search_by_key(&place.position, |&(position, _)| position).ok()?;
+                found[at].1.take()
+            };
+            let entries: Vec<Entry> = live.entries().filter_map(&mut take).collect();
             assert_eq!(entries.len(), live.entries().len(), "every place of {group} was seen with its entry");
             recovered.insert(group, Recovered { hard_state: live.hard_state(), snapshot, entries });
         }

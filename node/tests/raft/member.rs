@@ -225,6 +225,7 @@ impl Member {
                         let durable = self.disk.covered().index >= snapshot.last.index;
                         assert!(durable, "{snapshot:?} is not durable");
                         self.machine = Machine::restore(snapshot);
+                        self.raft.installed(snapshot.last);
                     }
                     Event::ReadReady { token } => self.answered.push((*token, self.machine.last.index)),
                     Event::ReadFailed { .. } | Event::Role { .. } => {}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ordeal_client::wire::{GroupId, Kind, NodeId, Request};
-use ordeal_node::engine::{BatchTicket, ClientKey, Engine, Input, Output, TakenSnapshot};
+use ordeal_node::engine::{BatchTicket, ClientKey, Engine, Input, Output};
 use ordeal_node::raft::Message;
 use rand::RngExt;
 use rand_pcg::Pcg32;
@@ -189,10 +189,15 @@ impl World {
         self.input(id, Input::Persisted(ticket));
     }
 
-    pub fn snapshot_taken(&mut self, id: NodeId, life: u64, snapshot: TakenSnapshot) {
+    /// The work of another thread is done: a snapshot of a state, or a state of a snapshot.
+    pub fn worked(&mut self, id: NodeId, life: u64, work: Input) {
         if self.node(id).life == life && self.node(id).engine.is_some() {
-            self.trace.note(self.now_us, &[12, u64::from(id.0)], || format!("{id} took a snapshot"));
-            self.input(id, Input::SnapshotTaken(snapshot));
+            let (number, what) = match &work {
+                Input::SnapshotRestored(_) => (13, "restored"),
+                _ => (12, "took"),
+            };
+            self.trace.note(self.now_us, &[number, u64::from(id.0)], || format!("{id} {what} a snapshot"));
+            self.input(id, work);
         }
     }
 
@@ -282,12 +287,8 @@ impl World {
             }
             // The network carries everything to everybody.
             Output::Members(_) => {}
-            Output::TakeSnapshot(job) => {
-                let node = self.node_mut(id);
-                // Another thread's work: it takes its time, and the group goes on meanwhile.
-                let (life, delay_us) = (node.life, node.rng.random_range(100..=100_000));
-                self.later(delay_us, Event::SnapshotTaken { node: id, life, snapshot: job.run() });
-            }
+            Output::TakeSnapshot(job) => self.work_aside(id, Input::SnapshotTaken(job.run())),
+            Output::RestoreSnapshot(job) => self.work_aside(id, Input::SnapshotRestored(job.run())),
             Output::Reply { to, answer } => {
                 assert!(answer.node == id, "a node answers in its own name");
                 let node = self.node_mut(id);
@@ -297,6 +298,13 @@ impl World {
                 self.later(delay_us, Event::Answer { client, node: answer.node, connection: to, id, reply });
             }
         }
+    }
+
+    /// Another thread's work: it takes its time, and the group goes on meanwhile.
+    fn work_aside(&mut self, id: NodeId, work: Input) {
+        let node = self.node_mut(id);
+        let (life, delay_us) = (node.life, node.rng.random_range(100..=100_000));
+        self.later(delay_us, Event::Worked { node: id, life, work });
     }
 
     /// The network: most messages take a moment, some are late, some are doubled, some are lost.
@@ -325,7 +333,7 @@ impl World {
         if node.paused > 0 {
             // A finished sync is not lost: it is a fact, which the process finds when it goes on.
             if node.backlog.len() < BACKLOG_MAX
-                || matches!(input, Input::Persisted(_) | Input::SnapshotTaken(_))
+                || matches!(input, Input::Persisted(_) | Input::SnapshotTaken(_) | Input::SnapshotRestored(_))
             {
                 node.backlog.push(input);
             }

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use ordeal_client::wire::{GroupId, NodeId, Reply, Request};
 use ordeal_history::Event as Noted;
-use ordeal_node::engine::{BatchTicket, ClientKey, TakenSnapshot};
+use ordeal_node::engine::{BatchTicket, ClientKey, Input};
 use ordeal_node::raft::Message;
 use rand::RngExt;
 use rand_pcg::Pcg32;
@@ -44,10 +44,10 @@ pub enum Event {
         life: u64,
         ticket: BatchTicket,
     },
-    SnapshotTaken {
+    Worked {
         node: NodeId,
         life: u64,
-        snapshot: TakenSnapshot,
+        work: Input,
     },
     Deliver {
         link: Link,
@@ -229,7 +229,7 @@ impl World {
             Event::Tick { node, life } => self.tick(node, life),
             Event::Turn { node, life } => self.turn(node, life),
             Event::Synced { node, life, ticket } => self.synced(node, life, ticket),
-            Event::SnapshotTaken { node, life, snapshot } => self.snapshot_taken(node, life, snapshot),
+            Event::Worked { node, life, work } => self.worked(node, life, work),
             Event::Deliver { link, group, message } => self.deliver(link, group, message),
             Event::Request { node, client, connection, request } => {
                 self.take_request(node, client, connection, request);

@@ -16,7 +16,11 @@ fn batch_of(outputs: &[Output]) -> (BatchTicket, Vec<GroupId>) {
         .iter()
         .filter_map(|output| match output {
             Output::Persist(batch) => Some(batch),
-            Output::Send { .. } | Output::TakeSnapshot(_) | Output::Reply { .. } | Output::Members(_) => None,
+            Output::Send { .. }
+            | Output::TakeSnapshot(_)
+            | Output::RestoreSnapshot(_)
+            | Output::Reply { .. }
+            | Output::Members(_) => None,
         })
         .collect();
     let [batch] = batches[..] else { panic!("one batch a turn, not {}", batches.len()) };
@@ -212,4 +216,54 @@ fn a_group_goes_on_while_its_snapshot_is_taken_and_takes_one_at_a_time() {
     assert!(after.first > 1, "{after:?}");
     write(&mut rig, 51);
     assert_eq!(rig.jobs.len(), 1, "the next is due at once");
+}
+
+/// A state that takes long to decode takes nobody's time but its reader's: the member goes on as a follower meanwhile.
+#[test]
+fn a_group_goes_on_while_a_snapshot_of_its_leader_is_restored() {
+    let mut rig = Rig::new(3, 1);
+    for node in 1..=3 {
+        let mut settings = config(node, 3, 1);
+        (settings.snapshot_entries, settings.trailing_entries) = (10, 2);
+        rig.engines.insert(NodeId(node), started(settings, BTreeMap::new()));
+    }
+    rig.elect();
+    let status = |rig: &Rig, node| rig.engines[&node].status(0, 0).groups[0].clone();
+    let leader = status(&rig, N1).leader.expect("somebody leads");
+    let late = if leader == N1 { NodeId(2) } else { N1 };
+    rig.isolated.insert(late);
+    let session = rig.session(leader, "a");
+    let write = |rig: &mut Rig, sequence| {
+        let replies = rig.call(leader, append(session, sequence, "a", "x"));
+        assert!(matches!(replies[..], [Reply::Written { .. }]), "{replies:?}");
+    };
+    (1..=40).for_each(|sequence| write(&mut rig, sequence));
+    rig.isolated.clear();
+    rig.slow_snapshots = true;
+    let mut ticks = 0;
+    while rig.restores.is_empty() && ticks < 1_000 {
+        rig.tick();
+        ticks += 1;
+    }
+    let before = status(&rig, late);
+
+    (0..100).for_each(|_| rig.tick());
+    write(&mut rig, 41);
+    let (led, restoring) = (status(&rig, leader), status(&rig, late));
+    assert_eq!(led.role, ordeal_client::wire::RoleName::Leader);
+    assert_eq!((restoring.leader, restoring.term), (Some(leader), led.term), "it answers its leader");
+    assert_eq!(
+        (restoring.applied, restoring.digest),
+        (before.applied, before.digest),
+        "its state is the old one"
+    );
+    let peer = led.peers.iter().find(|peer| peer.node == late).expect("a follower");
+    assert_eq!((peer.matched, restoring.last), (led.last, led.last), "its log goes on");
+
+    let [job] = &rig.restores[..] else { panic!("one job at a time, not {}", rig.restores.len()) };
+    let restored = job.clone().run();
+    rig.engines.get_mut(&late).expect("a node").handle(Input::SnapshotRestored(restored));
+    (0..10).for_each(|_| rig.tick()); // a heartbeat says what is committed
+    let after = status(&rig, late);
+    assert_eq!((after.applied, after.digest), (led.last, led.digest), "and then it is level");
 }

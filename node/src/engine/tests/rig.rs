@@ -6,7 +6,7 @@ use ordeal_client::wire::{
     ClusterId, GroupId, NodeId, ReadLevel, Reply, Request, RequestBody, RoleName, SessionId, ShardId, WriteOp,
 };
 
-use crate::engine::{Batch, ClientKey, Engine, EngineConfig, Input, Output, SnapshotJob};
+use crate::engine::{Batch, ClientKey, Engine, EngineConfig, Input, Output, RestoreJob, SnapshotJob};
 use crate::raft::{Index, Recovered};
 
 pub(super) const SHARDS: u32 = 4;
@@ -22,6 +22,7 @@ pub(super) struct Rig {
     /// When set, snapshots are not taken by themselves, and wait here.
     pub(super) slow_snapshots: bool,
     pub(super) jobs: Vec<SnapshotJob>,
+    pub(super) restores: Vec<RestoreJob>,
     /// Every batch, in order.
     pub(super) batches: Vec<(NodeId, Batch)>,
     replies: Vec<(ClientKey, u64, Reply)>,
@@ -46,6 +47,7 @@ impl Rig {
             slow_disks: false,
             slow_snapshots: false,
             jobs: Vec::new(),
+            restores: Vec::new(),
             batches: Vec::new(),
             replies: Vec::new(),
             requests: 0,
@@ -153,6 +155,11 @@ impl Rig {
             Output::TakeSnapshot(job) => {
                 let taken = Input::SnapshotTaken(job.run());
                 self.engines.get_mut(&id).expect("a node").handle(taken);
+            }
+            Output::RestoreSnapshot(job) if self.slow_snapshots => self.restores.push(job),
+            Output::RestoreSnapshot(job) => {
+                let restored = Input::SnapshotRestored(job.run());
+                self.engines.get_mut(&id).expect("a node").handle(restored);
             }
             Output::Reply { to, answer } => {
                 assert_eq!(answer.node, id);
