@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use ordeal_client::wire::{
     Answer, GroupId, KEY_BYTES_MAX, NodeId, NodeStatus, ReadLevel, RefusalReason, Reply, Request,
-    RequestBody, ShardId, VALUE_BYTES_MAX, Welcome, WriteOp, shard_of,
+    RequestBody, ShardId, VALUE_BYTES_MAX, Welcome, shard_of,
 };
 
 use super::config::{EngineConfig, EngineError};
@@ -178,7 +178,8 @@ impl Engine {
             RequestBody::OpenSession { shard } => self.open_session(from, id, shard),
             RequestBody::Read { key, level } => self.read(from, id, key, level),
             RequestBody::Write { session, sequence, settled, key, op } => {
-                self.write(from, id, Claim { session, sequence, settled }, key, op)
+                let claim = Claim { session, sequence, settled };
+                self.write(from, id, claim, &key, Op::from(&op))
             }
             RequestBody::ChangeMembers { group, change } => Err(self.change_members(group, change)),
             RequestBody::Transfer { group, to } => Err(self.transfer(group, to)),
@@ -201,21 +202,20 @@ impl Engine {
         from: ClientKey,
         request: u64,
         claim: Claim,
-        key: Vec<u8>,
-        op: WriteOp,
+        key: &[u8],
+        op: Op<'_>,
     ) -> Result<(), Reply> {
-        check_length("key", &key, KEY_BYTES_MAX)?;
-        match &op {
-            WriteOp::Put(value) | WriteOp::Append(value) => check_length("value", value, VALUE_BYTES_MAX)?,
-            WriteOp::Delete => {}
-            WriteOp::Cas { expected, new } => {
-                check_length("value", expected.as_deref().unwrap_or_default(), VALUE_BYTES_MAX)?;
+        check_length("key", key, KEY_BYTES_MAX)?;
+        match op {
+            Op::Put(value) | Op::Append(value) => check_length("value", value, VALUE_BYTES_MAX)?,
+            Op::Delete => {}
+            Op::Cas { expected, new } => {
+                check_length("value", expected.unwrap_or_default(), VALUE_BYTES_MAX)?;
                 check_length("value", new, VALUE_BYTES_MAX)?;
             }
         }
-        let shard = shard_of(&key, self.config.shards);
+        let shard = shard_of(key, self.config.shards);
         let Claim { session, sequence, settled } = claim;
-        let (key, op) = (key.as_slice(), Op::from(&op));
         self.propose(from, request, &Command::Write { shard, session, sequence, settled, key, op })
     }
 
