@@ -71,7 +71,8 @@ struct StartArgs {
     /// A member and its advertised address, this node's own among them. Give one for each; to --join, its own is enough.
     #[arg(long = "member", value_name = "NODE=IP:PORT", value_parser = node_address, required = true)]
     members: Vec<(NodeId, SocketAddr)>,
-    /// Join a cluster that there is: start empty, and wait until `ordeal kv member add` makes this node a member.
+    /// Join a cluster that there is: start empty, and wait until `ordeal kv member add` makes this node a member. Take an id
+    /// that no node of it ever had: who lost its data must not vote again under its old one.
     #[arg(long)]
     join: bool,
     /// Dial a member elsewhere than where it is advertised: through a proxy or a forwarded port.

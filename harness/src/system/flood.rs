@@ -11,8 +11,11 @@ use super::{ClientSetup, Flood};
 
 /// Between two looks at what came.
 const TURN: Duration = Duration::from_millis(20);
-/// A write that was sent once is not sent again while it is waited for: nobody floods for so long.
+/// Nobody floods for so long.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Of which the first attempt gets 6 s: a write is not sent again while it is poured, and the opening of a session that was
+/// lost is, in time for those who wait for it.
+const ATTEMPT: Duration = Duration::from_secs(20);
 
 /// Clients with a session each, whose window bounds what one of them may have under way.
 struct Clients(Vec<Pipeline>);
@@ -26,7 +29,7 @@ impl OrdealSystem {
                 seed: setup.seed.wrapping_add(number as u64),
                 dial: setup.dial.clone(),
                 deadline: PATIENCE,
-                attempt_timeout: PATIENCE,
+                attempt_timeout: ATTEMPT,
                 ..ClientConfig::new(setup.members.values().cloned())
             };
             Pipeline::new(config, 1)

@@ -209,7 +209,7 @@ impl Group {
             }
             Event::ReadFailed { token } => {
                 let Some(waiter) = waiters.take(token) else { return };
-                replies.push((waiter, self.not_leader(config, self.raft.status().leader)));
+                replies.push((waiter, self.not_leader(config, self.raft.leader_heard())));
             }
             Event::Role { role, term, leader: _ } => {
                 let outdated = waiters.take_outdated(self.id, term, role == Role::Leader);

@@ -11,10 +11,11 @@
 //! Invariants
 //! * at most [`SESSIONS_MAX`] sessions; what they remember counts for at most [`REMEMBERED_BYTES_MAX`] bytes
 //! * a session remembers answers above `settled` and within the window only, each once; `settled` never falls
-//! * `order` holds each session exactly once, under the log index of its last use; no two share an index
+//! * `order` holds each session exactly once, under the log index of its last use or of one before that; an index is one
+//!   entry, which names one session
 //! * a session begins and ends only here, by log index: on every replica the same ones at the same entry
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ordeal_client::wire::{Reply, SESSION_WINDOW_MAX, SessionId, encode};
@@ -56,6 +57,8 @@ pub struct Session {
     bytes: usize,
     /// Sum over `replies`.
     digest: u64,
+    /// What it counts for in the digest of its table.
+    counted: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +72,7 @@ impl Session {
     /// A session that remembers nothing yet.
     #[must_use]
     pub fn new(settled: u64, used: u64) -> Self {
-        Session { settled, used, replies: BTreeMap::new(), bytes: 0, digest: 0 }
+        Session { settled, used, replies: BTreeMap::new(), bytes: 0, digest: 0, counted: 0 }
     }
 
     /// Writes up to this one are settled.
@@ -154,12 +157,13 @@ pub struct Limits {
 }
 
 /// The sessions of a shard.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Sessions {
     /// A copy of the table shares each session until one of the two changes it: what it remembers is not copied.
     sessions: BTreeMap<SessionId, Arc<Session>>,
-    /// By last use, oldest first.
-    order: BTreeSet<(u64, SessionId)>,
+    /// Whom to expire next is looked for from the front. A use leaves its session where it stands: it is moved to its
+    /// true place when it comes to the front, as few ever do.
+    order: BTreeMap<u64, SessionId>,
     remembered_bytes: usize,
     digest: u64,
     limits: Limits,
@@ -175,7 +179,7 @@ impl Sessions {
     /// An empty table that holds so much; all replicas must agree on it.
     #[must_use]
     pub fn with_limits(limits: Limits) -> Self {
-        Sessions { sessions: BTreeMap::new(), order: BTreeSet::new(), remembered_bytes: 0, digest: 0, limits }
+        Sessions { sessions: BTreeMap::new(), order: BTreeMap::new(), remembered_bytes: 0, digest: 0, limits }
     }
 
     /// Opens the session that is named after the entry at `index`.
@@ -209,22 +213,25 @@ impl Sessions {
     }
 
     /// Adds a session as it stands in a snapshot.
-    pub fn insert(&mut self, id: SessionId, session: Session) {
-        self.digest = self.digest.wrapping_add(digest_of(id, &session));
+    pub fn insert(&mut self, id: SessionId, mut session: Session) {
+        session.counted = digest_of(id, &session);
+        self.digest = self.digest.wrapping_add(session.counted);
         self.remembered_bytes += session.bytes;
-        assert!(self.order.insert((session.used, id)), "an index is one entry, and names one session");
+        assert!(
+            self.order.insert(session.used, id).is_none(),
+            "an index is one entry, and names one session"
+        );
         assert!(self.sessions.insert(id, Arc::new(session)).is_none(), "a session is there once");
     }
 
-    /// Whether this session, as it stands in a snapshot, could be added: it is not there, nor is another one of the same
-    /// last use, and there is room.
+    /// Whether this session, as it stands in a snapshot, could be added to what stood there before it: it is not there, nor
+    /// is another one of the same last use, and there is room.
     #[must_use]
     pub fn takes(&self, id: SessionId, session: &Session) -> bool {
-        let used = session.used;
-        let same_use = self.order.range((used, SessionId(0))..=(used, SessionId(u64::MAX))).next();
+        let same_use = self.order.contains_key(&session.used);
         let room = self.sessions.len() < self.limits.sessions
             && self.remembered_bytes + session.bytes <= self.limits.remembered_bytes;
-        room && same_use.is_none() && !self.sessions.contains_key(&id)
+        room && !same_use && !self.sessions.contains_key(&id)
     }
 
     /// All sessions, by id.
@@ -254,16 +261,12 @@ impl Sessions {
     fn change(&mut self, id: SessionId, how: impl FnOnce(&mut Session)) -> bool {
         let Some(session) = self.sessions.get_mut(&id) else { return false };
         let session = Arc::make_mut(session);
-        let used = session.used;
-        self.digest = self.digest.wrapping_sub(digest_of(id, session));
+        self.digest = self.digest.wrapping_sub(session.counted);
         self.remembered_bytes -= session.bytes;
         how(session);
-        self.digest = self.digest.wrapping_add(digest_of(id, session));
+        session.counted = digest_of(id, session);
+        self.digest = self.digest.wrapping_add(session.counted);
         self.remembered_bytes += session.bytes;
-        if session.used != used {
-            assert!(self.order.remove(&(used, id)), "a session stands in the order of use");
-            assert!(self.order.insert((session.used, id)), "an index is one entry, and names one session");
-        }
         true
     }
 
@@ -271,13 +274,30 @@ impl Sessions {
         while self.sessions.len() > self.limits.sessions
             || self.remembered_bytes > self.limits.remembered_bytes
         {
-            let (_, oldest) = self.order.pop_first().expect("a table beyond its limit is not empty");
-            let session = self.sessions.remove(&oldest).expect("who stands in the order is there");
-            self.digest = self.digest.wrapping_sub(digest_of(oldest, &session));
+            let (placed, id) = self.order.pop_first().expect("a table beyond its limit is not empty");
+            let last_use = self.sessions.get(&id).expect("who stands in the order is there").used;
+            if last_use > placed {
+                let other = self.order.insert(last_use, id);
+                assert!(other.is_none(), "an index is one entry, and names one session");
+                continue;
+            }
+            let session = self.sessions.remove(&id).expect("looked at just now");
+            self.digest = self.digest.wrapping_sub(session.counted);
             self.remembered_bytes -= session.bytes;
         }
     }
 }
+
+/// Where sessions stand in `order` says when they were looked at, and nothing about the state.
+impl PartialEq for Sessions {
+    fn eq(&self, other: &Sessions) -> bool {
+        (self.digest, self.remembered_bytes, self.limits)
+            == (other.digest, other.remembered_bytes, other.limits)
+            && self.sessions == other.sessions
+    }
+}
+
+impl Eq for Sessions {}
 
 fn digest_of(id: SessionId, session: &Session) -> u64 {
     let (count, bytes) = (session.replies.len() as u64, session.bytes as u64);

@@ -21,7 +21,8 @@ const HEARD_BEATS: u32 = 2;
 impl Raft {
     /// The leader, for who asks whom to turn to: one that is silent is not named, long before anybody campaigns, so that
     /// nobody is sent back to where he waited in vain.
-    pub(super) fn leader_heard(&self) -> Option<NodeId> {
+    #[must_use]
+    pub fn leader_heard(&self) -> Option<NodeId> {
         let fresh = self.timer.since_leader <= HEARD_BEATS * self.config.heartbeat_ticks;
         self.leader.filter(|_| fresh)
     }
