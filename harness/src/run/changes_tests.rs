@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use super::*;
-use crate::plan::{PlannedFault, ReadLevel, Settings, WorkloadKind, draw};
+use crate::plan::PlannedFault;
+use crate::run::schedule::tests::plan_of;
 use crate::store::{read_events, spans};
 use crate::system::{GroupView, NodeView};
 
@@ -90,20 +91,7 @@ impl Stage for Played {
 }
 
 fn plan(seed: u64, nodes: u32) -> Plan {
-    draw(&Settings {
-        seed,
-        nodes,
-        clients: 4,
-        time_ms: 30_000,
-        workload: WorkloadKind::Register,
-        faults: vec![FaultKind::Members, FaultKind::Transfer],
-        rate: 10,
-        keys: 2,
-        read_level: ReadLevel::Linearizable,
-        groups: 1,
-        shards: 1,
-        op_timeout_ms: 100,
-    })
+    plan_of(seed, nodes, vec![FaultKind::Members, FaultKind::Transfer])
 }
 
 /// Plays the changes of a kind, whose time has long come, so that nothing waits.

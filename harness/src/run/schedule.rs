@@ -245,4 +245,4 @@ pub(super) fn note_not_verified(
 
 #[cfg(test)]
 #[path = "schedule_tests.rs"]
-mod tests;
+pub(super) mod tests;

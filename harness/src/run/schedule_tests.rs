@@ -94,13 +94,19 @@ fn evidence() -> Evidence {
 }
 
 fn plan(seed: u64, nodes: u32) -> Plan {
+    let supported = |kind: &FaultKind| kind.unsupported(nodes).is_none();
+    plan_of(seed, nodes, FaultKind::ALL.into_iter().filter(supported).collect())
+}
+
+/// A plan of these faults for half a minute.
+pub(in crate::run) fn plan_of(seed: u64, nodes: u32, faults: Vec<FaultKind>) -> Plan {
     draw(&Settings {
         seed,
         nodes,
         clients: 4,
         time_ms: 30_000,
         workload: WorkloadKind::Register,
-        faults: FaultKind::ALL.iter().copied().filter(|kind| kind.unsupported(nodes).is_none()).collect(),
+        faults,
         rate: 10,
         keys: 2,
         read_level: ReadLevel::Linearizable,

@@ -13,7 +13,7 @@ use crate::system::Flood;
 
 pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
     name: "backup-ten-thousand",
-    what: "Two leaders in turn take ten thousand writes that nobody commits while others commit as many; few round trips bring each log in line.",
+    what: "Two leaders in turn take up to ten thousand writes (at least five thousand) that nobody commits while others commit as many; few round trips bring each log in line.",
     source: "TestBackup 2B/3B",
     seconds: 25,
     nodes: 5,

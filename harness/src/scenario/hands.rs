@@ -52,7 +52,13 @@ impl Kit {
     /// A client that reaches these nodes only, and begins with the first.
     pub(super) fn hand_at(&self, nodes: &[NodeId], patience: Duration) -> Step<Hand> {
         let number = self.shared.next_hand.fetch_add(1, Ordering::Relaxed);
-        let client = self.client(nodes, &self.members, ReadLevel::Linearizable, number, patience)?;
+        let client = self.system.client(self.setup(
+            nodes,
+            &self.members,
+            ReadLevel::Linearizable,
+            number,
+            patience,
+        ))?;
         Ok(Hand { client, id: self.next_client(), kit: self.clone() })
     }
 
@@ -73,7 +79,7 @@ impl Kit {
     pub(super) fn peek(&self, node: NodeId, address: String) -> Step<Box<dyn SystemClient>> {
         const PATIENCE: Duration = Duration::from_millis(300);
         let places = BTreeMap::from([(node, address)]);
-        Ok(self.client(&[node], &places, ReadLevel::Stale, u32::MAX, PATIENCE)?)
+        Ok(self.system.client(self.setup(&[node], &places, ReadLevel::Stale, u32::MAX, PATIENCE))?)
     }
 
     /// Clients near one node that can have many writes under way; nothing that they do belongs into the history.
@@ -81,17 +87,6 @@ impl Kit {
         let setup = self.setup(&[node], &self.members, ReadLevel::Linearizable, u32::MAX, Duration::ZERO);
         let flood = self.system.flood(&setup, clients)?;
         Ok(flood.ok_or_else(|| anyhow::anyhow!("{} has no clients for many writes", self.system.name()))?)
-    }
-
-    fn client(
-        &self,
-        nodes: &[NodeId],
-        places: &BTreeMap<NodeId, String>,
-        read_level: ReadLevel,
-        number: u32,
-        deadline: Duration,
-    ) -> anyhow::Result<Box<dyn SystemClient>> {
-        self.system.client(self.setup(nodes, places, read_level, number, deadline))
     }
 
     fn setup(
