@@ -152,6 +152,7 @@ impl Group {
             },
             term: status.term,
             leader: status.leader,
+            at_rest: status.at_rest,
             commit: status.commit,
             applied: self.applied.index,
             first: status.first,

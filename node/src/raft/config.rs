@@ -47,6 +47,9 @@ pub struct Config {
     pub lease_ticks: Option<u32>,
     /// Another number each time this member starts, as good as surely. Needed for reads on followers.
     pub incarnation: u64,
+    /// A group in which nothing happened for so long goes to rest (`rest`), when the driver sends beats of whole nodes; never,
+    /// when there is no such time. At least a heartbeat.
+    pub rest_after_ticks: Option<u32>,
     /// A learner that lacks at most so many entries is caught up.
     pub promotion_lag_entries: u64,
 }
@@ -73,6 +76,7 @@ impl Config {
             reads_max: 10_000,
             lease_ticks: None,
             incarnation: 0,
+            rest_after_ticks: None,
             promotion_lag_entries: 1_000, // some 100 ms of writes: a few appends, and no snapshot
         }
     }

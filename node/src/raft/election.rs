@@ -163,6 +163,7 @@ impl Raft {
         self.reset_timer();
         let Some(term) = self.hard_state.term.checked_add(1) else { return };
         self.leader = None;
+        self.wake();
         self.state = State::PreCandidate(Votes::of(self.config.id));
         let last = self.log.last();
         for to in self.other_voters() {
@@ -218,6 +219,7 @@ impl Raft {
         }
         self.state = State::Follower;
         self.leader = leader;
+        self.wake();
     }
 
     /// The one place where the term grows, and the vote of the old one goes with it.

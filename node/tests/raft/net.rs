@@ -81,6 +81,11 @@ impl Net {
         self.cut.insert((n(from), n(to)));
     }
 
+    /// Whether something from `from` reaches `to`.
+    pub fn passes(&self, from: NodeId, to: NodeId) -> bool {
+        !self.cut.contains(&(from, to))
+    }
+
     pub fn heal(&mut self) {
         self.cut.clear();
     }

@@ -108,7 +108,7 @@ fn a_leader_that_closes_a_connection_is_taken_for_gone_long_before_an_election_t
         to_bystander.send(&welcome(3));
         let mut from_leader = Wire::dial(node.address);
         from_leader.hello(&Hello::new(Some(CLUSTER), Role::Peer { from: NodeId(2), to: NodeId(1) }));
-        let beat = raft::Message::Heartbeat { term: 1, commit: 0, round: 1 };
+        let beat = raft::Message::Heartbeat { term: 1, commit: 0, round: 1, rest: false };
         from_leader.send(&FrameBuilder::single(beat.kind(), GroupId(1), &beat));
         while to_leader.receive().expect("an answer").kind != Kind::HeartbeatReply {}
         drop(if closes_its_own { from_leader } else { to_leader });
@@ -133,7 +133,8 @@ fn heartbeats_of_many_groups_travel_as_one_message() {
     let mut from_leader = Wire::dial(node.address);
     from_leader.hello(&Hello::new(Some(CLUSTER), Role::Peer { from: NodeId(2), to: NodeId(1) }));
     let groups = [1, 2, 3].map(GroupId);
-    let beats = groups.map(|group| (group, raft::Message::Heartbeat { term: 1, commit: 0, round: 7 }));
+    let beats =
+        groups.map(|group| (group, raft::Message::Heartbeat { term: 1, commit: 0, round: 7, rest: false }));
     from_leader.send(&FrameBuilder::single(Kind::Heartbeats, GroupId(0), &beats.to_vec()));
     let answer = loop {
         let message = to_leader.receive().expect("an answer");
@@ -143,7 +144,10 @@ fn heartbeats_of_many_groups_travel_as_one_message() {
         }
     };
     let answers: Vec<(GroupId, raft::Message)> = decode(&answer.body).expect("it decodes");
-    assert_eq!(answers, groups.map(|group| (group, raft::Message::HeartbeatReply { term: 1, round: 7 })));
+    assert_eq!(
+        answers,
+        groups.map(|group| (group, raft::Message::HeartbeatReply { term: 1, round: 7, rest: false }))
+    );
 
     let smuggled = vec![(
         GroupId(1),

@@ -143,6 +143,11 @@ impl Rig {
                     receiver.handle(Input::Peer { from: id, group, message });
                 }
             }
+            Output::Beat { to } => {
+                if !self.isolated.contains(&id) && !self.isolated.contains(&to) {
+                    self.engines.get_mut(&to).expect("a node").handle(Input::Beat(id));
+                }
+            }
             Output::Persist(batch) => {
                 let ticket = batch.ticket;
                 self.batches.push((id, batch));
