@@ -231,7 +231,7 @@ fn an_old_answer_does_not_count() {
     group.net.cut_one_way(1, 2);
     group.stopped.push(2);
     let old = first.expect("found");
-    for _ in 0..4 {
+    for _ in 0..12 {
         group.net.deliver(old.clone());
         group.ticks(1);
         assert!(!group.net.member(1).status().at_rest);
