@@ -212,7 +212,7 @@ impl Raft {
             }
             Message::AppendEntriesReply { term, result } => self.on_append_entries_reply(from, term, result),
             Message::Heartbeat { term, commit, round, rest } => {
-                self.on_heartbeat(from, term, commit, round, rest)
+                self.on_heartbeat(from, term, commit, round, rest);
             }
             Message::HeartbeatReply { term, round, rest } => self.on_heartbeat_reply(from, term, round, rest),
             Message::InstallSnapshot { term, last, membership, total_bytes, offset, data } => {

@@ -25,7 +25,7 @@ fn counting_relay(to: SocketAddr) -> (SocketAddr, Tally) {
             let (back, forth) = (there.try_clone().unwrap(), here.try_clone().unwrap());
             let tally = Arc::clone(&told);
             std::thread::spawn(move || {
-                pass_on(here, there, |kind| *tally.lock().unwrap().1.entry(kind).or_default() += 1)
+                pass_on(here, there, |kind| *tally.lock().unwrap().1.entry(kind).or_default() += 1);
             });
             std::thread::spawn(move || pass_on(back, forth, |_| {}));
         }
