@@ -1,0 +1,235 @@
+//! The search for an order: level by level, from every configuration to those that follow from it.
+//!
+//! It dives first: a history that can be explained mostly shows its order soon. Every now and then it goes wide: it
+//! finishes the lowest level that is not finished, so that one that cannot be explained needs memory for one level only, and few
+//! configurations survive it. The two alternate, each time for twice as long; the history alone decides what is done when.
+//!
+//! Nothing here recurses; the clock is read every few steps.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::configs::{Configs, NOTHING, Shape};
+use super::plan::{Plan, Window};
+use super::states::States;
+use super::{Decision, Limit, Limits, Model, Stuck, Trace};
+
+/// How often the clock is read: a step takes some 50 ns, so about every 50 µs.
+const STEPS_PER_LOOK: u64 = 1024;
+
+/// Configurations of the first dive beside one for each level.
+const FIRST_DIVE: u64 = 4096;
+
+/// Marks a step that puts a blind operation right before the last blind one.
+pub(super) const ABSORBED: u32 = 1 << 31;
+
+/// Decides whether any order explains a trace that starts from this state; also gives the number of steps.
+pub fn decide<M: Model>(initial: &M, trace: &Trace<M>, limits: &Limits<'_>) -> (Decision, u64) {
+    let plan = Plan::new(initial, trace);
+    let mut search = Search::new(initial, &plan, limits);
+    let decision = match search.run() {
+        Ok(Some(trail)) => Decision::Order(search.order_of(trail)),
+        Ok(None) => Decision::NoOrder(search.stuck()),
+        Err(limit) => Decision::GaveUp(limit, search.stuck()),
+    };
+    (decision, search.steps)
+}
+
+pub(super) struct Search<'a, M: Model> {
+    pub(super) plan: &'a Plan<M>,
+    limits: &'a Limits<'a>,
+    pub(super) shape: Shape,
+    pub(super) states: States<M>,
+    pub(super) window: Window,
+    levels: Vec<Option<Box<AtLevel>>>,
+    /// Nothing is left to do below the first, nor above the second.
+    lowest: usize,
+    highest: usize,
+    /// The steps of all orders: what was put in, and the step before it.
+    pub(super) trails: Vec<(u32, u32)>,
+    pub(super) scratch: super::expand::Scratch,
+    /// The highest level that was reached, and by which order.
+    best: (usize, u32),
+    level_bytes: usize,
+    steps: u64,
+    next_look: u64,
+}
+
+/// The configurations of a level, and those of them that are not looked at yet.
+#[derive(Default)]
+struct AtLevel {
+    known: Configs,
+    todo: Vec<u32>,
+}
+
+impl<'a, M: Model> Search<'a, M> {
+    fn new(initial: &M, plan: &'a Plan<M>, limits: &'a Limits<'a>) -> Self {
+        Search {
+            plan,
+            limits,
+            shape: Shape { words: plan.words },
+            states: States::new(initial),
+            window: Window::new(plan),
+            levels: std::iter::repeat_with(|| None).take(plan.levels.len()).collect(),
+            lowest: 0,
+            highest: 0,
+            trails: Vec::new(),
+            scratch: super::expand::Scratch::default(),
+            best: (0, NOTHING),
+            level_bytes: 0,
+            steps: 0,
+            next_look: 0,
+        }
+    }
+
+    /// The last step of an order, or `None` when there is no order.
+    fn run(&mut self) -> Result<Option<u32>, Limit> {
+        if self.plan.levels.is_empty() {
+            return Ok(Some(NOTHING));
+        }
+        let first = vec![0; 1 + 2 * self.shape.words];
+        if let Some(trail) = self.arrive(0, &first, NOTHING) {
+            return Ok(Some(trail));
+        }
+        let mut turn = FIRST_DIVE + self.plan.levels.len() as u64;
+        loop {
+            for is_dive in [true, false] {
+                for _ in 0..turn {
+                    let Some((level, id)) = self.next(is_dive) else { return Ok(None) };
+                    if let Some(trail) = self.look_at(level, id)? {
+                        return Ok(Some(trail));
+                    }
+                }
+            }
+            turn *= 2;
+        }
+    }
+
+    /// The next configuration to look at.
+    fn next(&mut self, is_dive: bool) -> Option<(usize, u32)> {
+        loop {
+            // Nothing can come any more to where nothing is left to do, and nothing below.
+            while self.lowest < self.highest && self.is_finished(self.lowest) {
+                self.forget(self.lowest);
+                self.lowest += 1;
+            }
+            let level = if is_dive { self.highest } else { self.lowest };
+            let at = self.levels[level].as_mut();
+            let found =
+                at.and_then(|at| std::iter::from_fn(|| at.todo.pop()).find(|&id| !at.known.is_covered(id)));
+            if let Some(id) = found {
+                return Some((level, id));
+            }
+            if self.lowest == self.highest {
+                return None;
+            }
+            if is_dive {
+                self.highest -= 1;
+            }
+        }
+    }
+
+    fn is_finished(&self, level: usize) -> bool {
+        self.levels[level].as_ref().is_none_or(|at| at.todo.is_empty())
+    }
+
+    fn forget(&mut self, level: usize) {
+        if let Some(at) = self.levels[level].take() {
+            self.level_bytes -= at.known.bytes();
+        }
+    }
+
+    fn look_at(&mut self, level: usize, id: u32) -> Result<Option<u32>, Limit> {
+        let Some(at) = &self.levels[level] else { return Ok(None) };
+        let trail = at.known.trail(id);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.begin(at.known.config(id), trail);
+        let expanded = self.expand(level, &mut scratch);
+        let mut found = None;
+        if expanded.is_ok() {
+            // Those that use the fewest optional operations are looked at first, so they are put in last.
+            for (config, trail) in scratch.leaving(self.shape) {
+                found = found.or_else(|| {
+                    let trail = scratch.keep(trail, &mut self.trails);
+                    self.arrive(level + 1, config, trail)
+                });
+            }
+        }
+        self.scratch = scratch;
+        expanded.map(|()| found)
+    }
+
+    /// A configuration was reached. Returns its order if that is one of all operations.
+    fn arrive(&mut self, level: usize, config: &[u64], trail: u32) -> Option<u32> {
+        if level == self.levels.len() {
+            return Some(trail);
+        }
+        let at = self.levels[level].get_or_insert_default();
+        let before = at.known.bytes();
+        if let Some(id) = at.known.insert(self.shape, config, false) {
+            at.known.set_trail(id, trail);
+            at.todo.push(id);
+            self.level_bytes += at.known.bytes() - before;
+            self.highest = self.highest.max(level);
+            if level > self.best.0 {
+                self.best = (level, trail);
+            }
+        }
+        None
+    }
+
+    /// Counts a step, and sees whether it is one too many.
+    pub(super) fn tick(&mut self, scratch_bytes: usize) -> Result<(), Limit> {
+        self.steps += 1;
+        if self.steps < self.next_look {
+            return Ok(());
+        }
+        self.next_look = self.steps + STEPS_PER_LOOK;
+        if self.steps >= self.limits.steps {
+            return Err(Limit::Steps);
+        }
+        let bytes = self.level_bytes + self.states.bytes + self.trails.len() * 8 + scratch_bytes;
+        if bytes >= self.limits.memory_bytes {
+            return Err(Limit::Memory);
+        }
+        if self.limits.stop.load(Ordering::Relaxed) {
+            return Err(Limit::Stopped);
+        }
+        if Instant::now() >= self.limits.deadline { Err(Limit::Time) } else { Ok(()) }
+    }
+
+    fn stuck(&self) -> Stuck {
+        let (returns, trail) = self.best;
+        let culprit = self.plan.levels.get(returns).map(|level| level.target as usize);
+        Stuck { returns, order: self.order_of(trail), culprit }
+    }
+
+    /// The order that a step ends.
+    fn order_of(&self, last: u32) -> Vec<usize> {
+        let mut steps = Vec::new();
+        let mut at = last;
+        while at != NOTHING {
+            let (operation, before) = self.trails[at as usize];
+            steps.push(operation);
+            at = before;
+        }
+        steps.reverse();
+        let is_blind = |operation: u32| self.plan.classes[self.plan.class_of[operation as usize]].is_blind;
+        // Each step with the place that it is put to: absorbed ones before the last blind one.
+        let mut placed: Vec<(usize, bool, usize)> = Vec::with_capacity(steps.len());
+        let mut last_blind = 0;
+        for (place, &step) in steps.iter().enumerate() {
+            let operation = step & !ABSORBED;
+            if step & ABSORBED != 0 {
+                placed.push((last_blind, false, operation as usize));
+            } else {
+                placed.push((place, true, operation as usize));
+                if is_blind(operation) {
+                    last_blind = place;
+                }
+            }
+        }
+        placed.sort_by_key(|&(place, is_own, _)| (place, is_own));
+        placed.into_iter().map(|(.., operation)| operation).collect()
+    }
+}
