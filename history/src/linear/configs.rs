@@ -82,7 +82,7 @@ impl Shape {
     pub(super) fn count_used(self, config: &[u64], optional: usize) -> usize {
         let used = self.used(config);
         let place = used.binary_search_by_key(&(optional as u64), |pair| pair >> 32);
-        place.map_or(0, |at| (used[at] & u64::from(u32::MAX)) as usize)
+        place.map_or(0, |at| usize::try_from(used[at] & u64::from(u32::MAX)).expect("a count of operations"))
     }
 
     /// Uses one more of an optional class.

@@ -31,10 +31,15 @@ impl Core {
 /// A core of a trace that no order explains: none of its operations can be spared. `None` when the whole has an order,
 /// or when the limits end before that is known; when they end later, the core is larger than need be.
 pub fn smallest_core<M: Model>(initial: &M, trace: &Trace<M>, limits: &Limits<'_>) -> Option<Core> {
-    let Decision::NoOrder(stuck) = decide(initial, trace, limits).0 else { return None };
+    let mut steps_left = limits.steps;
+    let mut decide = |trace: &Trace<M>| {
+        let (decision, steps) = decide(initial, trace, &Limits { steps: steps_left, ..*limits });
+        steps_left = steps_left.saturating_sub(steps);
+        decision
+    };
+    let Decision::NoOrder(stuck) = decide(trace) else { return None };
     let (reached, _) = trace[stuck.culprit?].returned.as_ref()?;
-    let fails =
-        |core: &Core| matches!(decide(initial, &core.trace::<M>(trace), limits).0, Decision::NoOrder(_));
+    let mut fails = |core: &Core| matches!(decide(&core.trace::<M>(trace)), Decision::NoOrder(_));
     // What was called before the culprit returned mostly fails already; where an answer is needed that was given only later,
     // halving finds the first return by which there is no order.
     let mut ends: Vec<u64> = trace.iter().filter_map(|entry| Some(entry.returned.as_ref()?.0)).collect();

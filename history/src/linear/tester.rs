@@ -9,6 +9,9 @@ use stateright::semantics::{ConsistencyTester, SequentialSpec};
 
 use super::{Decision, Entry, Limits, Spec, decide};
 
+/// What was asked, and what was answered if it was, in the order of effect.
+pub type Serialized<S> = Vec<(<S as SequentialSpec>::Op, Option<<S as SequentialSpec>::Ret>)>;
+
 /// Collects what threads ask and are answered, and decides whether it is linearizable.
 ///
 /// As with stateright's own tester a thread has one operation open at a time, and one that never returns may take effect or
@@ -53,7 +56,7 @@ where
 
     /// An order that explains all answers, if there is one: what was asked, and what was answered if it was.
     #[must_use]
-    pub fn serialized_history(&self) -> Option<Vec<(S::Op, Option<S::Ret>)>> {
+    pub fn serialized_history(&self) -> Option<Serialized<S>> {
         let stop = AtomicBool::new(false);
         let deadline = Instant::now() + Duration::from_secs(365 * 24 * 3600);
         let limits = Limits { steps: u64::MAX, deadline, memory_bytes: usize::MAX, stop: &stop };

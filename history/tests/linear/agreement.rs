@@ -64,7 +64,7 @@ fn agree<M: Drawn>(seed: u64) {
     let mut random = Pcg64::seed_from_u64(seed);
     let (mut valid, mut invalid) = (0_u64, 0_u64);
     for round in 0..rounds {
-        let most = if round % 16 == 0 { SMALL_MAX } else { 7 };
+        let most = if round.is_multiple_of(16) { SMALL_MAX } else { 7 };
         let count = random.random_range(1..=most);
         let trace = trace::<M>(&mut random, count);
         let expected = all_orders(&M::initial(), &trace);
@@ -73,7 +73,7 @@ fn agree<M: Drawn>(seed: u64) {
             valid += 1;
         } else {
             invalid += 1;
-            if invalid % 16 == 0 {
+            if invalid.is_multiple_of(16) {
                 confirm_core::<M>(&trace);
             }
         }

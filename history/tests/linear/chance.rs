@@ -32,7 +32,7 @@ pub fn trace<M: Drawn>(random: &mut Pcg64, count: usize) -> TraceOf<M> {
     let span = [4, 10, 30, 100][random.random_range(0..4)];
     let length = [2, 8, 20][random.random_range(0..3)];
     let crashed_of_ten = random.random_range(0..6);
-    let mut drafts: Vec<(Option<u64>, Entry<<M as Model>::Op, <M as Model>::Ret>)> = Vec::new();
+    let mut drafts = Vec::new();
     let mut fates = Vec::new();
     for number in 0..count {
         let called = random.random_range(0..span);
@@ -44,7 +44,9 @@ pub fn trace<M: Drawn>(random: &mut Pcg64, count: usize) -> TraceOf<M> {
             1 if is_crashed => Some(effect + random.random_range(0..span)),
             _ => Some(effect),
         };
-        drafts.push((effect, Entry { op: M::op(random, number), called, returned: None }));
+        let entry: Entry<<M as Model>::Op, <M as Model>::Ret> =
+            Entry { op: M::op(random, number), called, returned: None };
+        drafts.push((effect, entry));
         fates.push((!is_crashed).then_some(returned));
     }
     let mut order: Vec<(u64, u32, usize)> = drafts

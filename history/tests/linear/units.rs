@@ -1,7 +1,9 @@
 //! Each model by hand, and what belongs to the search but to no model.
 
 use ordeal_history::linear::{Decision, Entry, Keyed, all_orders, decide, decide_in_parts, replay};
+use ordeal_history::model::KeyModel;
 use ordeal_history::models::*;
+use ordeal_history::{Answer, Call};
 use stateright::semantics::SequentialSpec;
 
 use crate::agreement::with_limits;
@@ -93,4 +95,21 @@ fn the_replayer_finds_fault_with_wrong_orders() {
         replay(&Register(0), &late, &[1, 0]).unwrap_err(),
         "operation 0 returned before one that stands before it was called"
     );
+}
+
+/// Found by the random histories, one in 56,000: the delete changes nothing where it is used first, and yet is of use, since the
+/// write can hide behind it.
+#[test]
+fn an_optional_operation_that_changes_nothing_can_be_of_use() {
+    let entry = |op, called, returned| Entry { op, called, returned };
+    let shown = |text: &str| Answer::Value(Some(text.into()));
+    let trace = [
+        entry(Call::Read, 3, Some((5, shown("a")))),
+        entry(Call::Write("ab".into()), 0, Some((2, Answer::Done))),
+        entry(Call::Append("a".into()), 0, Some((2, Answer::Done))),
+        entry(Call::Delete, 0, None),
+    ];
+    let decision = with_limits(|limits| decide(&KeyModel::default(), &trace, limits).0);
+    let Decision::Order(order) = decision else { panic!("{decision:?}") };
+    replay(&KeyModel::default(), &trace, &order).expect("an order");
 }
