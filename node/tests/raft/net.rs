@@ -81,6 +81,12 @@ impl Net {
         self.cut.insert((n(from), n(to)));
     }
 
+    /// These two can talk again.
+    pub fn reconnect(&mut self, one: u32, other: u32) {
+        self.cut.remove(&(n(one), n(other)));
+        self.cut.remove(&(n(other), n(one)));
+    }
+
     pub fn heal(&mut self) {
         self.cut.clear();
     }
