@@ -169,6 +169,7 @@ impl Raft {
         self.timer.since_candidate = 0;
         let Some(term) = self.hard_state.term.checked_add(1) else { return };
         self.leader = None;
+        self.wake();
         self.state = State::PreCandidate(Votes::of(self.config.id));
         self.ask_pre_votes(term);
         self.count_votes();
@@ -249,6 +250,7 @@ impl Raft {
         }
         self.state = State::Follower;
         self.leader = leader;
+        self.wake();
     }
 
     /// The one place where the term grows, and the vote of the old one goes with it.
@@ -269,9 +271,14 @@ impl Raft {
             }
         }
         self.become_follower(term, Some(from));
-        (self.timer.elapsed, self.timer.not_before) = (0, 0);
-        self.timer.since_leader = 0;
+        self.leader_is_there();
         self.timer.since_promise = 0;
         true
+    }
+
+    /// The leader that we follow gave a sign of life.
+    pub(super) fn leader_is_there(&mut self) {
+        (self.timer.elapsed, self.timer.not_before) = (0, 0);
+        self.timer.since_leader = 0;
     }
 }

@@ -17,7 +17,7 @@ use super::{LogId, Raft, State};
 const HINT_TICKS_MAX: u32 = 3;
 
 /// Who asks for the leader is told of one that was heard within so many heartbeats: one may be lost.
-const HEARD_BEATS: u32 = 2;
+pub(super) const HEARD_BEATS: u32 = 2;
 
 impl Raft {
     /// The leader, for who asks whom to turn to: one that is silent is not named, long before anybody campaigns, so that
@@ -35,6 +35,7 @@ impl Raft {
             State::Follower if self.leader == Some(node) => {
                 self.campaign_soon();
                 self.timer.since_leader = u32::MAX;
+                self.wake();
             }
             State::Follower | State::PreCandidate(_) | State::Candidate(_) | State::Leader(_) => {}
         }

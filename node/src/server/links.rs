@@ -207,6 +207,14 @@ impl Links {
         link.count(sent);
     }
 
+    /// Says that we are here, for all groups at rest. Raft does not miss a beat that finds no link, or a full one.
+    pub(super) fn beat(&mut self, to: NodeId) {
+        let link = self.by_node.get(&to).and_then(|&place| self.links.get_mut(place));
+        if let Some(Link { phase: Phase::Up { connection, .. }, .. }) = link {
+            let _full = connection.send(Kind::Beat, GroupId(0), &(), PEER_OUT_BYTES_MAX);
+        }
+    }
+
     /// Reads what came back, moves handshakes on, dials, pings and gives up, as the time is.
     pub(super) fn turn(&mut self, registry: &Registry, scratch: &mut [u8; READ_BYTES], now: Instant) {
         for place in 0..self.links.len() {

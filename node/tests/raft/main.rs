@@ -23,5 +23,6 @@ mod paper_replication;
 mod paper_snapshot;
 mod paper_transfer;
 mod random;
+mod rest;
 mod stable_leader;
 mod stories;

@@ -87,6 +87,11 @@ impl Net {
         self.cut.remove(&(n(other), n(one)));
     }
 
+    /// Whether something from `from` reaches `to`.
+    pub fn passes(&self, from: NodeId, to: NodeId) -> bool {
+        !self.cut.contains(&(from, to))
+    }
+
     pub fn heal(&mut self) {
         self.cut.clear();
     }

@@ -222,19 +222,29 @@ impl World {
         }
     }
 
-    pub fn deliver(&mut self, link: Link, group: GroupId, message: Message) {
+    pub fn deliver(&mut self, link: Link, parcel: Parcel) {
         let Link { from, to, epoch } = link;
         let dropped = self.cut[at(from, to)] > 0 || self.epochs[at(from, to)] != epoch;
         if dropped || self.node(to).engine.is_none() {
             return;
         }
-        let kind = message.kind();
-        let ids = u64::from(to.0) << 40 | u64::from(from.0) << 32 | u64::from(group.0) << 8 | kind as u64;
-        self.trace.note(self.now_us, &[ids, message.term(), extent(&message)], || {
-            format!("{to} <- {from} {group}: {message:?}")
-        });
-        self.parts += u64::from(kind == Kind::InstallSnapshot);
-        self.input(to, Input::Peer { from, group, message });
+        let ids = u64::from(to.0) << 40 | u64::from(from.0) << 32;
+        match parcel {
+            Parcel::Message(group, message) => {
+                let kind = message.kind();
+                let ids = ids | u64::from(group.0) << 8 | kind as u64;
+                self.trace.note(self.now_us, &[ids, message.term(), extent(&message)], || {
+                    format!("{to} <- {from} {group}: {message:?}")
+                });
+                self.parts += u64::from(kind == Kind::InstallSnapshot);
+                self.input(to, Input::Peer { from, group, message });
+            }
+            Parcel::Beat => {
+                self.trace.note(self.now_us, &[ids | Kind::Beat as u64], || format!("{to} <- {from}: beat"));
+                self.beats += 1;
+                self.input(to, Input::Beat(from));
+            }
+        }
     }
 
     pub fn take_request(&mut self, id: NodeId, client: usize, connection: ClientKey, request: Request) {
@@ -293,7 +303,8 @@ impl World {
 
     fn do_output(&mut self, id: NodeId, engine: &Engine, output: Output) {
         match output {
-            Output::Send { to, group, message } => self.send(id, to, group, message),
+            Output::Send { to, group, message } => self.send(id, to, Parcel::Message(group, message)),
+            Output::Beat { to } => self.send(id, to, Parcel::Beat),
             Output::Persist(batch) => {
                 let (slow_permille, now_us, ticket) =
                     (self.plan.slow_sync_permille, self.now_us, batch.ticket);
@@ -329,7 +340,7 @@ impl World {
     }
 
     /// The network: most messages take a moment, some are late, some are doubled, some are lost.
-    fn send(&mut self, from: NodeId, to: NodeId, group: GroupId, message: Message) {
+    fn send(&mut self, from: NodeId, to: NodeId, parcel: Parcel) {
         let place = at(from, to);
         let (plan, rng) = (&self.plan, &mut self.links[place]);
         let link = Link { from, to, epoch: self.epochs[place] };
@@ -342,10 +353,10 @@ impl World {
         let lost = rng.random_range(0..1_000) < plan.lost_permille;
         let (one, other) = (delay(rng), if doubled { delay(rng) } else { 0 });
         if doubled {
-            self.later(other, Event::Deliver { link, group, message: message.clone() });
+            self.later(other, Event::Deliver { link, parcel: parcel.clone() });
         }
         if !lost {
-            self.later(one, Event::Deliver { link, group, message });
+            self.later(one, Event::Deliver { link, parcel });
         }
     }
 
@@ -374,6 +385,14 @@ impl World {
             self.later(delay_us, Event::Turn { node: id, life });
         }
     }
+}
+
+/// What nodes send to each other.
+#[derive(Debug, Clone)]
+pub enum Parcel {
+    Message(GroupId, Message),
+    /// Of a whole node.
+    Beat,
 }
 
 /// The way from a node to another. A connection that breaks ends an epoch, and all that was under way on it.

@@ -17,6 +17,7 @@ fn batch_of(outputs: &[Output]) -> (BatchTicket, Vec<GroupId>) {
         .filter_map(|output| match output {
             Output::Persist(batch) => Some(batch),
             Output::Send { .. }
+            | Output::Beat { .. }
             | Output::TakeSnapshot(_)
             | Output::RestoreSnapshot(_)
             | Output::Reply { .. }
