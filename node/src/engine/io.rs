@@ -36,6 +36,8 @@ pub enum Input {
     Beat(NodeId),
     /// The connection from or to a member was closed: a hint that it may be dead, and no proof.
     PeerClosed(NodeId),
+    /// What this node says reaches this member from now on: a connection to it was made.
+    PeerUp(NodeId),
     /// A client asks for something.
     Request {
         /// On which connection.

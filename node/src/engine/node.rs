@@ -87,6 +87,11 @@ impl Engine {
                     group.raft.leader_unreachable(peer);
                 }
             }
+            Input::PeerUp(peer) => {
+                for group in self.groups.values_mut() {
+                    group.raft.peer_reachable(peer);
+                }
+            }
             Input::Request { from, request } => self.request(from, request),
             Input::ClientGone(client) => self.waiters.client_gone(client),
             Input::Persisted(ticket) => self.persisted(ticket),

@@ -345,6 +345,9 @@ impl Server {
         for peer in self.links.take_closed() {
             self.engine.handle(Input::PeerClosed(peer));
         }
+        for peer in self.links.take_up() {
+            self.engine.handle(Input::PeerUp(peer));
+        }
     }
 
     /// Does what the engine wants, until it wants nothing more.

@@ -188,6 +188,19 @@ fn a_closed_connection_is_a_hint_to_every_group() {
     }
 }
 
+/// A new one, too: who knows no leader has somebody to elect one with.
+#[test]
+fn a_new_connection_is_a_hint_to_every_group() {
+    let mut rig = Rig::new(3, 4);
+    for engine in rig.engines.values_mut() {
+        (1..=3).for_each(|peer| engine.handle(Input::PeerUp(NodeId(peer))));
+    }
+    (0..5).for_each(|_| rig.tick());
+    for engine in rig.engines.values() {
+        assert!(engine.status(0, 0).groups.iter().all(|group| group.leader.is_some()));
+    }
+}
+
 #[test]
 fn a_group_goes_on_while_its_snapshot_is_taken_and_takes_one_at_a_time() {
     let mut settings = config(1, 1, 1);
