@@ -15,6 +15,7 @@ mod decide;
 mod explain;
 mod fast;
 pub mod file;
+pub mod formats;
 pub mod history;
 pub mod linear;
 pub mod model;

@@ -31,7 +31,7 @@ pub struct EngineConfig {
     pub tick_ms: u64,
     /// A leader's heartbeat goes out every so many ticks.
     pub heartbeat_ticks: u32,
-    /// A follower waits longer than this without a leader, and up to half as long again by chance, before it campaigns.
+    /// A follower waits longer than this without a leader, and up to a quarter as long again by chance, before it campaigns.
     pub election_ticks: u32,
     /// A group in which nothing happened for so many ticks goes to rest; never, when there is no such number.
     pub rest_after_ticks: Option<u32>,

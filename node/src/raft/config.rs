@@ -16,7 +16,7 @@ pub struct Config {
     pub bootstrap: Arc<Membership>,
     /// A leader's heartbeat goes out every so many ticks.
     pub heartbeat_ticks: u32,
-    /// A follower waits longer than this without a leader, and up to half as long again by chance, before it campaigns. At
+    /// A follower waits longer than this without a leader, and up to a quarter as long again by chance, before it campaigns. At
     /// least 3 × heartbeat, so that one lost beat is no election.
     pub election_ticks: u32,
     /// A member whose disk has finished no write for so long, while one is under way, neither leads nor campaigns: it could

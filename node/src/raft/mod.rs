@@ -14,7 +14,7 @@
 //!   durability   Figure 2, "persistent state"  invariants   Figure 3 and our own, asserted after every call
 //!   membership   §6, who belongs to a group    changes      §6, thesis chapter 4: how that changes
 //!   quorum       §6, majorities of both halves transfer     thesis §3.10
-//!   hint         a leader's connection closed  lease        thesis §6.4.1
+//!   hint         connections come and go       lease        thesis §6.4.1
 //!   read_index   §6.4, reads on followers      rest         idle groups say nothing
 //! ```
 
@@ -135,8 +135,12 @@ struct Timer {
     elapsed: u32,
     /// When it fires.
     timeout: u32,
+    /// But not before this, as somebody else is given time.
+    not_before: u32,
     /// Since a leader was heard (thesis §4.2.3).
     since_leader: u32,
+    /// Since anybody was a candidate as far as we know: we asked, or would have voted, or voted.
+    since_candidate: u32,
     /// Since a leader was promised no vote (`lease`), whatever the term was.
     since_promise: u32,
 }
@@ -176,7 +180,14 @@ impl Raft {
             installing: None,
             snapshot,
             partial: None,
-            timer: Timer { elapsed: 0, timeout: 0, since_leader: u32::MAX, since_promise: 0 },
+            timer: Timer {
+                elapsed: 0,
+                timeout: 0,
+                not_before: 0,
+                since_leader: u32::MAX,
+                since_candidate: u32::MAX,
+                since_promise: 0,
+            },
             rest: Rest::default(),
             now: 0,
             // Members share the seed of their group: each draws from a stream of its own.
@@ -277,13 +288,16 @@ impl Raft {
     /// # Panics
     /// When no such write was handed out.
     pub fn persisted(&mut self, ticket: Ticket) {
+        let voted = self.durability.holds(self.hard_state);
         if let Some((snapshot, origin)) = self.durability.persisted(ticket) {
             self.on_snapshot_durable(snapshot, origin);
         }
         match self.state {
-            State::Candidate(_) => self.count_votes(),
+            State::Candidate(_) if !voted && self.durability.holds(self.hard_state) => {
+                self.on_own_vote_durable();
+            }
             State::Leader(_) => self.commit_by_counting(),
-            State::Follower | State::PreCandidate(_) => {}
+            State::Follower | State::PreCandidate(_) | State::Candidate(_) => {}
         }
         self.finish();
     }

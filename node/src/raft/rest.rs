@@ -63,8 +63,7 @@ impl Raft {
                 }
             }
             State::Follower if self.leader == Some(node) => {
-                self.timer.elapsed = 0;
-                self.timer.since_leader = 0;
+                self.leader_is_there();
             }
             State::Follower | State::PreCandidate(_) | State::Candidate(_) => {}
         }

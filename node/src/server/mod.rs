@@ -345,6 +345,9 @@ impl Server {
         for peer in self.links.take_closed() {
             self.engine.handle(Input::PeerClosed(peer));
         }
+        for peer in self.links.take_up() {
+            self.engine.handle(Input::PeerUp(peer));
+        }
     }
 
     /// Does what the engine wants, until it wants nothing more.
@@ -363,6 +366,7 @@ impl Server {
                 // The followers' disks work while ours does (thesis §10.2.1).
                 Output::Persist(batch) => self.disk.write(batch),
                 Output::TakeSnapshot(job) => self.snapshots.take(job),
+                Output::StoreSnapshot(job) => self.snapshots.store(job),
                 Output::RestoreSnapshot(job) => self.snapshots.restore(job),
             }
         }

@@ -7,6 +7,7 @@ mod net;
 mod oracle;
 
 mod disk_stall;
+mod failover;
 mod flow;
 mod leader_hint;
 mod lease_world;

@@ -1,6 +1,7 @@
 //! A node of the world: the engine, its disk and its clock, and what a server would do between them and the network.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use ordeal_client::wire::{GroupId, Kind, NodeId, Request};
 use ordeal_node::engine::{BatchTicket, ClientKey, Engine, Input, Output};
@@ -17,6 +18,8 @@ use crate::world::{Event, World};
 const TICK_US: u64 = 10_000;
 /// Ticks that were missed in a pause and come at once when the node goes on, at most: as in the server.
 const CATCH_UP_TICKS_MAX: u32 = 5;
+/// When a connection that broke is there again, as in the server.
+pub const REDIAL_US: RangeInclusive<u64> = 50_000..=200_000;
 /// What the buffers of a paused process hold: beyond it messages are lost, as when a peer gives up on a connection.
 const BACKLOG_MAX: usize = 2_000;
 
@@ -95,6 +98,10 @@ impl World {
         self.trace.note(self.now_us, &[3, u64::from(id.0)], || format!("{id} starts"));
         self.later(delay_us, Event::Tick { node: id, life });
         self.turn_soon(id);
+        for other in self.plan.node_ids().filter(|&other| other != id) {
+            self.connect(id, other, 300..=2_000);
+            self.connect(other, id, REDIAL_US);
+        }
     }
 
     /// A node dies at once.
@@ -127,6 +134,20 @@ impl World {
         if self.cut[at(peer, node)] == 0 {
             self.trace.note(self.now_us, &[11, u64::from(node.0)], || format!("{node}: {peer} closed"));
             self.input(node, Input::PeerClosed(peer));
+        }
+    }
+
+    /// A node dials another, and is connected after about this time.
+    pub fn connect(&mut self, node: NodeId, peer: NodeId, after_us: RangeInclusive<u64>) {
+        let delay_us = self.links[at(node, peer)].random_range(after_us);
+        self.later(delay_us, Event::Connected { node, peer });
+    }
+
+    pub fn connected(&mut self, node: NodeId, peer: NodeId) {
+        let cut = self.cut[at(node, peer)] + self.cut[at(peer, node)] > 0;
+        if !cut && self.node(node).engine.is_some() && self.node(peer).is_awake() {
+            self.trace.note(self.now_us, &[14, u64::from(node.0)], || format!("{node}: connected to {peer}"));
+            self.input(node, Input::PeerUp(peer));
         }
     }
 
@@ -194,6 +215,7 @@ impl World {
         if self.node(id).life == life && self.node(id).engine.is_some() {
             let (number, what) = match &work {
                 Input::SnapshotRestored(_) => (13, "restored"),
+                Input::SnapshotStored(_) => (14, "stored"),
                 _ => (12, "took"),
             };
             self.trace.note(self.now_us, &[number, u64::from(id.0)], || format!("{id} {what} a snapshot"));
@@ -299,6 +321,7 @@ impl World {
             // The network carries everything to everybody.
             Output::Members(_) => {}
             Output::TakeSnapshot(job) => self.work_aside(id, Input::SnapshotTaken(job.run())),
+            Output::StoreSnapshot(job) => self.work_aside(id, Input::SnapshotStored(job.done())),
             Output::RestoreSnapshot(job) => self.work_aside(id, Input::SnapshotRestored(job.run())),
             Output::Reply { to, answer } => {
                 assert!(answer.node == id, "a node answers in its own name");
@@ -344,7 +367,13 @@ impl World {
         if node.paused > 0 {
             // A finished sync is not lost: it is a fact, which the process finds when it goes on.
             if node.backlog.len() < BACKLOG_MAX
-                || matches!(input, Input::Persisted(_) | Input::SnapshotTaken(_) | Input::SnapshotRestored(_))
+                || matches!(
+                    input,
+                    Input::Persisted(_)
+                        | Input::SnapshotTaken(_)
+                        | Input::SnapshotStored(_)
+                        | Input::SnapshotRestored(_)
+                )
             {
                 node.backlog.push(input);
             }

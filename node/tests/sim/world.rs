@@ -78,6 +78,10 @@ pub enum Event {
         node: NodeId,
         peer: NodeId,
     },
+    Connected {
+        node: NodeId,
+        peer: NodeId,
+    },
     Wake {
         client: usize,
         number: u64,
@@ -244,6 +248,7 @@ impl World {
                 self.with_client(client, |client, hands| client.broken(hands, node, connection));
             }
             Event::Closed { node, peer } => self.closed(node, peer),
+            Event::Connected { node, peer } => self.connected(node, peer),
             Event::Wake { client, number } => {
                 if self.clients[client].expects(number) {
                     self.with_client(client, |client, hands| client.wake(hands));
