@@ -34,20 +34,22 @@ pub(crate) fn core_of(operations: &[&Operation], evidence: &[usize], limits: &Li
     let is_append = |operation: &&Operation| matches!(operation.call, Call::Append(_));
     // Values without appends: all the operations on one value, and on those that compare-and-sets link to it, can be left out of an
     // order of all, so what is left of an order is one of the rest.
-    let is_enough = !evidence.is_empty() && !operations.iter().any(is_append);
-    let few: Vec<&Operation> = if is_enough {
+    if !evidence.is_empty() && !operations.iter().any(is_append) {
         let mut few: Vec<usize> = evidence.to_vec();
         few.sort_unstable();
         few.dedup();
-        few.into_iter().map(|at| operations[at]).collect()
-    } else {
-        operations.to_vec()
-    };
-    let most = if operations.iter().any(is_append) { APPENDS_MAX } else { OPERATIONS_MAX };
-    if few.len() > most {
-        return Certificate::None;
+        let few: Vec<&Operation> = few.into_iter().map(|at| operations[at]).collect();
+        let core = shrink(&few, limits);
+        if core != Certificate::None {
+            return core;
+        }
     }
-    let (trace, places) = trace_of(&few);
+    let most = if operations.iter().any(is_append) { APPENDS_MAX } else { OPERATIONS_MAX };
+    if operations.len() > most { Certificate::None } else { shrink(operations, limits) }
+}
+
+fn shrink(few: &[&Operation], limits: &Limits<'_>) -> Certificate {
+    let (trace, places) = trace_of(few);
     let limits = Limits { steps: limits.steps.min(STEPS_MAX), ..*limits };
     let Some(core) = smallest_core(&KeyModel::default(), &trace, &limits) else { return Certificate::None };
     let ids = |entries: Vec<usize>| entries.into_iter().map(|entry| few[places[entry]].id).collect();

@@ -22,6 +22,7 @@ pub mod model;
 pub mod models;
 mod name_appends;
 mod name_values;
+pub mod online;
 pub mod operation;
 mod problem;
 pub mod recorder;

@@ -7,7 +7,7 @@
 
 mod appends;
 mod registers;
-mod zones;
+pub(crate) mod zones;
 
 use crate::problem::View;
 

@@ -207,14 +207,14 @@ impl<'a> Key<'a> {
             if !is_there || from == NONE {
                 continue;
             }
-            let before = &mut self.clusters[from as usize];
+            let before = self.clusters[from as usize];
             if before.next != NONE {
-                let (other, source) = (before.next, before.maker);
-                let other = self.clusters[other as usize].maker;
-                let evidence = [maker, other, source].into_iter().filter(|&at| at != NONE);
-                return Some(Fast::NoOrder(evidence.collect()));
+                let (other, source) = (self.clusters[before.next as usize], before.maker);
+                // Whoever showed their values tells that they took effect.
+                let evidence = [maker, other.maker, source, self.clusters[own].first, other.first];
+                return Some(Fast::NoOrder(evidence.into_iter().filter(|&at| at != NONE).collect()));
             }
-            before.next = place(own);
+            self.clusters[from as usize].next = place(own);
         }
         None
     }
@@ -343,6 +343,7 @@ impl<'a> Key<'a> {
         let mut at = start;
         while !std::mem::replace(&mut is_walked[at], true) {
             makers.push(self.clusters[at].maker);
+            makers.extend(Some(self.clusters[at].first).filter(|&first| first != NONE));
             at = self.clusters[at].from as usize;
         }
         makers
