@@ -94,11 +94,6 @@ impl Shape {
         }
     }
 
-    /// How many optional operations are used.
-    pub(super) fn used_total(self, config: &[u64]) -> u64 {
-        self.used(config).iter().map(|pair| pair & u64::from(u32::MAX)).sum()
-    }
-
     /// Whether whatever can come after the second can come after the first as well. Both have the same state.
     fn covers(self, more: &[u64], less: &[u64]) -> bool {
         for word in 1..=self.words {
@@ -146,13 +141,6 @@ pub(super) struct Configs {
 }
 
 impl Configs {
-    pub(super) fn clear(&mut self) {
-        self.cells.clear();
-        self.items.clear();
-        self.by_state.clear();
-        self.by_hash.clear();
-    }
-
     pub(super) fn config(&self, id: u32) -> &[u64] {
         let item = &self.items[id as usize];
         &self.cells[item.begin as usize..item.end as usize]

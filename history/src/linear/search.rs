@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::configs::{Configs, NOTHING, Shape};
+use super::expand::{Draft, Node};
 use super::plan::{Plan, Window};
 use super::states::States;
 use super::{Decision, Limit, Limits, Model, Stuck, Trace};
@@ -47,7 +48,7 @@ pub(super) struct Search<'a, M: Model> {
     highest: usize,
     /// The steps of all orders: what was put in, and the step before it.
     pub(super) trails: Vec<(u32, u32)>,
-    pub(super) scratch: super::expand::Scratch,
+    pub(super) draft: Draft,
     /// The highest level that was reached, and by which order.
     best: (usize, u32),
     level_bytes: usize,
@@ -74,7 +75,7 @@ impl<'a, M: Model> Search<'a, M> {
             lowest: 0,
             highest: 0,
             trails: Vec::new(),
-            scratch: super::expand::Scratch::default(),
+            draft: Draft::default(),
             best: (0, NOTHING),
             level_bytes: 0,
             steps: 0,
@@ -87,8 +88,8 @@ impl<'a, M: Model> Search<'a, M> {
         if self.plan.levels.is_empty() {
             return Ok(Some(NOTHING));
         }
-        let first = vec![0; 1 + 2 * self.shape.words];
-        if let Some(trail) = self.arrive(0, &first, NOTHING) {
+        self.draft.config = vec![0; 1 + 2 * self.shape.words];
+        if let Some(trail) = self.arrive(0, NOTHING)? {
             return Ok(Some(trail));
         }
         let mut turn = FIRST_DIVE + self.plan.levels.len() as u64;
@@ -140,46 +141,40 @@ impl<'a, M: Model> Search<'a, M> {
     }
 
     fn look_at(&mut self, level: usize, id: u32) -> Result<Option<u32>, Limit> {
-        let Some(at) = &self.levels[level] else { return Ok(None) };
-        let trail = at.known.trail(id);
-        let mut scratch = std::mem::take(&mut self.scratch);
-        scratch.begin(at.known.config(id), trail);
-        let expanded = self.expand(level, &mut scratch);
-        let mut found = None;
-        if expanded.is_ok() {
-            // Those that use the fewest optional operations are looked at first, so they are put in last.
-            for (config, trail) in scratch.leaving(self.shape) {
-                found = found.or_else(|| {
-                    let trail = scratch.keep(trail, &mut self.trails);
-                    self.arrive(level + 1, config, trail)
-                });
-            }
-        }
-        self.scratch = scratch;
-        expanded.map(|()| found)
+        let known = &self.levels[level].as_ref().expect("what is to be looked at is there").known;
+        let (config, trail) = (known.config(id).to_vec(), known.trail(id));
+        self.expand(&Node { level, config, trail, is_idle: known.is_idle(id) })
     }
 
-    /// A configuration was reached. Returns its order if that is one of all operations.
-    fn arrive(&mut self, level: usize, config: &[u64], trail: u32) -> Option<u32> {
-        if level == self.levels.len() {
-            return Some(trail);
-        }
+    /// Remembers the draft, unless another is known to cover it.
+    pub(super) fn keep(&mut self, level: usize, trail: u32, is_idle: bool) {
         let at = self.levels[level].get_or_insert_default();
         let before = at.known.bytes();
-        if let Some(id) = at.known.insert(self.shape, config, false) {
+        let Some(id) = at.known.insert(self.shape, &self.draft.config, is_idle) else { return };
+        at.todo.push(id);
+        self.level_bytes += at.known.bytes() - before;
+        self.highest = self.highest.max(level);
+        let trail = self.steps_taken(trail);
+        if let Some(at) = &mut self.levels[level] {
             at.known.set_trail(id, trail);
-            at.todo.push(id);
-            self.level_bytes += at.known.bytes() - before;
-            self.highest = self.highest.max(level);
-            if level > self.best.0 {
-                self.best = (level, trail);
-            }
         }
-        None
+        if level > self.best.0 || self.best.1 == NOTHING {
+            self.best = (level, trail);
+        }
+    }
+
+    /// Takes the steps of the draft over into the orders; returns the last one.
+    pub(super) fn steps_taken(&mut self, trail: u32) -> u32 {
+        let mut trail = trail;
+        for &operation in &self.draft.steps {
+            self.trails.push((operation, trail));
+            trail = u32::try_from(self.trails.len() - 1).expect("4 G steps are beyond any memory limit");
+        }
+        trail
     }
 
     /// Counts a step, and sees whether it is one too many.
-    pub(super) fn tick(&mut self, scratch_bytes: usize) -> Result<(), Limit> {
+    pub(super) fn tick(&mut self) -> Result<(), Limit> {
         self.steps += 1;
         if self.steps < self.next_look {
             return Ok(());
@@ -188,7 +183,7 @@ impl<'a, M: Model> Search<'a, M> {
         if self.steps >= self.limits.steps {
             return Err(Limit::Steps);
         }
-        let bytes = self.level_bytes + self.states.bytes + self.trails.len() * 8 + scratch_bytes;
+        let bytes = self.level_bytes + self.states.bytes + self.trails.len() * 8;
         if bytes >= self.limits.memory_bytes {
             return Err(Limit::Memory);
         }
