@@ -107,7 +107,7 @@ impl Loop {
             if is_crashed {
                 next_client += 1;
             }
-            idle.push(Reverse((returned, if is_crashed { next_client } else { client })));
+            idle.push(Reverse((returned + 1, if is_crashed { next_client } else { client })));
         }
         drafts
     }

@@ -95,6 +95,33 @@ impl Model for KeyModel {
         })
     }
 
+    /// The values that answers show and that compare-and-sets expect, ascending.
+    fn shown(trace: &Trace<Self>) -> Option<Vec<Self>> {
+        let mut shown = Vec::new();
+        for entry in trace {
+            match entry.returned.as_ref().map(|(_, answer)| answer) {
+                Some(Answer::CasFailed(None)) => return None,
+                Some(Answer::Value(value) | Answer::CasFailed(value)) => shown.push(value.clone()),
+                Some(Answer::Done | Answer::CasDone | Answer::CasFailedAbsent) | None => {}
+            }
+            if let Call::Cas { expected, .. } = &entry.op {
+                shown.push(expected.clone());
+            }
+        }
+        shown.sort_unstable();
+        shown.dedup();
+        Some(shown.into_iter().map(|value| KeyModel { value }).collect())
+    }
+
+    /// Until the next call that does not look (a write, a delete) the value only gets longer. If no answer shows a value that begins
+    /// with this one, nobody looks until then.
+    fn is_of_use(&self, shown: &[Self]) -> bool {
+        let Some(value) = &self.value else { return true };
+        let behind = shown.partition_point(|other| other.value < self.value);
+        let next = shown.get(behind).and_then(|other| other.value.as_ref());
+        next.is_some_and(|other| other.starts_with(value.as_str()))
+    }
+
     fn heap_bytes(&self) -> usize {
         self.value.as_ref().map_or(0, |value| value.len() + 16)
     }

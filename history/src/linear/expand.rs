@@ -6,6 +6,8 @@
 //! * Of optional operations that ask the same, the first called is used first (see `plan`). One that **changes nothing** here is
 //!   not used: without it the order is as good. (Unless it is blind, and others could hide behind it that cannot yet:
 //!   without this exception one history of 56,000 was judged wrongly.)
+//! * An optional operation is not used when it leaves behind what **no answer shows** ([`Model::is_of_use`]): take an order that
+//!   uses as few optional ones as there can be; it has none of these.
 //! * A blind operation **right behind a blind one that nobody made use of** is not tried: if that one is optional, the order
 //!   without it is as good; if not, the order without it leaves it absorbable, and that covers having it done.
 //! * Nothing is put in before its time: an operation that is neither the one that returns here nor needed before it comes later.
@@ -71,6 +73,9 @@ impl<M: Model> Search<'_, M> {
         let state = Shape::state(&node.config);
         let Some(next) = self.states.step(state, class, &self.plan.classes) else { return Ok(None) };
         if optional.is_some() && next == state && !(is_blind && self.hides_more(&node.config)) {
+            return Ok(None);
+        }
+        if optional.is_some() && !self.states.is_of_use(next) {
             return Ok(None);
         }
         self.draft.config.clear();

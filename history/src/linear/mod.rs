@@ -62,6 +62,19 @@ pub trait Model: Clone + Eq + Hash {
         false
     }
 
+    /// What the answers of a trace show of states, for [`Model::is_of_use`]; `None`: there is no telling.
+    #[must_use]
+    fn shown(_trace: &Trace<Self>) -> Option<Vec<Self>> {
+        None
+    }
+
+    /// Whether an operation that never returned can be of use when it leaves this state behind: whether some answer can be
+    /// given in this state, or in one that follows from it without a blind operation between, that could not be given without it.
+    #[must_use]
+    fn is_of_use(&self, _shown: &[Self]) -> bool {
+        true
+    }
+
     /// Bytes that a state has on the heap, for the memory budget.
     #[must_use]
     fn heap_bytes(&self) -> usize {

@@ -27,7 +27,7 @@ pub(super) const ABSORBED: u32 = 1 << 31;
 /// Decides whether any order explains a trace that starts from this state; also gives the number of steps.
 pub fn decide<M: Model>(initial: &M, trace: &Trace<M>, limits: &Limits<'_>) -> (Decision, u64) {
     let plan = Plan::new(initial, trace);
-    let mut search = Search::new(initial, &plan, limits);
+    let mut search = Search::new(initial, trace, &plan, limits);
     let decision = match search.run() {
         Ok(Some(trail)) => Decision::Order(search.order_of(trail)),
         Ok(None) => Decision::NoOrder(search.stuck()),
@@ -64,12 +64,12 @@ struct AtLevel {
 }
 
 impl<'a, M: Model> Search<'a, M> {
-    fn new(initial: &M, plan: &'a Plan<M>, limits: &'a Limits<'a>) -> Self {
+    fn new(initial: &M, trace: &Trace<M>, plan: &'a Plan<M>, limits: &'a Limits<'a>) -> Self {
         Search {
             plan,
             limits,
             shape: Shape { words: plan.words },
-            states: States::new(initial),
+            states: States::new(initial, trace),
             window: Window::new(plan),
             levels: std::iter::repeat_with(|| None).take(plan.levels.len()).collect(),
             lowest: 0,

@@ -1,8 +1,8 @@
 //! Every state that came up, once, so that a configuration holds a number; and what follows from each.
 
-use super::Model;
 use super::fast_hash::FastMap;
 use super::plan::Class;
+use super::{Model, Trace};
 
 /// With so many different operations or fewer, what follows from a state is kept in a row of numbers: 1 KiB a state at
 /// most. With more, states seldom repeat, and nothing is kept.
@@ -19,14 +19,15 @@ pub(super) struct States<M> {
     numbers: FastMap<M, u32>,
     /// For each state, for each class, the state that follows.
     rows: Vec<Box<[u32]>>,
+    shown: Option<Vec<M>>,
     pub(super) bytes: usize,
 }
 
 impl<M: Model> States<M> {
     /// With the first state as number 0.
-    pub(super) fn new(initial: &M) -> Self {
-        let mut states =
-            States { states: Vec::new(), numbers: FastMap::default(), rows: Vec::new(), bytes: 0 };
+    pub(super) fn new(initial: &M, trace: &Trace<M>) -> Self {
+        let (states, numbers, rows) = (Vec::new(), FastMap::default(), Vec::new());
+        let mut states = States { states, numbers, rows, shown: M::shown(trace), bytes: 0 };
         states.intern(initial.clone());
         states
     }
@@ -51,6 +52,11 @@ impl<M: Model> States<M> {
             self.rows[state as usize][class] = next.unwrap_or(IMPOSSIBLE);
         }
         next
+    }
+
+    /// Whether an operation that never returned can be of use when it leaves this state behind.
+    pub(super) fn is_of_use(&self, state: u32) -> bool {
+        self.shown.as_ref().is_none_or(|shown| self.states[state as usize].is_of_use(shown))
     }
 
     fn intern(&mut self, state: M) -> u32 {
