@@ -132,9 +132,8 @@ impl Batch {
 
     fn push_entry(&mut self, kind: u8, (group, index, term): (u64, u64, u64), parts: &[&[u8]]) {
         assert!((1..INDEX_MAX).contains(&index), "an entry's index is between 1 and 2^62");
-        let fits = |open: &OpenRun| {
-            (open.kind, open.group, open.next, open.term) == (kind, group, index, term)
-        };
+        let fits =
+            |open: &OpenRun| (open.kind, open.group, open.next, open.term) == (kind, group, index, term);
         let mut open = match self.open.filter(fits) {
             Some(open) => open,
             None => {

@@ -131,9 +131,9 @@ pub(crate) fn copy_bytes(head: &[u8], segment: &SegmentHeader) -> Option<usize> 
     (bytes <= length(segment.length)).then_some(bytes)
 }
 
-/// The copy of head and directory that starts with `bytes`, which lie at `at` in the segment. Which of the two copies it
-/// is follows from the place.
-pub(crate) fn decode<'a>(bytes: &'a [u8], at: usize, segment: &SegmentHeader) -> Result<Copy<'a>, &'static str> {
+/// The copy of head and directory that starts with `bytes`. Where they lie is not asked: wherever they turn up, this life
+/// of this segment has written them, and what they prove is proved.
+pub(crate) fn decode<'a>(bytes: &'a [u8], segment: &SegmentHeader) -> Result<Copy<'a>, &'static str> {
     let end = copy_bytes(bytes, segment).ok_or("magic of frame")?;
     let bytes = bytes.get(..end).ok_or("frame cut short")?;
     let found = u32_at(bytes, 4).ok_or("frame cut short")?;
@@ -151,10 +151,10 @@ pub(crate) fn decode<'a>(bytes: &'a [u8], at: usize, segment: &SegmentHeader) ->
     if !inside || !head.bytes.is_multiple_of(BLOCK) || contents + copy > head.bytes {
         return Err("length of frame");
     }
-    if at != head.offset && at != head.mirror_offset() {
-        return Err("place of frame");
-    }
-    if !(1..=SEQUENCE_MAX).contains(&head.sequence) || head.durable >= head.sequence || head.oldest > head.segment {
+    if !(1..=SEQUENCE_MAX).contains(&head.sequence)
+        || head.durable >= head.sequence
+        || head.oldest > head.segment
+    {
         return Err("sequence of frame");
     }
     let directory = bytes.get(HEAD_BYTES..).unwrap_or_default();
@@ -169,4 +169,143 @@ fn checksum(salt: u64, copy: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new_with_initial(u32::try_from(seed & 0xffff_ffff).expect("masked"));
     hasher.update(&copy[8..]);
     hasher.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::batch::Batch;
+    use crate::layout::FRAMES_START;
+    use crate::scan::{copy_at, look_for_frames, whole_frame};
+    use crate::window::Window;
+
+    const SEGMENT: SegmentHeader = SegmentHeader {
+        store_id: 1,
+        segment: 7,
+        salt: 0x1122_3344_5566_7788,
+        length: 64 << 10,
+        first_frame: 41,
+        durable: 40,
+        previous_segment: 6,
+        oldest: 3,
+        previous_checksum: 5,
+    };
+
+    fn batch() -> Batch {
+        let mut batch = Batch::new();
+        batch.hard_state(1, 2, 3);
+        (5..8).for_each(|index| batch.entry(1, index, 2, &[&[7; 20]]));
+        batch.truncate(2, 9);
+        batch.entry(2, 9, 4, &[b"nine"]);
+        batch
+    }
+
+    /// A segment with one frame in it.
+    fn segment(batch: &Batch, mirror: Mirror) -> Vec<u8> {
+        let bytes = frame_bytes(batch.directory.len(), batch.payload.len(), mirror);
+        let head = Head {
+            sequence: 41,
+            durable: 40,
+            bytes,
+            directory_bytes: batch.directory.len(),
+            payload_bytes: batch.payload.len(),
+            previous: 5,
+            offset: FRAMES_START,
+            segment: 7,
+            oldest: 3,
+        };
+        let mut segment = vec![0; length(SEGMENT.length)];
+        let mut copy = Vec::new();
+        head.encode(SEGMENT.salt, &batch.directory, &mut copy);
+        let mut put = |at: usize, bytes: &[u8]| segment[at..at + bytes.len()].copy_from_slice(bytes);
+        put(head.offset, &copy);
+        put(head.payload_offset(), &batch.payload);
+        put(head.mirror_offset(), &copy);
+        segment
+    }
+
+    fn window(segment: Vec<u8>) -> Window {
+        Window::new(Box::new(crate::window::Fixed(segment)), length(SEGMENT.length))
+    }
+
+    #[test]
+    fn a_frame_is_padded_and_its_mirror_keeps_its_distance() {
+        for (directory, payload, near, apart) in [
+            (0, 0, 1, 2),
+            (40, 100, 1, 2),
+            (40, 4096, 2, 2),
+            (4000, 40, 2, 2),
+            (5000, 0, 3, 4),
+            (40, 9000, 3, 3),
+        ] {
+            let blocks = |mirror| frame_bytes(directory, payload, mirror) / BLOCK;
+            assert_eq!((blocks(Mirror::Near), blocks(Mirror::Apart)), (near, apart), "{directory} {payload}");
+        }
+    }
+
+    #[test]
+    fn a_whole_frame_comes_back_and_says_where_it_is() {
+        for mirror in [Mirror::Near, Mirror::Apart] {
+            let mut window = window(segment(&batch(), mirror));
+            let copy = whole_frame(&mut window, FRAMES_START, &SEGMENT, 41, 5).unwrap();
+            assert_eq!(copy.directory, batch().directory);
+            let mirror = copy.head.mirror_offset();
+            assert_eq!(copy_at(&mut window, mirror, &SEGMENT).unwrap().head.offset, FRAMES_START);
+            let at = whole_frame(&mut window, FRAMES_START, &SEGMENT, 42, 5).unwrap_err();
+            assert_eq!(at.what, "sequence of frame");
+            let other = SegmentHeader { salt: SEGMENT.salt ^ 1, ..SEGMENT };
+            let found = whole_frame(&mut window, FRAMES_START, &other, 41, 5).unwrap_err();
+            assert_eq!(found.what, "checksum of frame");
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_frame_is_found_but_in_its_padding() {
+        let whole = segment(&batch(), Mirror::Near);
+        let used = HEAD_BYTES + batch().directory.len() + batch().payload.len();
+        for bit in 0..8 * BLOCK {
+            let mut flipped = whole.clone();
+            flipped[FRAMES_START + bit / 8] ^= 1 << (bit % 8);
+            let mut window = window(flipped);
+            let read = whole_frame(&mut window, FRAMES_START, &SEGMENT, 41, 5);
+            assert_eq!(read.is_err(), bit / 8 < used, "bit {bit}");
+            // And its identity is never lost.
+            assert_eq!(
+                look_for_frames(&mut window, FRAMES_START, &SEGMENT)[&41].directory,
+                batch().directory
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_parser_panic(
+            noise in prop::collection::vec(any::<u8>(), 0..600),
+            at in 0usize..300,
+            seal in any::<bool>(),
+        ) {
+            // Bytes over a healthy head and directory, and its checksum made right: what a damaged writer might say.
+            let mut copy = segment(&batch(), Mirror::Near)[FRAMES_START..FRAMES_START + BLOCK].to_vec();
+            let end = (at + noise.len()).min(copy.len());
+            copy[at..end].copy_from_slice(&noise[..end - at]);
+            if seal {
+                copy[..4].copy_from_slice(&MAGIC);
+                if let Some(whole) = copy_bytes(&copy, &SEGMENT).and_then(|end| copy.get(..end)) {
+                    let sum = checksum(SEGMENT.salt, whole);
+                    put_u32(&mut copy, 4, sum);
+                }
+            }
+            let decoded = decode(&copy, &SEGMENT);
+            if let Ok(copy) = decoded {
+                prop_assert!(copy.head.offset + copy.head.bytes <= length(SEGMENT.length));
+            }
+            let mut bytes = vec![0; length(SEGMENT.length)];
+            bytes[FRAMES_START..FRAMES_START + BLOCK].copy_from_slice(&copy[..BLOCK]);
+            let mut replay = crate::replay::Replay::default();
+            replay.segment(&mut window(bytes), &SEGMENT, crate::replay::Until::Proven(43));
+            replay.finish();
+        }
+    }
 }

@@ -123,7 +123,10 @@ impl Group {
         let clipped = piece.spot.is_some_and(|spot| spot.skip > 0);
         self.cut(piece.first, usage);
         if self.next < piece.first {
-            self.push(Piece { first: self.next, count: piece.first - self.next, term: UNKNOWN, spot: None }, usage);
+            self.push(
+                Piece { first: self.next, count: piece.first - self.next, term: UNKNOWN, spot: None },
+                usage,
+            );
         }
         if !clipped {
             self.confirm(piece.first - 1, before, usage);
@@ -209,7 +212,8 @@ impl Group {
                 while spots.next_if(|piece| piece.end() <= first).is_some() {}
                 let piece = match spots.peek() {
                     Some(piece) if piece.first <= first => {
-                        let found = piece.from(first).and_then(|piece| piece.up_to(end)).expect("they overlap");
+                        let found =
+                            piece.from(first).and_then(|piece| piece.up_to(end)).expect("they overlap");
                         Piece { term, spot: found.spot.filter(|_| found.term == term), ..found }
                     }
                     next => {

@@ -71,7 +71,8 @@ impl Groups {
         for run in Runs::of(&batch.directory) {
             let mut run = run.expect("a batch is made of whole runs");
             let group = self.by_id.get(&run.group);
-            let term_before = |index: u64| group.map_or(u64::from(index != 1) * u64::MAX, |group| group.term_at(index - 1));
+            let term_before =
+                |index: u64| group.map_or(u64::from(index != 1) * u64::MAX, |group| group.term_at(index - 1));
             match &mut run.what {
                 What::Entries { first, before, repair: false, .. } => {
                     let (lowest, next) = group.map_or((1, 1), |group| (group.first(), group.next()));

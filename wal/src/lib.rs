@@ -36,6 +36,7 @@
 //!   log     commit, turn, reclaim                 prepare    the next segment, ahead of time
 //!   groups, group, usage   where each entry lies  mmap       the one file with unsafe code
 //!   layout, frame, runs    the bytes              recovery, replay, scan, window   reading them back
+//!   space   how long segments are                 read       entries by their places
 //! ```
 
 mod batch;
@@ -55,6 +56,7 @@ mod recovery;
 mod replay;
 mod runs;
 mod scan;
+mod space;
 mod usage;
 mod window;
 

@@ -5,21 +5,20 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::Options;
 use crate::batch::Batch;
+use crate::bytes::length;
 use crate::error::{WalError, io_error, space_error};
 use crate::frame::{Head, MIRROR_STEP, Mirror, frame_bytes};
 use crate::group::Piece;
 use crate::groups::{Groups, Site};
-use crate::layout::{BLOCK, FRAMES_START, SEGMENT_BYTES_RANGE, SegmentHeader};
+use crate::layout::{BLOCK, FRAMES_START, SegmentHeader};
 use crate::media::{Directory, Guard, Media, Store};
 use crate::prepare::{Spare, prepare};
-use crate::read::Reader;
+use crate::read::{Reader, copies};
 use crate::recovered::{GroupState, Recovered};
 use crate::recovery::{self, segment_name, unfinished_name};
-use crate::Options;
-
-/// Bytes of entries that are moved with one frame.
-const MOVE_BYTES: usize = 1 << 20;
+use crate::space::{reserve, room, twice, within_range};
 
 /// An open log. One writer: it is neither shared nor cloned. Dropping it syncs nothing.
 ///
@@ -233,7 +232,17 @@ impl Wal {
         // What has no entries may still go when there is no space for more: votes, and what frees space.
         let reserve = if batch.entries > 0 { reserve(self.current.length) } else { 0 };
         if self.end + bytes + reserve > length(self.current.length) {
-            match self.turn(bytes) {
+            let mut turned = self.turn(bytes);
+            let is_full = matches!(turned, Err(WalError::NoSpace { .. }));
+            if is_full
+                && self.oldest_needed() > self.oldest
+                && self.end + BLOCK <= length(self.current.length)
+            {
+                // Space that is only waiting for a frame that says so.
+                self.put(&mut Batch::new())?;
+                turned = self.turn(bytes);
+            }
+            match turned {
                 Err(error @ WalError::NoSpace { .. }) => return Err(error),
                 turned => self.poison_on_error(turned)?,
             }
@@ -274,7 +283,8 @@ impl Wal {
         let checksum = head.encode(self.current.salt, &batch.directory, &mut self.scratch);
         let path = || self.media.path(&segment_name(self.current.segment));
         let (copy, file) = (&self.scratch, &mut self.file);
-        let mut write = |at, bytes: &[u8]| file.write(at, bytes).map_err(|error| io_error("write", path())(error));
+        let mut write =
+            |at, bytes: &[u8]| file.write(at, bytes).map_err(|error| io_error("write", path())(error));
         write(head.offset, copy)?;
         if !batch.payload.is_empty() {
             write(payload_at, &batch.payload)?;
@@ -432,58 +442,4 @@ fn begin(
     let length = options.segment_bytes_first.max(room(batches, 0));
     let store = prepare(media, &unfinished_name(header.segment), length)?;
     Ok((SegmentHeader { salt: media.salt(), length, ..*header }, store))
-}
-
-/// Live entries once more, as batches of repairs.
-fn copies(media: &dyn Media, pieces: &[(u64, Piece)]) -> Result<Vec<Batch>, WalError> {
-    let mut batches = vec![Batch::new()];
-    let mut reader = Reader::new(media);
-    for (group, piece) in pieces {
-        reader.piece(*group, piece, &mut |index, term, content: &[u8]| {
-            let mut batch = batches.pop().unwrap_or_default();
-            let full = batch.bytes() + content.len() > MOVE_BYTES && !batch.is_empty();
-            if full {
-                batches.push(std::mem::take(&mut batch));
-            }
-            batch.repair(*group, index, term, &[content]);
-            batches.push(batch);
-            Ok::<(), WalError>(())
-        })?;
-    }
-    batches.retain(|batch| !batch.is_empty());
-    Ok(batches)
-}
-
-/// Length of a segment with these frames in front, and room for one of `needed` bytes.
-fn room(batches: &[Batch], needed: usize) -> u64 {
-    let of = |batch: &Batch| frame_bytes(batch.directory.len(), batch.payload.len(), Mirror::Apart);
-    let used = (FRAMES_START + needed + batches.iter().map(of).sum::<usize>()) as u64;
-    // The reserve is at most a sixteenth, or one block.
-    (used + used / 8 + 2 * BLOCK as u64).next_multiple_of(BLOCK as u64).max(SEGMENT_BYTES_RANGE.0)
-}
-
-/// Bytes at the end of a segment that entries leave free.
-fn reserve(segment_bytes: u64) -> usize {
-    let most = 16; // a block a vote: for some elections, until there is space again
-    (length(segment_bytes) / 16 / BLOCK).clamp(1, most) * BLOCK
-}
-
-fn within_range(options: Options) -> Options {
-    let (least, most) = SEGMENT_BYTES_RANGE;
-    let fit = |bytes: u64| bytes.clamp(least, most).next_multiple_of(BLOCK as u64);
-    let first = fit(options.segment_bytes_first);
-    Options {
-        segment_bytes_first: first,
-        segment_bytes_max: fit(options.segment_bytes_max).max(first),
-        ..options
-    }
-}
-
-fn twice(length: u64, options: &Options) -> u64 {
-    (2 * length).min(options.segment_bytes_max)
-}
-
-/// An offset or length in a segment as one in memory: segments are mapped whole.
-fn length(bytes: u64) -> usize {
-    usize::try_from(bytes).expect("segments are bounded to what can be mapped")
 }

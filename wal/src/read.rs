@@ -1,5 +1,6 @@
 //! Reading entries back by their pieces, each with its checksum compared once more.
 
+use crate::batch::Batch;
 use crate::bytes::length;
 use crate::error::{WalError, io_error};
 use crate::group::Piece;
@@ -7,6 +8,9 @@ use crate::media::Media;
 use crate::recovery::segment_name;
 use crate::runs::{ITEM_BYTES, Items, entry_checksum};
 use crate::window::Window;
+
+/// Bytes of entries that are moved with one frame.
+const MOVE_BYTES: usize = 1 << 20;
 
 /// Reads pieces; the segment of the last one stays open.
 #[derive(Debug)]
@@ -51,7 +55,9 @@ impl<'a> Reader<'a> {
                 let index = piece.first + (step - skip) as u64;
                 let content = window.at(at, bytes);
                 if content.len() != bytes || entry_checksum(group, index, piece.term, content) != checksum {
-                    return Err(WalError::Damaged { path, offset: at as u64, what: "checksum of entry" }.into());
+                    return Err(
+                        WalError::Damaged { path, offset: at as u64, what: "checksum of entry" }.into()
+                    );
                 }
                 visit(index, piece.term, content)?;
             }
@@ -59,4 +65,24 @@ impl<'a> Reader<'a> {
         }
         Ok(())
     }
+}
+
+/// Live entries once more, as batches of repairs.
+pub(crate) fn copies(media: &dyn Media, pieces: &[(u64, Piece)]) -> Result<Vec<Batch>, WalError> {
+    let mut batches = vec![Batch::new()];
+    let mut reader = Reader::new(media);
+    for (group, piece) in pieces {
+        reader.piece(*group, piece, &mut |index, term, content: &[u8]| {
+            let mut batch = batches.pop().unwrap_or_default();
+            let full = batch.bytes() + content.len() > MOVE_BYTES && !batch.is_empty();
+            if full {
+                batches.push(std::mem::take(&mut batch));
+            }
+            batch.repair(*group, index, term, &[content]);
+            batches.push(batch);
+            Ok::<(), WalError>(())
+        })?;
+    }
+    batches.retain(|batch| !batch.is_empty());
+    Ok(batches)
 }

@@ -19,6 +19,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::Options;
 use crate::bytes;
 use crate::error::{WalError, io_error};
 use crate::group::Piece;
@@ -29,7 +30,6 @@ use crate::recovered::{Damage, Loss, Report};
 use crate::replay::{Replay, Until};
 use crate::scan;
 use crate::window::Window;
-use crate::Options;
 
 /// What was found.
 #[derive(Debug)]
@@ -76,6 +76,7 @@ pub(crate) fn survey(media: &dyn Media, options: &Options) -> Result<Survey, Wal
         let mut window = window(media, header)?;
         (proven, oldest) = scan::evidence(&mut window, header);
         headers = headers.split_off(&oldest);
+        replay.report.damage.retain(|damage| damage.segment >= oldest);
         read_segments(media, &headers, oldest, proven, &mut replay)?;
     }
     replay.finish();
@@ -104,7 +105,7 @@ pub(crate) fn survey(media: &dyn Media, options: &Options) -> Result<Survey, Wal
 
 /// The entries that lie behind everything that is proved durable.
 pub(crate) fn unproven(groups: &Groups, newest: u64, proven_end: usize) -> Vec<(u64, Piece)> {
-    groups.pieces_where(|spot| spot.segment == newest && bytes::length(spot.items.into()) >= proven_end)
+    groups.pieces_where(|spot| spot.segment == newest && bytes::length(spot.contents.into()) >= proven_end)
 }
 
 /// Reads the segments that count, from the oldest to the newest.

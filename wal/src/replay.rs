@@ -16,7 +16,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bytes;
-use crate::frame::Copy;
+use crate::frame::{Copy, HEAD_BYTES};
 use crate::groups::{Groups, Site};
 use crate::layout::{BLOCK, FRAMES_START, SegmentHeader};
 use crate::recovered::{Damage, Faulty, Loss, Report, Torn};
@@ -72,7 +72,10 @@ impl Replay {
                 return;
             }
             match scan::whole_frame(window, self.at, header, self.next, self.previous) {
-                Ok(copy) => self.apply(&copy, &[], header, until),
+                Ok(copy) => {
+                    let at = copy.head.offset;
+                    self.apply(&copy, at, &[], (header, until));
+                }
                 Err(fault) => break fault,
             }
         };
@@ -80,7 +83,13 @@ impl Replay {
     }
 
     /// From the first frame on that is not whole.
-    fn piece_together(&mut self, window: &mut Window, header: &SegmentHeader, until: Until, mut fault: Fault) {
+    fn piece_together(
+        &mut self,
+        window: &mut Window,
+        header: &SegmentHeader,
+        until: Until,
+        mut fault: Fault,
+    ) {
         let found = scan::look_for_frames(window, self.at, header);
         // No more frames than blocks, whatever numbers a file may claim.
         let most = self.next + bytes::length(header.length).div_ceil(BLOCK) as u64;
@@ -105,7 +114,7 @@ impl Replay {
                     if proven {
                         self.note_damage(header.segment, frame, &damaged, fault);
                     }
-                    self.apply(&frame.copy(), &damaged, header, until);
+                    self.apply(&frame.copy(), frame.at, &damaged, (header, until));
                 }
                 None if proven && self.next < most => {
                     let next = found.range(self.next..).find(|(_, frame)| frame.head.offset >= self.at);
@@ -126,9 +135,8 @@ impl Replay {
         fault: Fault,
     ) {
         let next = to.map_or(durable + 1, |(next, _)| next.min(durable + 1)).max(self.next + 1);
-        let one_block = to.is_some_and(|(next, frame)| {
-            next == self.next + 1 && frame.head.offset == self.at + BLOCK
-        });
+        let one_block =
+            to.is_some_and(|(next, frame)| next == self.next + 1 && frame.head.offset == self.at + BLOCK);
         let loss = Loss::Frames(next - self.next);
         let damage = Damage { segment: header.segment, offset: fault.offset as u64, what: fault.what, loss };
         self.report.damage.push(damage);
@@ -172,21 +180,23 @@ impl Replay {
             let (offset, what) = (entry.fault.offset as u64, entry.fault.what);
             self.report.damage.push(Damage { segment, offset, what, loss });
         }
-        if !frame.has_head {
+        if !frame.has_head() {
             let offset = frame.head.offset as u64;
             let what = if fault.offset == frame.head.offset { fault.what } else { "magic of frame" };
             self.report.damage.push(Damage { segment, offset, what, loss: Loss::Nothing });
         }
     }
 
-    /// Applies a frame but for its damaged entries, whose slots stay.
-    fn apply(&mut self, copy: &Copy<'_>, damaged: &[DamagedEntry], header: &SegmentHeader, until: Until) {
+    /// Applies a frame, of which this copy of head and directory lies at `at`, but for its damaged entries: their slots stay.
+    fn apply(
+        &mut self,
+        copy: &Copy<'_>,
+        at: usize,
+        damaged: &[DamagedEntry],
+        (header, until): (&SegmentHeader, Until),
+    ) {
         let head = &copy.head;
-        let site = Site {
-            segment: head.segment,
-            directory: head.payload_offset() - head.directory_bytes,
-            payload: head.payload_offset(),
-        };
+        let site = Site { segment: head.segment, directory: at + HEAD_BYTES, payload: head.payload_offset() };
         let is_table = head.sequence == header.first_frame;
         if is_table && self.hole.is_some() {
             self.keep_only_listed(copy);
@@ -229,7 +239,8 @@ impl Replay {
         let listed: BTreeSet<u64> = Runs::of(table.directory).flatten().map(|run| run.group).collect();
         let Groups { by_id, usage } = &mut self.groups;
         let old = std::mem::take(by_id);
-        let (kept, gone): (BTreeMap<_, _>, BTreeMap<_, _>) = old.into_iter().partition(|(id, _)| listed.contains(id));
+        let (kept, gone): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            old.into_iter().partition(|(id, _)| listed.contains(id));
         gone.into_values().for_each(|mut group| group.forget_entries(usage));
         *by_id = kept;
     }

@@ -209,7 +209,8 @@ impl<'a> Runs<'a> {
             }
             _ => return Err("kind of run"),
         };
-        let indexed = matches!(kind, kind::ENTRIES | kind::TRUNCATE | kind::SNAPSHOT | kind::COMPACT | kind::REPAIR);
+        let indexed =
+            matches!(kind, kind::ENTRIES | kind::TRUNCATE | kind::SNAPSHOT | kind::COMPACT | kind::REPAIR);
         if indexed && a > INDEX_MAX {
             return Err("index of run");
         }
@@ -265,7 +266,9 @@ pub(crate) fn entry_checksum(group: u64, index: u64, term: u64, content: &[u8]) 
 
 /// An identity in 32 bits: neighbours in any one of the three always differ, as all the factors are odd.
 fn identity(group: u64, index: u64, term: u64) -> u32 {
-    let low = |number: u64| u32::try_from(number & 0xffff_ffff).expect("masked") ^ u32::try_from(number >> 32).expect("shifted");
+    let low = |number: u64| {
+        u32::try_from(number & 0xffff_ffff).expect("masked") ^ u32::try_from(number >> 32).expect("shifted")
+    };
     low(group)
         .wrapping_mul(0x9e37_79b1)
         .wrapping_add(low(index).wrapping_mul(0x85eb_ca6b))

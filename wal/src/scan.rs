@@ -22,13 +22,18 @@ pub(crate) struct Found {
     pub(crate) head: Head,
     pub(crate) checksum: u32,
     pub(crate) directory: Vec<u8>,
-    /// Whether the head itself is whole, or only the mirror.
-    pub(crate) has_head: bool,
+    /// Where the copy was found that will be read from now on: the head's, if that is whole.
+    pub(crate) at: usize,
 }
 
 impl Found {
     pub(crate) fn copy(&self) -> Copy<'_> {
         Copy { head: self.head, checksum: self.checksum, directory: &self.directory }
+    }
+
+    /// Whether the head itself is whole, or only the mirror.
+    pub(crate) fn has_head(&self) -> bool {
+        self.at == self.head.offset
     }
 }
 
@@ -40,7 +45,7 @@ pub(crate) fn copy_at<'a>(
 ) -> Result<Copy<'a>, &'static str> {
     let head = window.at(at, HEAD_BYTES);
     let count = frame::copy_bytes(head, segment).ok_or("magic of frame")?;
-    frame::decode(window.at(at, count), at, segment)
+    frame::decode(window.at(at, count), segment)
 }
 
 /// The frame at `at`, if all of it is whole, it is the one that is expected there, and it follows the one before.
@@ -105,12 +110,12 @@ pub(crate) fn damaged_entries(copy: &Copy<'_>, contents: &[u8]) -> Vec<DamagedEn
 }
 
 /// Looks for heads and mirrors from `at` to the end of the segment, past whatever is there; hands out each that is valid,
-/// and whether it is a head.
+/// and where it is.
 pub(crate) fn look_for_copies(
     window: &mut Window,
     mut at: usize,
     segment: &SegmentHeader,
-    mut visit: impl FnMut(&Copy<'_>, bool),
+    mut visit: impl FnMut(&Copy<'_>, usize),
 ) {
     while at < window.length() {
         let mut step = BLOCK;
@@ -119,15 +124,13 @@ pub(crate) fn look_for_copies(
         } else if let Ok(copy) = copy_at(window, at, segment)
             && copy.head.offset == at
         {
-            visit(&copy, true);
+            visit(&copy, at);
             // Nothing else begins inside of a frame.
             step = copy.head.bytes.max(BLOCK);
         } else {
             for mirror in mirror_places(window.at(at, BLOCK), at) {
-                if let Ok(copy) = copy_at(window, mirror, segment)
-                    && copy.head.offset != mirror
-                {
-                    visit(&copy, false);
+                if let Ok(copy) = copy_at(window, mirror, segment) {
+                    visit(&copy, mirror);
                 }
             }
         }
@@ -136,16 +139,22 @@ pub(crate) fn look_for_copies(
 }
 
 /// All frames from `at` on of which a head or a mirror is readable, by their sequence.
-pub(crate) fn look_for_frames(window: &mut Window, at: usize, segment: &SegmentHeader) -> BTreeMap<u64, Found> {
+pub(crate) fn look_for_frames(
+    window: &mut Window,
+    at: usize,
+    segment: &SegmentHeader,
+) -> BTreeMap<u64, Found> {
     let mut found: BTreeMap<u64, Found> = BTreeMap::new();
-    look_for_copies(window, at, segment, |copy, is_head| {
+    look_for_copies(window, at, segment, |copy, at| {
         let found = found.entry(copy.head.sequence).or_insert_with(|| Found {
             head: copy.head,
             checksum: copy.checksum,
             directory: copy.directory.to_vec(),
-            has_head: false,
+            at,
         });
-        found.has_head |= is_head;
+        if at == copy.head.offset {
+            found.at = at;
+        }
     });
     found
 }

@@ -56,3 +56,26 @@ impl Window {
         }
     }
 }
+
+/// Bytes in memory, to be read as a segment.
+#[cfg(test)]
+#[derive(Debug)]
+pub(crate) struct Fixed(pub(crate) Vec<u8>);
+
+#[cfg(test)]
+impl Source for Fixed {
+    fn length(&self) -> std::io::Result<u64> {
+        Ok(self.0.len() as u64)
+    }
+
+    fn read(&self, offset: usize, bytes: &mut [u8]) -> std::io::Result<usize> {
+        let rest = self.0.get(offset..).unwrap_or_default();
+        let count = rest.len().min(bytes.len());
+        bytes[..count].copy_from_slice(&rest[..count]);
+        Ok(count)
+    }
+
+    fn settle(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

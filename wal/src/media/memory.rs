@@ -90,12 +90,23 @@ impl Memory {
         Memory::default()
     }
 
+    /// An empty disk whose files get other salts.
+    #[must_use]
+    pub fn with_salts(seed: u64) -> Memory {
+        Disk { salts: seed << 32, ..Disk::default() }.into()
+    }
+
     /// The power fails: of what was not durable, `keep` says what stays. The result is the disk as it is found then; this
     /// one is left as it is.
     #[must_use]
     pub fn lose_power(&self, tear: Tear, keep: &mut Keep<'_>) -> Memory {
         let disk = self.disk();
-        let mut left = Disk { next_file: disk.next_file, salts: disk.salts, bytes_max: disk.bytes_max, ..Disk::default() };
+        let mut left = Disk {
+            next_file: disk.next_file,
+            salts: disk.salts,
+            bytes_max: disk.bytes_max,
+            ..Disk::default()
+        };
         let all: BTreeSet<&String> = disk.names.keys().chain(disk.durable_names.keys()).collect();
         for name in all {
             let (seen, durable) = (disk.names.get(name), disk.durable_names.get(name));
@@ -272,13 +283,15 @@ impl Media for Memory {
     fn create(&self, name: &str, bytes: usize, _cancelled: &AtomicBool) -> io::Result<Box<dyn Store>> {
         let mut disk = self.disk();
         disk.operate()?;
-        let taken: usize = disk.names.values().filter_map(|file| disk.files.get(file)).map(|file| file.seen.len()).sum();
+        let taken: usize =
+            disk.names.values().filter_map(|file| disk.files.get(file)).map(|file| file.seen.len()).sum();
         if disk.bytes_max.is_some_and(|most| taken + bytes > most) {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let file = disk.next_file;
         disk.next_file += 1;
-        disk.files.insert(file, Bytes { seen: vec![0; bytes], durable: vec![0; bytes], lost: BTreeSet::new() });
+        disk.files
+            .insert(file, Bytes { seen: vec![0; bytes], durable: vec![0; bytes], lost: BTreeSet::new() });
         disk.names.insert(name.to_owned(), file);
         Ok(Box::new(Handle { memory: self.clone(), file }))
     }
@@ -311,7 +324,7 @@ impl Media for Memory {
         Ok(())
     }
 
-    /// The same numbers on each disk: a simulation that is played again is the same, byte for byte.
+    /// The same numbers on each disk of a seed: a simulation that is played again is the same, byte for byte.
     fn salt(&self) -> u64 {
         let mut disk = self.disk();
         disk.salts += 1;

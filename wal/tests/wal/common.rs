@@ -27,7 +27,8 @@ pub fn segment(number: u64) -> String {
 
 /// The content of an entry: no two entries have the same, and nothing else looks like one.
 pub fn content(group: u64, index: u64, term: u64, bytes: usize) -> Vec<u8> {
-    let mut chance = Chance::new(group.wrapping_mul(31) ^ index.wrapping_mul(1009) ^ term.wrapping_mul(100_003));
+    let mut chance =
+        Chance::new(group.wrapping_mul(31) ^ index.wrapping_mul(1009) ^ term.wrapping_mul(100_003));
     let mut content: Vec<u8> = (0..bytes.div_ceil(8)).flat_map(|_| chance.next().to_le_bytes()).collect();
     content.truncate(bytes);
     content

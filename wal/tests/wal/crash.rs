@@ -55,7 +55,7 @@ fn with_votes_of(model: &Model, next: &Model) -> Model {
     let mut mixed = model.clone();
     for (&group, state) in next {
         if state.term > mixed.get(&group).map_or(0, |state| state.term) {
-            let ours = mixed.entry(group).or_insert_with(|| crate::script::Group { first: 1, ..Default::default() });
+            let ours = mixed.entry(group).or_default();
             (ours.term, ours.vote) = (state.term, state.vote);
         }
     }
@@ -63,7 +63,13 @@ fn with_votes_of(model: &Model, next: &Model) -> Model {
 }
 
 /// Every subset of what was not durable, or some if there are too many; returns how many.
-fn each_crash(disk: &Memory, tear: Tear, chance: &mut Chance, samples: u64, mut check: impl FnMut(&Memory, &str)) -> u64 {
+fn each_crash(
+    disk: &Memory,
+    tear: Tear,
+    chance: &mut Chance,
+    samples: u64,
+    mut check: impl FnMut(&Memory, &str),
+) -> u64 {
     let mut units = 0;
     drop(disk.lose_power(tear, &mut |_: &Crash<'_>| {
         units += 1;

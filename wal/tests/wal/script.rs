@@ -7,7 +7,7 @@ use ordeal_wal::{Batch, GroupState, Recovered, Wal};
 use crate::common::{Chance, content};
 
 /// What one group should hold, by the words of the documentation of `Batch`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
     pub term: u64,
     pub vote: u64,
@@ -39,11 +39,13 @@ pub struct Script {
     pub models: Vec<Model>,
 }
 
-impl Group {
-    fn new() -> Group {
-        Group { first: 1, ..Group::default() }
+impl Default for Group {
+    fn default() -> Self {
+        Group { term: 0, vote: 0, snapshot: None, first: 1, entries: BTreeMap::new() }
     }
+}
 
+impl Group {
     fn next(&self) -> u64 {
         self.entries.last_key_value().map_or(self.first, |(last, _)| last + 1)
     }
@@ -64,7 +66,7 @@ pub fn apply(model: &mut Model, step: &Step) {
         | Step::Compact { group, .. }
         | Step::Destroy { group } => group,
     };
-    let state = model.entry(group).or_insert_with(Group::new);
+    let state = model.entry(group).or_default();
     match *step {
         Step::Entry { index, term, bytes, .. } => {
             state.entries.split_off(&index);
@@ -131,7 +133,7 @@ impl Script {
 /// Some steps of one group, such as a member may ask for.
 fn draw_steps(model: &mut Model, chance: &mut Chance, bytes_max: u64, steps: &mut Vec<Step>) {
     let group = 1 + chance.below(3);
-    let state = model.entry(group).or_insert_with(Group::new).clone();
+    let state = model.entry(group).or_default().clone();
     let (first, next, term) = (state.first, state.next(), state.term);
     let fresh = term + 1;
     let mut push = |step: Step| {
@@ -140,6 +142,8 @@ fn draw_steps(model: &mut Model, chance: &mut Chance, bytes_max: u64, steps: &mu
     };
     let mut append = |push: &mut dyn FnMut(Step), from: u64, term: u64| {
         for index in from..=from + chance.below(3) {
+            // An entry is the same wherever it turns up, also in a group that was destroyed and began anew.
+            let mut chance = Chance::new(group << 40 ^ index << 20 ^ term);
             let bytes = usize::try_from(chance.below(bytes_max)).unwrap_or(0);
             push(Step::Entry { group, index, term, bytes });
         }
@@ -197,6 +201,10 @@ fn observe_group(wal: &Wal, id: u64, state: &GroupState) -> Group {
     });
     read.expect("what a recovery found can be read");
     let faulty: u64 = state.faulty.iter().map(|faulty| faulty.count).sum();
-    assert_eq!(entries.len() as u64 + faulty, state.next - state.first, "every slot has an entry or a finding");
+    assert_eq!(
+        entries.len() as u64 + faulty,
+        state.next - state.first,
+        "every slot has an entry or a finding"
+    );
     Group { term: state.term, vote: state.vote, snapshot: state.snapshot, first: state.first, entries }
 }
