@@ -129,7 +129,11 @@ fn restart() {
         }
     }
     println!("{ENTRIES} entries of 100 bytes: {:.1?}, {}", started.elapsed(), cluster.footprint());
-    for _ in 0..RESTARTS {
+    // First as it was killed at work, then after a rest, in which it takes a snapshot.
+    for round in 0..2 * RESTARTS {
+        if round == RESTARTS {
+            cluster.rested();
+        }
         cluster.end();
         let started = Instant::now();
         cluster.nodes = (0..NODES).map(|place| cluster.spawn(place)).collect();
@@ -139,7 +143,8 @@ fn restart() {
         client.put(b"key", b"value").expect("a put");
         let serving = started.elapsed();
         println!(
-            "restart of all: ready after {up:.1?} ({cpu}), serving after {serving:.1?} ({})",
+            "restart of all{}: ready after {up:.1?} ({cpu}), serving after {serving:.1?} ({})",
+            if round < RESTARTS { ", killed at work" } else { "" },
             cluster.cpu()
         );
     }
@@ -219,6 +224,20 @@ impl Cluster {
                 return leader;
             }
             assert!(started.elapsed() < PATIENCE, "no leader whom all follow");
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits until nothing happens any more, and what is behind the snapshots is little.
+    fn rested(&self) {
+        let started = Instant::now();
+        let rests = |address: &SocketAddr| {
+            let groups =
+                status(&address.to_string(), PATIENCE).map_or_else(|_| Vec::new(), |node| node.groups);
+            groups.first().is_some_and(|group| group.at_rest && group.applied < group.snapshot + ENTRIES / 10)
+        };
+        while !self.addresses.iter().all(rests) {
+            assert!(started.elapsed() < PATIENCE, "the group never rests");
             std::thread::park_timeout(Duration::from_millis(5));
         }
     }

@@ -87,7 +87,7 @@ struct StartArgs {
     /// How often a leader says that it is there.
     #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = duration)]
     heartbeat: Duration,
-    /// How long a follower waits for a leader before it campaigns; up to half as long again by chance.
+    /// How long a follower waits for a leader before it campaigns; up to a quarter as long again by chance.
     #[arg(long, value_name = "TIME", default_value = "250ms", value_parser = duration)]
     election_timeout: Duration,
     /// A group takes a snapshot after so many entries.

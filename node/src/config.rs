@@ -48,7 +48,7 @@ pub struct NodeConfig {
     pub shards: u32,
     /// A leader's heartbeat goes out so often.
     pub heartbeat: Duration,
-    /// A follower campaigns when it heard no leader for so long, and up to half as long again by chance.
+    /// A follower campaigns when it heard no leader for so long, and up to a quarter as long again by chance.
     pub election_timeout: Duration,
     /// A group takes a snapshot after so many entries.
     pub snapshot_entries: u64,

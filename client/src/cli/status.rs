@@ -155,7 +155,7 @@ fn row(endpoint: &str, status: &NodeStatus, group: &GroupStatus) -> [String; HEA
         endpoint.to_owned(),
         status.node.to_string(),
         group.group.to_string(),
-        role(group.role).to_owned(),
+        format!("{}{}", role(group.role), if group.at_rest { ", at rest" } else { "" }),
         group.term.to_string(),
         group.leader.map_or_else(|| "-".to_owned(), |leader| leader.to_string()),
         group.commit.to_string(),
@@ -209,6 +209,7 @@ fn json_of_group(group: &GroupStatus) -> Value {
     json!({
         "group": group.group.to_string(),
         "role": role(group.role),
+        "at_rest": group.at_rest,
         "term": group.term,
         "leader": group.leader.map(|leader| leader.to_string()),
         "commit": group.commit,

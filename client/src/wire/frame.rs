@@ -53,11 +53,13 @@ pub enum Kind {
     Heartbeats = 44,
     /// The answers, likewise.
     HeartbeatReplies = 45,
+    /// Of a whole node, for all its groups at rest; the group in the header is 0.
+    Beat = 46,
 }
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Kind; 20] = [
+    pub const ALL: [Kind; 21] = [
         Kind::Hello,
         Kind::Welcome,
         Kind::Refused,
@@ -78,6 +80,7 @@ impl Kind {
         Kind::ReadIndexReply,
         Kind::Heartbeats,
         Kind::HeartbeatReplies,
+        Kind::Beat,
     ];
 
     /// Whether it answers another message.
@@ -101,6 +104,7 @@ impl Kind {
             | Kind::AppendEntries
             | Kind::Heartbeat
             | Kind::Heartbeats
+            | Kind::Beat
             | Kind::InstallSnapshot
             | Kind::TimeoutNow
             | Kind::ReadIndex => false,

@@ -284,6 +284,8 @@ pub struct GroupStatus {
     pub term: u64,
     /// Who leads, as far as this node knows.
     pub leader: Option<NodeId>,
+    /// Whether the group says nothing, because nothing happens in it: nodes beat for all such groups together.
+    pub at_rest: bool,
     /// Highest index known to be committed.
     pub commit: u64,
     /// Highest index applied.

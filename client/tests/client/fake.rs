@@ -283,6 +283,7 @@ impl Shared {
             role: RoleName::Leader,
             term: 3,
             leader: Some(self.welcome.node),
+            at_rest: false,
             commit: 42,
             applied: 41,
             first: 10,

@@ -31,8 +31,10 @@ pub struct EngineConfig {
     pub tick_ms: u64,
     /// A leader's heartbeat goes out every so many ticks.
     pub heartbeat_ticks: u32,
-    /// A follower waits longer than this without a leader, and up to half as long again by chance, before it campaigns.
+    /// A follower waits longer than this without a leader, and up to a quarter as long again by chance, before it campaigns.
     pub election_ticks: u32,
+    /// A group in which nothing happened for so many ticks goes to rest; never, when there is no such number.
+    pub rest_after_ticks: Option<u32>,
     /// A group takes a snapshot when it has applied more entries than this since the last one.
     pub snapshot_entries: u64,
     /// A group takes a snapshot, too, when the entries applied since the last one hold more bytes than this.
@@ -70,9 +72,10 @@ impl EngineConfig {
             shards,
             seed,
             tick_ms: 10,
-            heartbeat_ticks: 5,        // 50 ms
-            election_ticks: 25,        // 250 ms: 5 × heartbeat
-            snapshot_entries: 100_000, // a restart applies so many in a tenth of a second
+            heartbeat_ticks: 5,          // 50 ms
+            election_ticks: 25,          // 250 ms: 5 × heartbeat
+            rest_after_ticks: Some(100), // a second: who is busy never gets there
+            snapshot_entries: 100_000,   // a restart applies so many in a tenth of a second
             snapshot_bytes: 32 << 20,
             trailing_entries: 1_000,
             leases: false,
@@ -114,6 +117,7 @@ impl EngineConfig {
             heartbeat_ticks: self.heartbeat_ticks,
             election_ticks: self.election_ticks,
             stall_ticks: self.election_ticks,
+            rest_after_ticks: self.rest_after_ticks,
             lease_ticks: raft::lease_ticks(self.election_ticks).filter(|_| self.leases),
             incarnation: digest::mix(&[self.incarnation, u64::from(group.0)]),
             trailing_entries: self.trailing_entries,

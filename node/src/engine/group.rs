@@ -20,6 +20,11 @@ use crate::shard::Machine;
 /// What an entry counts for beside its command, so that empty ones count as well: its head in the log.
 const ENTRY_BYTES: u64 = 64;
 
+/// A group at rest takes a snapshot when the entries behind the last one hold more than this (a restart applies them in some
+/// ten milliseconds), and more than this part of the state, so that writing it is worth it.
+const REST_BYTES: u64 = 4 << 20;
+const REST_SHARE: u64 = 16;
+
 /// Values read in one turn hold at most so many bytes; reads beyond that are refused as busy, which is true of a read
 /// whatever comes later. A client's whole queue of answers, so that one client is never refused for its own few.
 const READ_BYTES_MAX: usize = 16 << 20;
@@ -152,6 +157,7 @@ impl Group {
             },
             term: status.term,
             leader: status.leader,
+            at_rest: status.at_rest,
             commit: status.commit,
             applied: self.applied.index,
             first: status.first,
@@ -257,7 +263,11 @@ impl Group {
         // A snapshot costs its length; it waits until the log has grown by half of that, so that a large state is not
         // written over and over for a few entries. The log stays bounded: by the limits, or half of the state, and by
         // what comes while a snapshot is taken.
-        if self.taking || self.restoring.is_some() || !long || self.bytes_since < self.snapshot_bytes / 2 {
+        let due = long && self.bytes_since >= self.snapshot_bytes / 2;
+        // Who has nothing else to do takes one sooner, for a restart applies what is behind the snapshot.
+        let idle =
+            self.raft.is_at_rest() && self.bytes_since > REST_BYTES.max(self.snapshot_bytes / REST_SHARE);
+        if self.taking || self.restoring.is_some() || !(due || idle) {
             return None;
         }
         let membership = Arc::clone(self.raft.membership_at(self.applied.index));

@@ -32,8 +32,12 @@ pub enum Input {
         /// What.
         message: Message,
     },
+    /// A node is there: it says so for all groups at rest together.
+    Beat(NodeId),
     /// The connection from or to a member was closed: a hint that it may be dead, and no proof.
     PeerClosed(NodeId),
+    /// What this node says reaches this member from now on: a connection to it was made.
+    PeerUp(NodeId),
     /// A client asks for something.
     Request {
         /// On which connection.
@@ -65,6 +69,11 @@ pub enum Output {
         group: GroupId,
         /// What.
         message: Message,
+    },
+    /// Tell a node that this one is there.
+    Beat {
+        /// Whom.
+        to: NodeId,
     },
     /// These belong to the groups of this node from now on, and are there: links to them, and to nobody else.
     Members(BTreeMap<NodeId, String>),

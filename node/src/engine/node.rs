@@ -1,6 +1,6 @@
 //! The engine: inputs to the groups they concern, the groups' wishes to one ordered stream of outputs.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ordeal_client::wire::{
     Answer, GroupId, KEY_BYTES_MAX, NodeId, NodeStatus, ReadLevel, RefusalReason, Reply, Request,
@@ -24,6 +24,8 @@ pub struct Engine {
     pub(super) members: Members,
     waiters: Waiters,
     pub(super) outputs: VecDeque<Output>,
+    /// Ticks since this node beat for its groups at rest.
+    beat_elapsed: u32,
     /// Number of the newest batch.
     batches: u64,
     /// Batches given out and not yet durable, with the writes in them, oldest first.
@@ -56,6 +58,7 @@ impl Engine {
             groups,
             waiters: Waiters::default(),
             outputs: VecDeque::new(),
+            beat_elapsed: 0,
             batches: 0,
             outstanding: VecDeque::new(),
         })
@@ -67,9 +70,10 @@ impl Engine {
     /// When a batch is reported durable that was never given out, or a status is asked for (see [`Engine::status`]).
     pub fn handle(&mut self, input: Input) {
         match input {
-            Input::Tick => {
+            Input::Tick => self.tick(),
+            Input::Beat(node) => {
                 for group in self.groups.values_mut() {
-                    group.raft.tick();
+                    group.raft.node_alive(node);
                 }
             }
             Input::Peer { from, group, message } => self.peer(from, group, message),
@@ -81,6 +85,11 @@ impl Engine {
             Input::PeerClosed(peer) => {
                 for group in self.groups.values_mut() {
                     group.raft.leader_unreachable(peer);
+                }
+            }
+            Input::PeerUp(peer) => {
+                for group in self.groups.values_mut() {
+                    group.raft.peer_reachable(peer);
                 }
             }
             Input::Request { from, request } => self.request(from, request),
@@ -151,6 +160,20 @@ impl Engine {
     #[must_use]
     pub fn digest(&self, group: GroupId) -> Option<u64> {
         self.groups.get(&group).map(|group| group.machine.digest())
+    }
+
+    /// Time passes for all groups, and for those at rest a beat goes to each node that counts on us.
+    fn tick(&mut self) {
+        for group in self.groups.values_mut() {
+            group.raft.tick();
+        }
+        self.beat_elapsed += 1;
+        if self.beat_elapsed >= self.config.heartbeat_ticks {
+            self.beat_elapsed = 0;
+            let counting: BTreeSet<NodeId> =
+                self.groups.values().flat_map(|group| group.raft.counting_on_us()).collect();
+            self.outputs.extend(counting.into_iter().map(|to| Output::Beat { to }));
+        }
     }
 
     /// Of any node of this cluster, which the server's handshake has made sure of: it may be a member and we not know it

@@ -80,17 +80,18 @@ impl Raft {
     }
 
     /// A heartbeat: its leader is heard, and its commit index holds here as far as it is known to match.
-    pub(super) fn on_heartbeat(&mut self, from: NodeId, term: Term, commit: Index, round: u64) {
+    pub(super) fn on_heartbeat(&mut self, from: NodeId, term: Term, commit: Index, round: u64, rest: bool) {
         if term < self.hard_state.term {
             // Round 0: the answer says our term, and confirms nothing of a round that it may meet there.
-            let reply = Message::HeartbeatReply { term: self.hard_state.term, round: 0 };
+            let reply = Message::HeartbeatReply { term: self.hard_state.term, round: 0, rest: false };
             return self.output.send_now(from, reply);
         }
         if !self.hear_leader(from, term) {
             return;
         }
         self.commit_upto(commit.min(self.log.last().index));
-        self.send_in_term(from, Message::HeartbeatReply { term, round });
+        let rest = rest && self.agrees_to_rest();
+        self.send_in_term(from, Message::HeartbeatReply { term, round, rest });
     }
 
     /// Sends what promises no more than that this member is in its term: at once, if the disk knows the term.

@@ -16,7 +16,7 @@ pub struct Config {
     pub bootstrap: Arc<Membership>,
     /// A leader's heartbeat goes out every so many ticks.
     pub heartbeat_ticks: u32,
-    /// A follower waits longer than this without a leader, and up to half as long again by chance, before it campaigns. At
+    /// A follower waits longer than this without a leader, and up to a quarter as long again by chance, before it campaigns. At
     /// least 3 × heartbeat, so that one lost beat is no election.
     pub election_ticks: u32,
     /// A member whose disk has finished no write for so long, while one is under way, neither leads nor campaigns: it could
@@ -47,6 +47,9 @@ pub struct Config {
     pub lease_ticks: Option<u32>,
     /// Another number each time this member starts, as good as surely. Needed for reads on followers.
     pub incarnation: u64,
+    /// A group in which nothing happened for so long goes to rest (`rest`), when the driver sends beats of whole nodes; never,
+    /// when there is no such time. At least a heartbeat.
+    pub rest_after_ticks: Option<u32>,
     /// A learner that lacks at most so many entries is caught up.
     pub promotion_lag_entries: u64,
 }
@@ -73,6 +76,7 @@ impl Config {
             reads_max: 10_000,
             lease_ticks: None,
             incarnation: 0,
+            rest_after_ticks: None,
             promotion_lag_entries: 1_000, // some 100 ms of writes: a few appends, and no snapshot
         }
     }

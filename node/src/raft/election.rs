@@ -29,10 +29,14 @@ impl Raft {
     /// election timeout, then it begins an election" (§5.2), and so does a candidate again.
     pub(super) fn tick_election(&mut self) {
         self.timer.since_leader = self.timer.since_leader.saturating_add(1);
+        self.timer.since_candidate = self.timer.since_candidate.saturating_add(1);
         self.timer.elapsed = self.timer.elapsed.saturating_add(1);
-        let may = self.may_campaign() && !self.disk_stalls() && !self.is_promised();
-        if may && self.timer.elapsed >= self.timer.timeout {
+        let voting = matches!(self.state, State::Candidate(_)) && !self.durability.holds(self.hard_state);
+        let may = self.may_campaign() && !self.disk_stalls() && !self.is_promised() && !voting;
+        if may && self.timer.elapsed >= self.timer.timeout.max(self.timer.not_before) {
             self.become_pre_candidate();
+        } else if may && self.timer.elapsed.is_multiple_of(self.config.heartbeat_ticks) {
+            self.ask_again();
         }
     }
 
@@ -41,13 +45,13 @@ impl Raft {
         self.durability.stalled(self.config.stall_ticks)
     }
 
-    /// Starts the election timer anew, with a new random timeout: up to half as long again, as pre-candidates that time
-    /// out together give way to each other. At least a tick more than the minimum, so that voters whose ticks came a
-    /// little later have waited for the minimum, too.
+    /// Starts the election timer anew, with a new random timeout: up to a quarter as long again, as pre-candidates that
+    /// time out together give way to each other. At least a tick more than the minimum, so that most voters have waited for
+    /// the minimum, too.
     pub(super) fn reset_timer(&mut self) {
-        self.timer.elapsed = 0;
+        (self.timer.elapsed, self.timer.not_before) = (0, 0);
         let least = self.config.election_ticks;
-        self.timer.timeout = self.rng.random_range(least + 1..=least + least / 2);
+        self.timer.timeout = self.rng.random_range(least + 1..=least + (least / 4).max(2));
     }
 
     /// A member asks for a vote, or whether it would get one.
@@ -83,9 +87,10 @@ impl Raft {
             self.become_follower(term, None);
         }
         let granted = self.may_vote_for(from) && last >= self.log.last();
-        if granted {
+        if granted && self.hard_state.vote.is_none() {
             self.hard_state.vote = Some(from);
             self.reset_timer();
+            self.timer.since_candidate = 0;
         }
         self.answer_vote(from, term, pre, granted);
     }
@@ -161,15 +166,40 @@ impl Raft {
 
     fn become_pre_candidate(&mut self) {
         self.reset_timer();
+        self.timer.since_candidate = 0;
         let Some(term) = self.hard_state.term.checked_add(1) else { return };
         self.leader = None;
+        self.wake();
         self.state = State::PreCandidate(Votes::of(self.config.id));
+        self.ask_pre_votes(term);
+        self.count_votes();
+    }
+
+    /// Asks again, as often as a leader beats: a message may have been lost ("Raft … retr[ies] indefinitely", §5.5), or a
+    /// voter have heard the leader a moment later than we did, and not have answered.
+    fn ask_again(&mut self) {
+        match (&self.state, self.hard_state.term.checked_add(1)) {
+            (State::PreCandidate(_), Some(next)) => self.ask_pre_votes(next),
+            (State::Candidate(_), _) => self.ask_votes(Wish::Own),
+            (State::PreCandidate(_) | State::Follower | State::Leader(_), _) => {}
+        }
+    }
+
+    fn ask_pre_votes(&mut self, term: Term) {
         let last = self.log.last();
         for to in self.other_voters() {
             let request = Message::RequestVote { term, last, pre: true, handed_over: false };
             self.output.send_now(to, request);
         }
-        self.count_votes();
+    }
+
+    fn ask_votes(&mut self, wish: Wish) {
+        let (term, last, handed_over) =
+            (self.hard_state.term, self.log.last(), matches!(wish, Wish::OfTheLeader));
+        for to in self.other_voters() {
+            let request = Message::RequestVote { term, last, pre: false, handed_over };
+            self.output.send_after_persist(to, request);
+        }
     }
 
     /// "To begin an election, a follower increments its current term and transitions to candidate state. It then votes
@@ -180,11 +210,13 @@ impl Raft {
         self.reset_timer();
         self.leader = None;
         self.state = State::Candidate(Votes::of(self.config.id));
-        let (last, handed_over) = (self.log.last(), matches!(wish, Wish::OfTheLeader));
-        for to in self.other_voters() {
-            let request = Message::RequestVote { term, last, pre: false, handed_over };
-            self.output.send_after_persist(to, request);
-        }
+        self.ask_votes(wish);
+    }
+
+    /// Its own vote is durable, and so its requests leave: only now its time begins.
+    pub(super) fn on_own_vote_durable(&mut self) {
+        self.reset_timer();
+        self.count_votes();
     }
 
     /// Campaigns without asking first: the leader wants it so (thesis §3.10).
@@ -218,6 +250,7 @@ impl Raft {
         }
         self.state = State::Follower;
         self.leader = leader;
+        self.wake();
     }
 
     /// The one place where the term grows, and the vote of the old one goes with it.
@@ -238,9 +271,14 @@ impl Raft {
             }
         }
         self.become_follower(term, Some(from));
-        self.timer.elapsed = 0;
-        self.timer.since_leader = 0;
+        self.leader_is_there();
         self.timer.since_promise = 0;
         true
+    }
+
+    /// The leader that we follow gave a sign of life.
+    pub(super) fn leader_is_there(&mut self) {
+        (self.timer.elapsed, self.timer.not_before) = (0, 0);
+        self.timer.since_leader = 0;
     }
 }

@@ -1,6 +1,7 @@
-//! A hint that the leader is gone: its connection closed, which a killed process's kernel says at once, long before an
-//! election timeout is over. A closed connection proves nothing (a living leader's may be reset), so that a hint only
-//! shortens the wait: what follows is a pre-vote, which whoever still hears the leader refuses.
+//! Hints of the connections between members. That of the leader closed: it is gone, which a killed process's kernel says at
+//! once, long before an election timeout is over. One came up where no leader is known: there is somebody to elect one with.
+//! A hint proves nothing (a living leader's connection may be reset), so that it only shortens the wait: what follows is a
+//! pre-vote, which whoever still hears the leader refuses.
 //!
 //! The other way round, [`Raft::leader_heard`] is the hint that members give to clients.
 //!
@@ -16,7 +17,7 @@ use super::{LogId, Raft, State};
 const HINT_TICKS_MAX: u32 = 3;
 
 /// Who asks for the leader is told of one that was heard within so many heartbeats: one may be lost.
-const HEARD_BEATS: u32 = 2;
+pub(super) const HEARD_BEATS: u32 = 2;
 
 impl Raft {
     /// The leader, for who asks whom to turn to: one that is silent is not named, long before anybody campaigns, so that
@@ -32,26 +33,58 @@ impl Raft {
     pub fn leader_unreachable(&mut self, node: NodeId) {
         match self.state {
             State::Follower if self.leader == Some(node) => {
-                let delay = self.rng.random_range(1..=HINT_TICKS_MAX);
-                let elapsed = self.timer.timeout.saturating_sub(delay);
-                self.timer.elapsed = self.timer.elapsed.max(elapsed);
+                self.campaign_soon();
                 self.timer.since_leader = u32::MAX;
+                self.wake();
             }
             State::Follower | State::PreCandidate(_) | State::Candidate(_) | State::Leader(_) => {}
         }
         self.finish();
     }
 
-    /// We would vote for `candidate`: it gets the time of a heartbeat for its election before we begin one. Of two who ask
-    /// at once the one with the newer log, or else the larger id, goes on, so that they do not split the votes.
+    /// What we say reaches `node` from now on. When we know of no leader, and of no candidate for half an election timeout
+    /// (so that links that come and go are no storm of requests), we ask after a few ticks: as all do after a start.
+    pub fn peer_reachable(&mut self, node: NodeId) {
+        match self.state {
+            State::Follower
+                if self.leader.is_none()
+                    && self.membership().is_voter(node)
+                    && self.timer.since_candidate >= self.way_ticks() =>
+            {
+                self.campaign_soon();
+            }
+            State::Follower | State::PreCandidate(_) | State::Candidate(_) | State::Leader(_) => {}
+        }
+        self.finish();
+    }
+
+    fn campaign_soon(&mut self) {
+        let delay = self.rng.random_range(1..=HINT_TICKS_MAX);
+        let elapsed = self.timer.timeout.saturating_sub(delay);
+        self.timer.elapsed = self.timer.elapsed.max(elapsed);
+    }
+
+    /// How long we give way: long enough for two syncs of a slow disk, and for who gave way to one that died no second wait
+    /// as long as the first.
+    fn way_ticks(&self) -> u32 {
+        self.config.election_ticks / 2
+    }
+
+    /// We would vote for `candidate`: it gets half an election timeout for its election before we begin one. Of two who
+    /// ask at once the one with the newer log, or else the larger id, goes on, so that they do not split the votes.
+    /// Who asks and asks and cannot win holds nobody up for longer than two election timeouts.
     pub(super) fn give_way(&mut self, candidate: NodeId, last: LogId) {
         match self.state {
             State::PreCandidate(_) if (last, candidate) < (self.log.last(), self.config.id) => return,
-            State::PreCandidate(_) => self.state = State::Follower,
+            State::PreCandidate(_) => {
+                self.state = State::Follower;
+                self.timer.elapsed = self.timer.timeout;
+            }
             State::Follower => {}
             State::Candidate(_) | State::Leader(_) => return,
         }
-        let latest = self.timer.timeout.saturating_sub(self.config.heartbeat_ticks);
-        self.timer.elapsed = self.timer.elapsed.min(latest);
+        self.timer.since_candidate = 0;
+        let later = self.timer.elapsed.saturating_add(self.way_ticks());
+        self.timer.not_before = later.min(2 * self.config.election_ticks);
     }
 }

@@ -10,6 +10,8 @@ pub(super) fn check_config(config: &Config) {
     assert!(first.is_empty() || (first.is_sound() && !first.is_joint()), "unsound: {first}");
     assert!(config.heartbeat_ticks >= 1, "a heartbeat takes at least a tick");
     assert!(config.election_ticks >= 3 * config.heartbeat_ticks, "one lost heartbeat must be no election");
+    let rest = config.rest_after_ticks.unwrap_or(u32::MAX);
+    assert!(rest >= config.heartbeat_ticks, "a group that answered no beat yet does not rest");
     let longest = super::lease_ticks(config.election_ticks);
     assert!(config.lease_ticks <= longest, "a lease of {:?} ticks, at most {longest:?}", config.lease_ticks);
     assert!(config.inflight_max >= 1, "a window of nothing sends nothing");
@@ -39,6 +41,9 @@ impl Raft {
                 assert!(next <= last.index + 1, "{to} is sent {next}, but the log ends at {last}");
             }
         }
+        let rests_with =
+            self.role() == Role::Leader || (self.role() == Role::Follower && self.leader.is_some());
+        assert!(!self.is_at_rest() || (rests_with && self.commit == last.index), "at rest with work to do");
         assert!(
             self.role() == Role::Leader || self.leader != Some(self.config.id),
             "{} follows itself",

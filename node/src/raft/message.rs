@@ -60,6 +60,8 @@ pub enum Message {
         commit: Index,
         /// Number of this broadcast; confirms all reads of this and earlier rounds (thesis §6.4; etcd-io/raft PR 397).
         round: u64,
+        /// Whether the leader would rest (`rest`): the beats of whole nodes stand for those of this group then.
+        rest: bool,
     },
     /// Answer to `Heartbeat`.
     HeartbeatReply {
@@ -67,6 +69,8 @@ pub enum Message {
         term: Term,
         /// Round of the heartbeat answered.
         round: u64,
+        /// Whether this follower rests from now on.
+        rest: bool,
     },
     /// A part of a snapshot (Figure 13).
     InstallSnapshot {

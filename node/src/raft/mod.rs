@@ -14,8 +14,8 @@
 //!   durability   Figure 2, "persistent state"  invariants   Figure 3 and our own, asserted after every call
 //!   membership   §6, who belongs to a group    changes      §6, thesis chapter 4: how that changes
 //!   quorum       §6, majorities of both halves transfer     thesis §3.10
-//!   hint         a leader's connection closed  lease        thesis §6.4.1
-//!   read_index   §6.4, reads on followers
+//!   hint         connections come and go       lease        thesis §6.4.1
+//!   read_index   §6.4, reads on followers      rest         idle groups say nothing
 //! ```
 
 pub mod config;
@@ -39,6 +39,7 @@ mod quorum;
 mod read_index;
 mod reads;
 mod replication;
+mod rest;
 mod shared_bytes;
 mod snapshot;
 mod transfer;
@@ -68,6 +69,7 @@ use progress::Progress;
 use quorum::Votes;
 use read_index::Asking;
 use reads::{Confirmed, Reader, Reads};
+use rest::Rest;
 use snapshot::Partial;
 use transfer::Handover;
 
@@ -96,6 +98,7 @@ pub struct Raft {
     /// The one that it is taking over.
     installing: Option<LogId>,
     timer: Timer,
+    rest: Rest,
     /// Ticks since the start.
     now: u64,
     rng: Pcg32,
@@ -132,8 +135,12 @@ struct Timer {
     elapsed: u32,
     /// When it fires.
     timeout: u32,
+    /// But not before this, as somebody else is given time.
+    not_before: u32,
     /// Since a leader was heard (thesis §4.2.3).
     since_leader: u32,
+    /// Since anybody was a candidate as far as we know: we asked, or would have voted, or voted.
+    since_candidate: u32,
     /// Since a leader was promised no vote (`lease`), whatever the term was.
     since_promise: u32,
 }
@@ -173,7 +180,15 @@ impl Raft {
             installing: None,
             snapshot,
             partial: None,
-            timer: Timer { elapsed: 0, timeout: 0, since_leader: u32::MAX, since_promise: 0 },
+            timer: Timer {
+                elapsed: 0,
+                timeout: 0,
+                not_before: 0,
+                since_leader: u32::MAX,
+                since_candidate: u32::MAX,
+                since_promise: 0,
+            },
+            rest: Rest::default(),
             now: 0,
             // Members share the seed of their group: each draws from a stream of its own.
             rng: Pcg32::new(config.seed, u64::from(config.id.0)),
@@ -195,6 +210,7 @@ impl Raft {
         if from == self.config.id {
             return;
         }
+        self.wake_for(&message);
         match message {
             Message::RequestVote { term, last, pre, handed_over } => {
                 self.on_request_vote(from, term, last, pre, handed_over);
@@ -206,8 +222,10 @@ impl Raft {
                 self.on_append_entries(from, term, previous, entries, commit);
             }
             Message::AppendEntriesReply { term, result } => self.on_append_entries_reply(from, term, result),
-            Message::Heartbeat { term, commit, round } => self.on_heartbeat(from, term, commit, round),
-            Message::HeartbeatReply { term, round } => self.on_heartbeat_reply(from, term, round),
+            Message::Heartbeat { term, commit, round, rest } => {
+                self.on_heartbeat(from, term, commit, round, rest);
+            }
+            Message::HeartbeatReply { term, round, rest } => self.on_heartbeat_reply(from, term, round, rest),
             Message::InstallSnapshot { term, last, membership, total_bytes, offset, data } => {
                 let part = snapshot::Part { last, membership, total_bytes, offset, data };
                 self.on_install_snapshot(from, term, part);
@@ -260,6 +278,7 @@ impl Raft {
     pub fn read(&mut self, token: u64) -> Result<(), ProposeError> {
         self.as_leader()?;
         self.queue_read(Reader::Here(token))?;
+        self.wake();
         self.finish();
         Ok(())
     }
@@ -269,13 +288,16 @@ impl Raft {
     /// # Panics
     /// When no such write was handed out.
     pub fn persisted(&mut self, ticket: Ticket) {
+        let voted = self.durability.holds(self.hard_state);
         if let Some((snapshot, origin)) = self.durability.persisted(ticket) {
             self.on_snapshot_durable(snapshot, origin);
         }
         match self.state {
-            State::Candidate(_) => self.count_votes(),
+            State::Candidate(_) if !voted && self.durability.holds(self.hard_state) => {
+                self.on_own_vote_durable();
+            }
             State::Leader(_) => self.commit_by_counting(),
-            State::Follower | State::PreCandidate(_) => {}
+            State::Follower | State::PreCandidate(_) | State::Candidate(_) => {}
         }
         self.finish();
     }
@@ -333,6 +355,7 @@ impl Raft {
             last: self.log.last(),
             snapshot: self.snapshot.as_ref().map_or(LogId::ZERO, |snapshot| snapshot.last),
             log_bytes: self.log.command_bytes(),
+            at_rest: self.is_at_rest(),
         }
     }
 

@@ -27,6 +27,8 @@ pub(super) struct Progress {
     pub(super) stalled_ticks: u32,
     /// Highest heartbeat round that it answered.
     pub(super) acked_round: u64,
+    /// Highest round in which it agreed to rest.
+    pub(super) rested_round: u64,
 }
 
 /// How to send to a follower.
@@ -134,6 +136,7 @@ impl Progress {
             silent_ticks: 0,
             stalled_ticks: 0,
             acked_round: 0,
+            rested_round: 0,
         }
     }
 

@@ -41,7 +41,7 @@ struct Read {
 }
 
 impl Reads {
-    fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.early.len() + self.waiting.len()
     }
 

@@ -131,4 +131,6 @@ pub struct Status {
     pub snapshot: LogId,
     /// Bytes of the commands in the log.
     pub log_bytes: usize,
+    /// Whether the group says nothing, because nothing happens in it.
+    pub at_rest: bool,
 }

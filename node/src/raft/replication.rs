@@ -16,7 +16,7 @@ impl Raft {
         self.tick_handover();
         let (own, patience) = (self.config.id, self.config.election_ticks);
         let State::Leader(leader) = &mut self.state else { return };
-        leader.heartbeat_elapsed += 1;
+        leader.heartbeat_elapsed = leader.heartbeat_elapsed.saturating_add(1);
         let beat = leader.heartbeat_elapsed >= self.config.heartbeat_ticks;
         leader.followers.values_mut().for_each(Progress::tick);
         let followers = &leader.followers;
@@ -24,8 +24,10 @@ impl Raft {
             node == own || followers.get(&node).is_some_and(|follower| follower.silent_ticks < patience)
         });
         if !heard || self.disk_stalls() {
-            self.become_follower(self.hard_state.term, None);
-        } else if beat {
+            return self.become_follower(self.hard_state.term, None);
+        }
+        self.tick_rest();
+        if beat && !self.is_at_rest() {
             self.broadcast_heartbeat();
             self.confirm_reads(); // alone in its group a leader answers its own round, and nobody else will
         }
@@ -33,6 +35,7 @@ impl Raft {
 
     /// "If command received from client: append entry to local log" (Figure 2, Leaders).
     pub(super) fn append_as_leader(&mut self, payload: Payload) -> LogId {
+        self.wake();
         let id = LogId::new(self.log.last().index + 1, self.hard_state.term);
         let entry = Entry { id, payload };
         self.memberships.append(&entry);
@@ -117,19 +120,20 @@ impl Raft {
     /// "send initial empty AppendEntries RPCs (heartbeat) to each server; repeat during idle periods" (Figure 2), each
     /// broadcast with a number of its own. Never a commit index beyond what the follower is known to hold.
     pub(super) fn broadcast_heartbeat(&mut self) {
+        let rest = self.proposes_rest(self.round + 1);
         let State::Leader(leader) = &mut self.state else { return };
         self.round += 1;
         leader.lease.sent(self.round, self.now, self.config.lease_ticks.unwrap_or(0));
         leader.heartbeat_elapsed = 0;
         for (&to, follower) in &leader.followers {
             let commit = self.commit.min(follower.match_index);
-            let message = Message::Heartbeat { term: self.hard_state.term, commit, round: self.round };
+            let message = Message::Heartbeat { term: self.hard_state.term, commit, round: self.round, rest };
             self.output.send_now(to, message);
         }
     }
 
     /// A follower answers a heartbeat: it is alive, so what it has not answered for long was lost, and is sent again.
-    pub(super) fn on_heartbeat_reply(&mut self, from: NodeId, term: Term, round: u64) {
+    pub(super) fn on_heartbeat_reply(&mut self, from: NodeId, term: Term, round: u64, rest: bool) {
         if !self.hear_follower(from, term) || round > self.round {
             return;
         }
@@ -148,5 +152,6 @@ impl Raft {
             }
         }
         self.confirm_reads();
+        self.on_rest_reply(from, round, rest);
     }
 }

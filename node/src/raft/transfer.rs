@@ -57,6 +57,7 @@ impl Raft {
         let State::Leader(leader) = &mut self.state else { return Err(TransferError::NoHeir) };
         if leader.handover.as_ref().is_none_or(|handover| handover.to != to) {
             leader.handover = Some(Handover { to, asked: false, elapsed: 0 });
+            self.wake();
         }
         self.finish();
         Ok(to)

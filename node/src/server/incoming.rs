@@ -34,6 +34,8 @@ use crate::storage::Identity;
 pub(super) enum Event {
     /// A node of the cluster said something.
     Peer { from: NodeId, group: GroupId, message: raft::Message },
+    /// A node of the cluster is there.
+    Beat(NodeId),
     /// A client asks for something.
     Request { from: ClientKey, request: Request },
     /// A client is gone.
@@ -401,6 +403,11 @@ impl Guest {
             self.since = now;
             if header.kind == Kind::Ping {
                 self.pong();
+                continue;
+            }
+            if header.kind == Kind::Beat {
+                body::<()>(&header)?;
+                events.push(Event::Beat(from));
                 continue;
             }
             if (header.kind as u8) < Kind::RequestVote as u8 {

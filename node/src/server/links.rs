@@ -47,8 +47,9 @@ pub(super) struct Links {
     by_node: BTreeMap<NodeId, usize>,
     first_token: usize,
     chance: Pcg64,
-    /// Members that closed a link that was up, not told to anybody yet.
+    /// Members that closed a link that was up, and members whose link came up, not told to anybody yet.
     closed: Vec<NodeId>,
+    up: Vec<NodeId>,
 }
 
 #[derive(Debug)]
@@ -106,6 +107,7 @@ impl Links {
             first_token,
             chance,
             closed: Vec::new(),
+            up: Vec::new(),
         }
     }
 
@@ -205,12 +207,23 @@ impl Links {
         link.count(sent);
     }
 
+    /// Says that we are here, for all groups at rest. Raft does not miss a beat that finds no link, or a full one.
+    pub(super) fn beat(&mut self, to: NodeId) {
+        let link = self.by_node.get(&to).and_then(|&place| self.links.get_mut(place));
+        if let Some(Link { phase: Phase::Up { connection, .. }, .. }) = link {
+            let _full = connection.send(Kind::Beat, GroupId(0), &(), PEER_OUT_BYTES_MAX);
+        }
+    }
+
     /// Reads what came back, moves handshakes on, dials, pings and gives up, as the time is.
     pub(super) fn turn(&mut self, registry: &Registry, scratch: &mut [u8; READ_BYTES], now: Instant) {
         for place in 0..self.links.len() {
             let link = &mut self.links[place];
+            let was_up = link.is_up();
             if let Err(end) = link.turn(&self.us, &self.owners, &self.address, scratch, now) {
                 self.end(place, &end, registry, now);
+            } else if link.is_up() && !was_up {
+                self.up.push(link.to);
             } else if let Phase::Resting { until } = link.phase
                 && until <= now
                 && let Err(end) = link.dial(registry, Token(self.first_token + place), now)
@@ -240,9 +253,14 @@ impl Links {
         std::mem::take(&mut self.closed)
     }
 
+    /// Members that can be told something since this was asked last.
+    pub(super) fn take_up(&mut self) -> Vec<NodeId> {
+        std::mem::take(&mut self.up)
+    }
+
     /// Whether there is more to read than a turn allows, or something to be told.
     pub(super) fn has_work(&self) -> bool {
-        let untold = !self.closed.is_empty();
+        let untold = !self.closed.is_empty() || !self.up.is_empty();
         untold
             || self.links.iter().any(|link| match &link.phase {
                 Phase::Up { connection, .. } | Phase::Greeting { connection, .. } => connection.has_work(),
@@ -376,6 +394,10 @@ impl Link {
                 }
             }
         }
+    }
+
+    fn is_up(&self) -> bool {
+        matches!(self.phase, Phase::Up { .. })
     }
 
     fn greet(&mut self, us: &Identity, address: &str, now: Instant) {

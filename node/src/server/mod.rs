@@ -317,6 +317,7 @@ impl Server {
                 Event::Peer { from, group, message } => {
                     self.engine.handle(Input::Peer { from, group, message });
                 }
+                Event::Beat(node) => self.engine.handle(Input::Beat(node)),
                 Event::Request { from, request } if request.body == RequestBody::Status => {
                     let uptime_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
                     let status = self.engine.status(uptime_ms, self.disk.log_disk_bytes());
@@ -344,6 +345,9 @@ impl Server {
         for peer in self.links.take_closed() {
             self.engine.handle(Input::PeerClosed(peer));
         }
+        for peer in self.links.take_up() {
+            self.engine.handle(Input::PeerUp(peer));
+        }
     }
 
     /// Does what the engine wants, until it wants nothing more.
@@ -351,6 +355,7 @@ impl Server {
         while let Some(output) = self.engine.poll() {
             match output {
                 Output::Send { to, group, message } => self.links.send(to, group, message),
+                Output::Beat { to } => self.links.beat(to),
                 Output::Reply { to, answer } => {
                     self.incoming.reply(to, &answer, self.poll.registry(), &mut self.came);
                 }

@@ -7,6 +7,7 @@ mod net;
 mod oracle;
 
 mod disk_stall;
+mod failover;
 mod flow;
 mod leader_hint;
 mod lease_world;
@@ -22,5 +23,6 @@ mod paper_replication;
 mod paper_snapshot;
 mod paper_transfer;
 mod random;
+mod rest;
 mod stable_leader;
 mod stories;

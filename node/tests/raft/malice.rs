@@ -107,8 +107,8 @@ fn any_message(rng: &mut Pcg32, term: u64) -> Message {
             let previous = any_id(rng);
             append(term, previous, any_entries(rng, previous), number(rng))
         }
-        4 => heartbeat(term, number(rng), number(rng)),
-        5 => Message::HeartbeatReply { term, round: number(rng) },
+        4 => Message::Heartbeat { term, commit: number(rng), round: number(rng), rest: flag },
+        5 => Message::HeartbeatReply { term, round: number(rng), rest: flag },
         6 if flag => matched(term, number(rng)),
         6 => {
             let result = AppendResult::Conflict { previous: number(rng), hint: any_id(rng) };

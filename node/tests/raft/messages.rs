@@ -35,11 +35,11 @@ pub fn conflict(term: Term, previous: Index, hint: LogId) -> Message {
 }
 
 pub fn heartbeat(term: Term, commit: Index, round: u64) -> Message {
-    Message::Heartbeat { term, commit, round }
+    Message::Heartbeat { term, commit, round, rest: false }
 }
 
 pub fn heartbeat_reply(term: Term, round: u64) -> Message {
-    Message::HeartbeatReply { term, round }
+    Message::HeartbeatReply { term, round, rest: false }
 }
 
 pub fn part(term: Term, last: LogId, total: usize, offset: usize, data: &str) -> Message {

@@ -81,6 +81,17 @@ impl Net {
         self.cut.insert((n(from), n(to)));
     }
 
+    /// These two can talk again.
+    pub fn reconnect(&mut self, one: u32, other: u32) {
+        self.cut.remove(&(n(one), n(other)));
+        self.cut.remove(&(n(other), n(one)));
+    }
+
+    /// Whether something from `from` reaches `to`.
+    pub fn passes(&self, from: NodeId, to: NodeId) -> bool {
+        !self.cut.contains(&(from, to))
+    }
+
     pub fn heal(&mut self) {
         self.cut.clear();
     }

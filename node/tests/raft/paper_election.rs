@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use ordeal_node::raft::{Event, HardState, LogId, Message, Role, Term};
+use ordeal_node::raft::{Config, Event, HardState, LogId, Message, Role, Term};
 
 use crate::disk::Disk;
-use crate::member::{Member, config, entries, id, n};
+use crate::member::{Member, config, entries, id, n, voters};
 use crate::messages::{
-    append, conflict, heartbeat, heartbeat_reply, matched, part, part_reply, pre_vote_reply, vote, vote_reply,
+    append, conflict, heartbeat, heartbeat_reply, matched, part, part_reply, pre_vote, pre_vote_reply, vote,
+    vote_reply,
 };
 use crate::net::Net;
 
@@ -71,23 +72,22 @@ fn a_stale_request_is_rejected_with_the_term_of_the_receiver() {
 }
 
 /// §5.2: "If a follower receives no communication over a period of time called the election timeout, then it … begins an
-/// election": after more than the election timeout, and at most half as long again. "Raft uses randomized election timeouts."
+/// election": after more than the election timeout, and at most a quarter as long again. "Raft uses randomized election
+/// timeouts."
 #[test]
 fn election_timeouts_are_random() {
-    let mut seen = BTreeSet::new();
-    for seed in 0..200 {
-        for own in 1..=3 {
-            let mut config = config(own, 3);
-            config.seed = seed;
-            let mut member = Member::lone_of(config, 0, &[]);
+    for (election_ticks, expected) in [(5, 6..=7), (25, 26..=31)] {
+        let mut seen = BTreeSet::new();
+        for (seed, own) in (0..200).flat_map(|seed| (1..=3).map(move |own| (seed, own))) {
+            let mut member = Member::lone_of(Config { seed, election_ticks, ..config(own, 3) }, 0, &[]);
             let ticks = (1..).find(|_| {
                 member.tick();
                 member.status().role != Role::Follower
             });
             seen.extend(ticks);
         }
+        assert_eq!(seen, expected.collect());
     }
-    assert_eq!(seen, (6..=7).collect());
 }
 
 /// §5.2: "A server remains in follower state as long as it receives valid RPCs from a leader": whichever they are, a part of a
@@ -337,6 +337,69 @@ fn a_candidate_times_out_and_starts_a_new_election() {
         member.persist_all();
         assert_eq!((member.status().role, member.status().term), (Role::Candidate, term));
     }
+}
+
+/// A candidate's time begins when its own vote is durable, and so its requests leave: a slow disk takes nothing of it.
+#[test]
+fn a_candidate_waits_for_votes_from_when_it_asked() {
+    for slow_ticks in [0, 4, 20] {
+        let mut member = Member::lone(1, 0, &[]);
+        member.campaign();
+        member.step(n(2), pre_vote_reply(1, true));
+        (0..slow_ticks).for_each(|_| member.tick());
+        member.persist_all();
+        (0..5).for_each(|_| member.tick());
+        assert_eq!(member.status().role, Role::Candidate, "{slow_ticks}");
+        (0..2).for_each(|_| member.tick());
+        assert_eq!(member.status().role, Role::PreCandidate, "{slow_ticks}");
+    }
+}
+
+/// "Raft … retr[ies] indefinitely" (§5.5): whoever asks, before the term or in it, asks again with each heartbeat's time.
+#[test]
+fn who_wants_votes_asks_again() {
+    let requests = |member: &mut Member, expected: &Message| {
+        let sent = member.flush();
+        sent.iter().filter(|(_, message)| message == expected).count()
+    };
+    let mut member = Member::lone_of(Config::new(n(1), voters(3), 1), 0, &[]);
+    member.campaign();
+    assert_eq!(requests(&mut member, &pre_vote(1, LogId::ZERO)), 2);
+    (0..20).for_each(|_| member.tick());
+    assert_eq!(requests(&mut member, &pre_vote(1, LogId::ZERO)), 8, "twice two in ten ticks");
+    member.step(n(2), pre_vote_reply(1, true));
+    assert_eq!(requests(&mut member, &vote(1, LogId::ZERO)), 2);
+    (0..20).for_each(|_| member.tick());
+    assert_eq!(requests(&mut member, &vote(1, LogId::ZERO)), 8);
+    member.step(n(2), vote_reply(1, true));
+    assert_eq!(member.status().role, Role::Leader, "the answer to any of them");
+    (0..20).for_each(|_| member.tick());
+    assert_eq!(requests(&mut member, &vote(1, LogId::ZERO)), 0);
+}
+
+/// Nothing is asked that is not durable yet, and so nothing piles up behind a slow disk.
+#[test]
+fn a_candidate_asks_again_only_when_its_own_vote_is_durable() {
+    let mut member = Member::lone_of(Config::new(n(1), voters(3), 1), 0, &[]);
+    member.campaign();
+    member.step(n(2), pre_vote_reply(1, true));
+    member.fetch();
+    (0..20).for_each(|_| member.tick());
+    assert_eq!(member.fetch(), []);
+    member.persist_all();
+    assert_eq!(member.fetch(), [(n(2), vote(1, LogId::ZERO)), (n(3), vote(1, LogId::ZERO))]);
+}
+
+/// Who asks again and again for the vote that it has got does not hold off the next election.
+#[test]
+fn a_vote_given_again_is_no_new_patience() {
+    let mut member = Member::lone(1, 0, &[]);
+    let started = (1..=8).find(|_| {
+        member.step(n(2), vote(1, LogId::ZERO));
+        member.tick();
+        member.status().role == Role::PreCandidate
+    });
+    assert!(started.is_some(), "no election in spite of silence");
 }
 
 /// §5.2: "split votes are rare and … resolved quickly": a few timeouts, for any seed, when all start at once.

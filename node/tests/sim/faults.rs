@@ -4,7 +4,7 @@ use ordeal_client::wire::{GroupId, MemberChange, NodeId, Request, RequestBody};
 use ordeal_node::engine::{ClientKey, Input};
 use ordeal_node::raft::Role;
 
-use crate::node::at;
+use crate::node::{REDIAL_US, at};
 use crate::script::{Fault, Ways, When, Who, Wish};
 use crate::world::{Event, World};
 
@@ -143,6 +143,7 @@ impl World {
             for (from, to) in [(id, other), (other, id)] {
                 self.epochs[at(from, to)] += 1;
                 self.close(from, to);
+                self.connect(from, to, REDIAL_US);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! A node of the world: the engine, its disk and its clock, and what a server would do between them and the network.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use ordeal_client::wire::{GroupId, Kind, NodeId, Request};
 use ordeal_node::engine::{BatchTicket, ClientKey, Engine, Input, Output};
@@ -17,6 +18,8 @@ use crate::world::{Event, World};
 const TICK_US: u64 = 10_000;
 /// Ticks that were missed in a pause and come at once when the node goes on, at most: as in the server.
 const CATCH_UP_TICKS_MAX: u32 = 5;
+/// When a connection that broke is there again, as in the server.
+pub const REDIAL_US: RangeInclusive<u64> = 50_000..=200_000;
 /// What the buffers of a paused process hold: beyond it messages are lost, as when a peer gives up on a connection.
 const BACKLOG_MAX: usize = 2_000;
 
@@ -95,6 +98,10 @@ impl World {
         self.trace.note(self.now_us, &[3, u64::from(id.0)], || format!("{id} starts"));
         self.later(delay_us, Event::Tick { node: id, life });
         self.turn_soon(id);
+        for other in self.plan.node_ids().filter(|&other| other != id) {
+            self.connect(id, other, 300..=2_000);
+            self.connect(other, id, REDIAL_US);
+        }
     }
 
     /// A node dies at once.
@@ -127,6 +134,20 @@ impl World {
         if self.cut[at(peer, node)] == 0 {
             self.trace.note(self.now_us, &[11, u64::from(node.0)], || format!("{node}: {peer} closed"));
             self.input(node, Input::PeerClosed(peer));
+        }
+    }
+
+    /// A node dials another, and is connected after about this time.
+    pub fn connect(&mut self, node: NodeId, peer: NodeId, after_us: RangeInclusive<u64>) {
+        let delay_us = self.links[at(node, peer)].random_range(after_us);
+        self.later(delay_us, Event::Connected { node, peer });
+    }
+
+    pub fn connected(&mut self, node: NodeId, peer: NodeId) {
+        let cut = self.cut[at(node, peer)] + self.cut[at(peer, node)] > 0;
+        if !cut && self.node(node).engine.is_some() && self.node(peer).is_awake() {
+            self.trace.note(self.now_us, &[14, u64::from(node.0)], || format!("{node}: connected to {peer}"));
+            self.input(node, Input::PeerUp(peer));
         }
     }
 
@@ -201,19 +222,29 @@ impl World {
         }
     }
 
-    pub fn deliver(&mut self, link: Link, group: GroupId, message: Message) {
+    pub fn deliver(&mut self, link: Link, parcel: Parcel) {
         let Link { from, to, epoch } = link;
         let dropped = self.cut[at(from, to)] > 0 || self.epochs[at(from, to)] != epoch;
         if dropped || self.node(to).engine.is_none() {
             return;
         }
-        let kind = message.kind();
-        let ids = u64::from(to.0) << 40 | u64::from(from.0) << 32 | u64::from(group.0) << 8 | kind as u64;
-        self.trace.note(self.now_us, &[ids, message.term(), extent(&message)], || {
-            format!("{to} <- {from} {group}: {message:?}")
-        });
-        self.parts += u64::from(kind == Kind::InstallSnapshot);
-        self.input(to, Input::Peer { from, group, message });
+        let ids = u64::from(to.0) << 40 | u64::from(from.0) << 32;
+        match parcel {
+            Parcel::Message(group, message) => {
+                let kind = message.kind();
+                let ids = ids | u64::from(group.0) << 8 | kind as u64;
+                self.trace.note(self.now_us, &[ids, message.term(), extent(&message)], || {
+                    format!("{to} <- {from} {group}: {message:?}")
+                });
+                self.parts += u64::from(kind == Kind::InstallSnapshot);
+                self.input(to, Input::Peer { from, group, message });
+            }
+            Parcel::Beat => {
+                self.trace.note(self.now_us, &[ids | Kind::Beat as u64], || format!("{to} <- {from}: beat"));
+                self.beats += 1;
+                self.input(to, Input::Beat(from));
+            }
+        }
     }
 
     pub fn take_request(&mut self, id: NodeId, client: usize, connection: ClientKey, request: Request) {
@@ -272,7 +303,8 @@ impl World {
 
     fn do_output(&mut self, id: NodeId, engine: &Engine, output: Output) {
         match output {
-            Output::Send { to, group, message } => self.send(id, to, group, message),
+            Output::Send { to, group, message } => self.send(id, to, Parcel::Message(group, message)),
+            Output::Beat { to } => self.send(id, to, Parcel::Beat),
             Output::Persist(batch) => {
                 let (slow_permille, now_us, ticket) =
                     (self.plan.slow_sync_permille, self.now_us, batch.ticket);
@@ -308,7 +340,7 @@ impl World {
     }
 
     /// The network: most messages take a moment, some are late, some are doubled, some are lost.
-    fn send(&mut self, from: NodeId, to: NodeId, group: GroupId, message: Message) {
+    fn send(&mut self, from: NodeId, to: NodeId, parcel: Parcel) {
         let place = at(from, to);
         let (plan, rng) = (&self.plan, &mut self.links[place]);
         let link = Link { from, to, epoch: self.epochs[place] };
@@ -321,10 +353,10 @@ impl World {
         let lost = rng.random_range(0..1_000) < plan.lost_permille;
         let (one, other) = (delay(rng), if doubled { delay(rng) } else { 0 });
         if doubled {
-            self.later(other, Event::Deliver { link, group, message: message.clone() });
+            self.later(other, Event::Deliver { link, parcel: parcel.clone() });
         }
         if !lost {
-            self.later(one, Event::Deliver { link, group, message });
+            self.later(one, Event::Deliver { link, parcel });
         }
     }
 
@@ -353,6 +385,14 @@ impl World {
             self.later(delay_us, Event::Turn { node: id, life });
         }
     }
+}
+
+/// What nodes send to each other.
+#[derive(Debug, Clone)]
+pub enum Parcel {
+    Message(GroupId, Message),
+    /// Of a whole node.
+    Beat,
 }
 
 /// The way from a node to another. A connection that breaks ends an epoch, and all that was under way on it.

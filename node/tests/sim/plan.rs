@@ -68,6 +68,10 @@ plan! {
     leases,
     /// 1: every other client reads from any node, which asks the leader how far it must have come.
     follower_reads,
+    /// A group in which nothing happened for so many ticks goes to rest; 0: never.
+    rest_ticks,
+    /// Of every ten seconds clients are silent in so many.
+    lull_seconds,
     /// Time that a client gives one operation: with little, many end without an answer.
     deadline_us,
     /// 1: clients read whatever the nearest node has. The negative control.
@@ -117,6 +121,10 @@ impl Plan {
         (plan.delay_us_min, plan.delay_us_max) =
             [(100, 500), (200, 2_000), (200, 2_000), (2_000, 15_000)][rng.random_range(0..4)];
         plan.deadline_us = rng.random_range(SECOND_US / 4..=3 * SECOND_US);
+        // From a stream of its own, so that older seeds stay much as they were.
+        let mut rng = Pcg32::new(seed, 14);
+        plan.rest_ticks = [0, 5, 20, 100][rng.random_range(0..4)];
+        plan.lull_seconds = if rng.random_range(0..3) == 0 { rng.random_range(3..=7) } else { 0 };
         plan
     }
 
@@ -141,6 +149,11 @@ impl Plan {
         }
     }
 
+    /// Whether clients are silent then.
+    pub fn is_lull(&self, at_us: u64) -> bool {
+        at_us / SECOND_US % 10 < self.lull_seconds
+    }
+
     /// When faults and operations end.
     pub fn end_us(&self) -> u64 {
         self.seconds * SECOND_US
@@ -156,6 +169,9 @@ impl Plan {
         config.leases = self.leases > 0;
         config.incarnation = self.seed ^ u64::from(node.0) << 32 ^ life;
         config.election_ticks = u32::try_from(self.election_ticks).expect("ticks are few");
+        config.rest_after_ticks = Some(self.rest_ticks)
+            .filter(|&ticks| ticks > 0)
+            .map(|ticks| u32::try_from(ticks).expect("ticks are few"));
         config.snapshot_entries = self.snapshot_entries;
         config.trailing_entries = self.trailing_entries;
         config.chunk_bytes = usize::try_from(self.chunk_bytes).expect("parts are small");

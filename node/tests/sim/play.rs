@@ -22,6 +22,8 @@ pub struct Course {
     /// Comparisons of states between nodes, and parts of snapshots that arrived.
     pub compared: u64,
     pub parts: u64,
+    /// Beats of whole nodes that arrived, for groups at rest.
+    pub beats: u64,
     pub counts: Counts,
     /// Simulated time, and time of a processor that the play and the judge took.
     pub simulated_us: u64,
@@ -96,6 +98,7 @@ pub fn play(plan: &Plan, script: &Script, print: bool) -> Course {
         elections: world.checks.elections,
         compared: world.checks.compared,
         parts: world.parts,
+        beats: world.beats,
         counts,
         simulated_us: world.now_us,
         spent: processor_time().saturating_sub(begun),

@@ -229,7 +229,8 @@ fn calls(plan: &Plan) -> Vec<Line> {
     let slots = usize::try_from(plan.slots).expect("slots are few");
     let mut lines = Vec::new();
     for client in 0..clients {
-        let mean_us = SECOND_US * plan.clients / OPERATIONS_A_SECOND;
+        // As many in all, whether or not there are lulls.
+        let mean_us = SECOND_US * plan.clients / OPERATIONS_A_SECOND * (10 - plan.lull_seconds) / 10;
         let mut at_us = SECOND_US / 2 + rng.random_range(0..=mean_us);
         while at_us < plan.end_us() {
             let call = match rng.random_range(0..100) {
@@ -240,7 +241,9 @@ fn calls(plan: &Plan) -> Vec<Line> {
                 _ => CallKind::Delete,
             };
             let act = Act::Call { client, call, slot: rng.random_range(0..slots) };
-            lines.push(Line { at_us, act });
+            if !plan.is_lull(at_us) {
+                lines.push(Line { at_us, act });
+            }
             at_us += rng.random_range(0..=2 * mean_us);
         }
     }

@@ -29,6 +29,7 @@ pub struct Sum {
     pub unknown: u64,
     pub refused: u64,
     pub parts: u64,
+    pub beats: u64,
     pub compared: u64,
     simulated: Duration,
     spent: Duration,
@@ -95,6 +96,7 @@ impl Sum {
         self.unknown += course.counts.unknown as u64;
         self.refused += course.counts.failed as u64;
         self.parts += course.parts;
+        self.beats += course.beats;
         self.compared += course.compared;
         let simulated = Duration::from_micros(course.simulated_us);
         self.simulated += simulated;
@@ -108,7 +110,7 @@ impl Sum {
     fn tell(&self, args: &Args, took: Duration) {
         println!(
             "{} seeds, {} failed: {:.0} simulated s with {} faults, {} elections, {} operations ({} unknown, {} failed), \
-             {} parts of snapshots, {} states compared, {} events",
+             {} parts of snapshots, {} beats of nodes at rest, {} states compared, {} events",
             self.seeds,
             self.failed,
             self.simulated.as_secs_f64(),
@@ -118,6 +120,7 @@ impl Sum {
             self.unknown,
             self.refused,
             self.parts,
+            self.beats,
             self.compared,
             self.events,
         );

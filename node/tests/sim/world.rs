@@ -3,16 +3,15 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use ordeal_client::wire::{GroupId, NodeId, Reply, Request};
+use ordeal_client::wire::{NodeId, Reply, Request};
 use ordeal_history::Event as Noted;
 use ordeal_node::engine::{BatchTicket, ClientKey, Input};
-use ordeal_node::raft::Message;
 use rand::RngExt;
 use rand_pcg::Pcg32;
 
 use crate::checks::Checks;
 use crate::client::{Action, Client, Hands, Sessions};
-use crate::node::{Link, NODES_MAX, Node};
+use crate::node::{Link, NODES_MAX, Node, Parcel};
 use crate::plan::{Plan, SECOND_US};
 use crate::queue::Queue;
 use crate::script::{Act, CallKind, Fault, Line, Script};
@@ -51,8 +50,7 @@ pub enum Event {
     },
     Deliver {
         link: Link,
-        group: GroupId,
-        message: Message,
+        parcel: Parcel,
     },
     Request {
         node: NodeId,
@@ -77,6 +75,10 @@ pub enum Event {
         connection: ClientKey,
     },
     Closed {
+        node: NodeId,
+        peer: NodeId,
+    },
+    Connected {
         node: NodeId,
         peer: NodeId,
     },
@@ -119,8 +121,9 @@ pub struct World {
     pub checks: Checks,
     pub trace: Trace,
     pub faults: u64,
-    /// Parts of snapshots that arrived.
+    /// Parts of snapshots that arrived, and beats of whole nodes.
     pub parts: u64,
+    pub beats: u64,
     queue: Queue,
     /// What is left of the script.
     script: VecDeque<Line>,
@@ -160,6 +163,7 @@ impl World {
             trace: Trace::new(print),
             faults: 0,
             parts: 0,
+            beats: 0,
             queue: Queue::default(),
             script: script.0.iter().cloned().collect(),
             clients: (0..clients).map(Client::new).collect(),
@@ -230,7 +234,7 @@ impl World {
             Event::Turn { node, life } => self.turn(node, life),
             Event::Synced { node, life, ticket } => self.synced(node, life, ticket),
             Event::Worked { node, life, work } => self.worked(node, life, work),
-            Event::Deliver { link, group, message } => self.deliver(link, group, message),
+            Event::Deliver { link, parcel } => self.deliver(link, parcel),
             Event::Request { node, client, connection, request } => {
                 self.take_request(node, client, connection, request);
             }
@@ -244,6 +248,7 @@ impl World {
                 self.with_client(client, |client, hands| client.broken(hands, node, connection));
             }
             Event::Closed { node, peer } => self.closed(node, peer),
+            Event::Connected { node, peer } => self.connected(node, peer),
             Event::Wake { client, number } => {
                 if self.clients[client].expects(number) {
                     self.with_client(client, |client, hands| client.wake(hands));

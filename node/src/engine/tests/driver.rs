@@ -17,6 +17,7 @@ fn batch_of(outputs: &[Output]) -> (BatchTicket, Vec<GroupId>) {
         .filter_map(|output| match output {
             Output::Persist(batch) => Some(batch),
             Output::Send { .. }
+            | Output::Beat { .. }
             | Output::TakeSnapshot(_)
             | Output::RestoreSnapshot(_)
             | Output::Reply { .. }
@@ -183,6 +184,19 @@ fn a_closed_connection_is_a_hint_to_every_group() {
     (0..4).for_each(|_| rig.tick());
     for node in (1..=3).filter(|node| NodeId(*node) != dead) {
         assert!(leaders(&rig, node).iter().all(|leader| leader.is_some_and(|leader| leader != dead)));
+    }
+}
+
+/// A new one, too: who knows no leader has somebody to elect one with.
+#[test]
+fn a_new_connection_is_a_hint_to_every_group() {
+    let mut rig = Rig::new(3, 4);
+    for engine in rig.engines.values_mut() {
+        (1..=3).for_each(|peer| engine.handle(Input::PeerUp(NodeId(peer))));
+    }
+    (0..5).for_each(|_| rig.tick());
+    for engine in rig.engines.values() {
+        assert!(engine.status(0, 0).groups.iter().all(|group| group.leader.is_some()));
     }
 }
 

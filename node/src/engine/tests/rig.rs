@@ -81,6 +81,26 @@ impl Rig {
         self.settle();
     }
 
+    /// The same, and what all of them did by it.
+    pub(super) fn tick_and_listen(&mut self) -> Vec<(NodeId, Output)> {
+        self.engines.values_mut().for_each(|engine| engine.handle(Input::Tick));
+        let mut heard = Vec::new();
+        for id in self.engines.keys().copied().collect::<Vec<_>>() {
+            heard.extend(self.turn(id).into_iter().map(|output| (id, output)));
+        }
+        for (id, output) in heard.clone() {
+            self.do_output(id, output);
+        }
+        self.settle();
+        heard
+    }
+
+    /// Whether every group rests on every node.
+    pub(super) fn rests(&self) -> bool {
+        let groups = self.engines.values().flat_map(|engine| engine.status(0, 0).groups);
+        groups.into_iter().all(|group| group.at_rest)
+    }
+
     /// Sends a request, without a turn; returns its id.
     pub(super) fn ask(&mut self, to: NodeId, from: ClientKey, body: RequestBody) -> u64 {
         self.requests += 1;
@@ -141,6 +161,11 @@ impl Rig {
                 if !self.isolated.contains(&id) && !self.isolated.contains(&to) {
                     let receiver = self.engines.get_mut(&to).expect("a node");
                     receiver.handle(Input::Peer { from: id, group, message });
+                }
+            }
+            Output::Beat { to } => {
+                if !self.isolated.contains(&id) && !self.isolated.contains(&to) {
+                    self.engines.get_mut(&to).expect("a node").handle(Input::Beat(id));
                 }
             }
             Output::Persist(batch) => {

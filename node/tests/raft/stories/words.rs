@@ -45,8 +45,12 @@ pub fn packet(Packet { from, to, message }: &Packet) -> String {
         Message::AppendEntriesReply { result: AppendResult::Conflict { previous, hint }, .. } => {
             format!(" at {previous}, have {hint}")
         }
-        Message::Heartbeat { commit, round, .. } => format!(" {round}, commit {commit}"),
-        Message::HeartbeatReply { round, .. } => format!(" {round}"),
+        Message::Heartbeat { commit, round, rest, .. } => {
+            format!(" {round}, commit {commit}{}", if *rest { ", rest" } else { "" })
+        }
+        Message::HeartbeatReply { round, rest, .. } => {
+            format!(" {round}{}", if *rest { ", rests" } else { "" })
+        }
         Message::InstallSnapshot { last, offset, data, total_bytes, .. } => {
             format!(" of {last}, bytes {offset} to {} of {total_bytes}", offset + data.len() as u64)
         }
