@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! ordeal data directory
-//! format 3
+//! format 4
 //! cluster 00c0ffee00c0ffee
 //! node n2
 //! groups 1
@@ -21,8 +21,8 @@ use ordeal_client::wire::{ClusterId, NodeId};
 use super::StorageError;
 use super::error::io_error;
 
-/// Version of the layout of a data directory, and of the records in its log.
-pub const FORMAT: u32 = 3;
+/// Version of the layout of a data directory, and of the entries in its log.
+pub const FORMAT: u32 = 4;
 
 const FILE: &str = "identity";
 const LOCK: &str = "lock";
