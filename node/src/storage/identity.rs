@@ -248,8 +248,8 @@ mod tests {
     #[test]
     fn a_newer_format_is_told_apart_from_damage() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(FILE), render(&OURS).replace("format 3", "format 4")).unwrap();
-        assert!(matches!(claim(dir.path(), &OURS), Err(StorageError::Format { found: 4, .. })));
+        fs::write(dir.path().join(FILE), render(&OURS).replace("format 4", "format 5")).unwrap();
+        assert!(matches!(claim(dir.path(), &OURS), Err(StorageError::Format { found: 5, .. })));
     }
 
     #[test]
