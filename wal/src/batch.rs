@@ -149,8 +149,8 @@ impl Batch {
         let content = &self.payload[start..];
         let length = u32::try_from(content.len()).expect("an entry is shorter than 4 GiB");
         let checksum = entry_checksum(group, index, term, content);
-        self.directory.extend_from_slice(&length.to_le_bytes());
-        self.directory.extend_from_slice(&checksum.to_le_bytes());
+        let item = u64::from(checksum) << 32 | u64::from(length);
+        self.directory.extend_from_slice(&item.to_le_bytes());
         let count = u32_at(&self.directory, open.at + 4).unwrap_or_default() + 1;
         put_u32(&mut self.directory, open.at + 4, count);
         open.next += 1;

@@ -93,8 +93,11 @@ impl Group {
         if index.checked_add(1) == Some(self.first) {
             return self.before;
         }
-        let at = self.pieces.partition_point(|piece| piece.end() <= index);
-        self.pieces.get(at).filter(|piece| piece.first <= index).map_or(UNKNOWN, |piece| piece.term)
+        // Nearly always it is the last that is asked for.
+        let last = self.pieces.back().filter(|piece| piece.first <= index);
+        let found =
+            last.or_else(|| self.pieces.get(self.pieces.partition_point(|piece| piece.end() <= index)));
+        found.filter(|piece| (piece.first..piece.end()).contains(&index)).map_or(UNKNOWN, |piece| piece.term)
     }
 
     /// Whether the log, or the snapshot in front of it, has this very entry.

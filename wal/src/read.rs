@@ -39,7 +39,7 @@ impl<'a> Reader<'a> {
             let source = self.media.open(&segment_name(spot.segment));
             let source = source.map_err(io_error("open", path.clone()))?;
             let bytes = source.length().map_err(io_error("look at", path.clone()))?;
-            self.open = Some((spot.segment, Window::new(source, length(bytes))));
+            self.open = Some((spot.segment, Window::of_parts(source, length(bytes))));
         }
         let Some((_, window)) = &mut self.open else { return Ok(()) };
         let skip = length(spot.skip.into());

@@ -25,10 +25,10 @@ use crate::error::{WalError, io_error};
 use crate::group::Piece;
 use crate::groups::Groups;
 use crate::layout::{BLOCK, HEADER_BYTES, HeaderFault, SegmentHeader};
-use crate::media::Media;
+use crate::media::{Media, Source};
 use crate::recovered::{Damage, Loss, Report};
 use crate::replay::{Replay, Until};
-use crate::scan;
+use crate::scan::{self, Evidence};
 use crate::window::Window;
 
 /// What was found.
@@ -73,11 +73,14 @@ pub(crate) fn survey(media: &dyn Media, options: &Options) -> Result<Survey, Wal
         for (&segment, header) in headers.range(header.previous_segment.max(1)..) {
             settle(media, segment, header)?;
         }
-        let mut window = window(media, header)?;
-        (proven, oldest) = scan::evidence(&mut window, header);
+        let evidence = scan::evidence(
+            &mut Window::of_parts(source(media, header)?, bytes::length(header.length)),
+            header,
+        );
+        (proven, oldest) = (evidence.durable, evidence.oldest);
         headers = headers.split_off(&oldest);
         replay.report.damage.retain(|damage| damage.segment >= oldest);
-        read_segments(media, &headers, oldest, proven, &mut replay)?;
+        read_segments(media, &headers, evidence, &mut replay)?;
     }
     replay.finish();
     let header = SegmentHeader {
@@ -112,8 +115,7 @@ pub(crate) fn unproven(groups: &Groups, newest: u64, proven_end: usize) -> Vec<(
 fn read_segments(
     media: &dyn Media,
     headers: &BTreeMap<u64, SegmentHeader>,
-    oldest: u64,
-    proven: u64,
+    Evidence { durable, oldest, end }: Evidence,
     replay: &mut Replay,
 ) -> Result<(), WalError> {
     let mut last = None;
@@ -125,12 +127,14 @@ fn read_segments(
             replay.miss_segment(missing, "no segment");
         }
         let next = headers.range(segment + 1..).next();
-        let until = match next {
-            None => Until::Proven(proven),
-            Some((_, next)) if next.previous_segment == segment => Until::Frame(next.first_frame),
-            Some(_) => Until::LastFound,
+        let source = source(media, header)?;
+        let length = bytes::length(header.length);
+        let (until, length) = match next {
+            None => (Until::Proven(durable), end.min(length)),
+            Some((_, next)) if next.previous_segment == segment => (Until::Frame(next.first_frame), length),
+            Some(_) => (Until::LastFound, length),
         };
-        replay.segment(&mut window(media, header)?, header, until);
+        replay.segment(&mut Window::new(source, length), header, until);
         last = Some(segment);
     }
     Ok(())
@@ -190,10 +194,9 @@ fn settle(media: &dyn Media, segment: u64, header: &SegmentHeader) -> Result<(),
     if same { Ok(()) } else { Err(WalError::Damaged { path, offset: 0, what: "header" }) }
 }
 
-fn window(media: &dyn Media, header: &SegmentHeader) -> Result<Window, WalError> {
+fn source(media: &dyn Media, header: &SegmentHeader) -> Result<Box<dyn Source>, WalError> {
     let name = segment_name(header.segment);
-    let source = media.open(&name).map_err(io_error("open", media.path(&name)))?;
-    Ok(Window::new(source, bytes::length(header.length)))
+    media.open(&name).map_err(io_error("open", media.path(&name)))
 }
 
 /// The number that a file's name says, if it is written exactly as we write it.

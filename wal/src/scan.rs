@@ -110,16 +110,18 @@ pub(crate) fn damaged_entries(copy: &Copy<'_>, contents: &[u8]) -> Vec<DamagedEn
 }
 
 /// Looks for heads and mirrors from `at` to the end of the segment, past whatever is there; hands out each that is valid,
-/// and where it is.
+/// and where it is. Returns where the zeros begin that reach to the end.
 pub(crate) fn look_for_copies(
     window: &mut Window,
     mut at: usize,
     segment: &SegmentHeader,
     mut visit: impl FnMut(&Copy<'_>, usize),
-) {
+) -> usize {
+    let mut end = at;
     while at < window.length() {
         let mut step = BLOCK;
-        if is_zero(window.at(at, BLOCK)) {
+        let is_blank_block = is_zero(window.at(at, BLOCK));
+        if is_blank_block {
             // Prepared, and not written to yet.
         } else if let Ok(copy) = copy_at(window, at, segment)
             && copy.head.offset == at
@@ -135,7 +137,11 @@ pub(crate) fn look_for_copies(
             }
         }
         at += step;
+        if !is_blank_block {
+            end = at;
+        }
     }
+    end
 }
 
 /// All frames from `at` on of which a head or a mirror is readable, by their sequence.
@@ -166,15 +172,25 @@ fn mirror_places(block: &[u8], at: usize) -> Vec<usize> {
     places.filter(|&place| bytes::u32_at(block, place) == magic).map(|place| at + place).collect()
 }
 
-/// The highest frame that any head or mirror of a segment proves durable, and the highest segment that one says to be the
-/// oldest that counts. Heads count even where their contents are damaged, and behind any damage.
-pub(crate) fn evidence(window: &mut Window, segment: &SegmentHeader) -> (u64, u64) {
-    let (mut durable, mut oldest) = (segment.durable, segment.oldest);
-    look_for_copies(window, FRAMES_START, segment, |copy, _| {
-        durable = durable.max(copy.head.durable);
-        oldest = oldest.max(copy.head.oldest);
+/// What all heads and mirrors of a segment prove. They count even where their contents are damaged, and behind any damage.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Evidence {
+    /// The highest frame that one proves durable.
+    pub(crate) durable: u64,
+    /// The highest segment that one says to be the oldest that counts.
+    pub(crate) oldest: u64,
+    /// Nothing was ever written from here on.
+    pub(crate) end: usize,
+}
+
+pub(crate) fn evidence(window: &mut Window, segment: &SegmentHeader) -> Evidence {
+    let (durable, oldest) = (segment.durable, segment.oldest);
+    let mut found = Evidence { durable, oldest, end: FRAMES_START };
+    let end = look_for_copies(window, FRAMES_START, segment, |copy, _| {
+        found.durable = found.durable.max(copy.head.durable);
+        found.oldest = found.oldest.max(copy.head.oldest);
     });
-    (durable, oldest)
+    Evidence { end, ..found }
 }
 
 /// Whether nothing was written from `at` on.

@@ -4,8 +4,10 @@
 use crate::layout::BLOCK;
 use crate::media::Source;
 
-/// What is read at once.
-const CHUNK: usize = 1 << 20;
+/// What is read at once, by those who read everything.
+const LONG: usize = 1 << 20;
+/// The same, by those who read here and there: four frames of a block.
+const SHORT: usize = 16 << 10;
 
 /// A part of a segment in memory.
 #[derive(Debug)]
@@ -13,14 +15,21 @@ pub(crate) struct Window {
     source: Box<dyn Source>,
     /// Bytes of the segment, as its header says; a file that is shorter is read as if zeros followed.
     length: usize,
+    chunk: usize,
     start: usize,
     bytes: Vec<u8>,
     filled: usize,
 }
 
 impl Window {
+    /// For reading all of it.
     pub(crate) fn new(source: Box<dyn Source>, length: usize) -> Window {
-        Window { source, length, start: 0, bytes: Vec::new(), filled: 0 }
+        Window { source, length, chunk: LONG, start: 0, bytes: Vec::new(), filled: 0 }
+    }
+
+    /// For reading parts of it.
+    pub(crate) fn of_parts(source: Box<dyn Source>, length: usize) -> Window {
+        Window { chunk: SHORT, ..Window::new(source, length) }
     }
 
     pub(crate) fn length(&self) -> usize {
@@ -39,7 +48,7 @@ impl Window {
 
     fn fill(&mut self, offset: usize, end: usize) {
         self.start = offset / BLOCK * BLOCK;
-        self.filled = (end - self.start).max(CHUNK).min(self.length - self.start);
+        self.filled = (end - self.start).max(self.chunk).min(self.length - self.start);
         if self.bytes.len() < self.filled {
             self.bytes.resize(self.filled, 0);
         }

@@ -18,6 +18,8 @@ use crate::mmap::Mapping;
 /// Zeros go to the disk in portions: a commit that comes meanwhile waits behind one of these, and not behind a whole
 /// segment (seen: 150 ms at the disk of a busy machine, of three nodes at once).
 const SYNC_EVERY: usize = 64 * BLOCK;
+/// A short one is not made in portions: somebody waits for it.
+const AT_ONCE: usize = 256 * BLOCK;
 
 /// A directory, with the lock file `LOCK` and one file a segment.
 #[derive(Debug)]
@@ -44,7 +46,8 @@ impl Directory {
                 return Err(io::ErrorKind::Interrupted.into());
             }
             file.write_all_at(&[0; BLOCK], offset as u64)?;
-            if self.sync == SyncMode::Always && (offset + BLOCK).is_multiple_of(SYNC_EVERY) {
+            let portion = bytes > AT_ONCE && (offset + BLOCK).is_multiple_of(SYNC_EVERY);
+            if self.sync == SyncMode::Always && portion {
                 file.sync_data()?;
             }
         }
