@@ -37,6 +37,33 @@
 //!   groups, group, usage   where each entry lies  mmap       the one file with unsafe code
 //!   layout, frame, runs    the bytes              recovery, replay, scan, window   reading them back
 //!   space   how long segments are                 read       entries by their places
+//!   inspect looking in without opening
+//! ```
+//!
+//! # Example
+//!
+//! ```
+//! use ordeal_wal::{Batch, Options, Wal, WalError};
+//!
+//! let dir = tempfile::tempdir()?;
+//! let (mut wal, recovered) = Wal::open(dir.path(), Options::default())?;
+//! assert!(recovered.groups.is_empty());
+//!
+//! // One frame, one sync, for any number of groups.
+//! let mut batch = Batch::new();
+//! batch.hard_state(1, 5, 3);
+//! batch.entry(1, 1, 5, &[b"set x=", b"1"]);
+//! batch.entry(2, 1, 7, &[b"of another group"]);
+//! wal.commit(&mut batch)?;
+//! drop(wal);
+//!
+//! let (wal, recovered) = Wal::open(dir.path(), Options::default())?;
+//! assert_eq!((recovered.groups[&1].term, recovered.groups[&1].vote), (5, 3));
+//! wal.read(1, 1, |index, term, content| {
+//!     assert_eq!((index, term, content), (1, 5, &b"set x=1"[..]));
+//!     Ok::<(), WalError>(())
+//! })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod batch;
@@ -45,6 +72,7 @@ mod error;
 mod frame;
 mod group;
 mod groups;
+mod inspect;
 mod layout;
 mod log;
 pub mod media;
@@ -62,6 +90,7 @@ mod window;
 
 pub use batch::Batch;
 pub use error::WalError;
+pub use inspect::{FrameSeen, RunSeen, Seen, SegmentSeen, inspect};
 pub use layout::VERSION;
 pub use log::Wal;
 pub use recovered::{Amnesia, Damage, Faulty, GroupState, Loss, Recovered, Report, Torn};

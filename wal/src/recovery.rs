@@ -200,7 +200,7 @@ fn source(media: &dyn Media, header: &SegmentHeader) -> Result<Box<dyn Source>, 
 }
 
 /// The number that a file's name says, if it is written exactly as we write it.
-fn number_of(name: &str, suffix: &str) -> Option<u64> {
+pub(crate) fn number_of(name: &str, suffix: &str) -> Option<u64> {
     let digits = name.strip_suffix(suffix)?;
     let ours = digits.len() == 16 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     if ours { u64::from_str_radix(digits, 16).ok() } else { None }

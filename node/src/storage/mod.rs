@@ -45,7 +45,7 @@ use crate::engine::Batch;
 use crate::raft::{LogId, Persist, Recovered};
 
 /// How a data directory is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     /// Whether a sync reaches the disk.
     pub sync: SyncMode,

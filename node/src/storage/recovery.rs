@@ -24,11 +24,10 @@ pub(super) fn log_report(report: &Report) {
     }
     for damage in &report.damage {
         let (segment, offset, what) = (damage.segment, damage.offset, damage.what);
-        match damage.loss {
-            Loss::Nothing => {
-                tracing::warn!(segment, offset, what, "damage in the log, made good by its copy")
-            }
-            loss => tracing::error!(segment, offset, what, ?loss, "damage in the log"),
+        if damage.loss == Loss::Nothing {
+            tracing::warn!(segment, offset, what, "damage in the log, made good by its copy");
+        } else {
+            tracing::error!(segment, offset, what, loss = ?damage.loss, "damage in the log");
         }
     }
 }

@@ -2,7 +2,7 @@
 //! `replay.rs`.
 
 use ordeal_wal::media::{Crash, Fault, Memory, Tear};
-use ordeal_wal::{Amnesia, Faulty, Loss, Options, Recovered, Wal, WalError};
+use ordeal_wal::{Amnesia, Faulty, Loss, Options, Recovered, Seen, Wal, WalError};
 
 use crate::basic::{commit, entries};
 use crate::common::{content, options, segment};
@@ -360,4 +360,39 @@ fn what_a_killed_process_did_not_sync_and_the_next_served_survives_the_power() {
         assert_eq!(entries(&wal, 1), served, "served once is served for ever");
         assert!(recovered.report.is_clean());
     }
+}
+
+#[test]
+fn a_log_can_be_looked_into_while_it_is_open_and_when_it_is_damaged() {
+    let disk = plain(3);
+    let (mut wal, _) = open(&disk).unwrap();
+    commit(&mut wal, |batch| batch.hard_state(9, 4, 2));
+    disk.flip(&segment(1), 8 * (FIRST_FRAME + BLOCK + 64 + 48 + 50));
+    change(&disk, &segment(1), |bytes| bytes[FIRST_FRAME + 2 * BLOCK..][..100].fill(0));
+    let before = disk.operations();
+    let (mut words, mut frames) = (Vec::new(), Vec::new());
+    let seen = ordeal_wal::inspect(&disk, |seen| {
+        match seen {
+            Seen::Segment(segment) => words.push(format!("segment {}", segment.segment)),
+            Seen::Frame(frame) => {
+                words.extend(frame.runs.iter().map(ToString::to_string));
+                frames.push((frame.head_is_damaged, frame.damaged));
+            }
+        }
+        true
+    });
+    seen.unwrap();
+    assert_eq!(disk.operations(), before, "nothing is written");
+    let expected = [
+        "segment 1",
+        "g1 entries 1..2 @1, 100 bytes",
+        "g1 entries 2..3 @1, 100 bytes",
+        "g1 entries 3..4 @1, 100 bytes",
+        "segment 2",
+        "g1 state: entries 1..4, term 0 vote 0, snapshot 0@0",
+        "g9 term 4 vote 2",
+    ];
+    assert_eq!(words, expected);
+    // The table, then the three entries: the second is damaged, the third has lost its head.
+    assert_eq!(frames[1..4], [(false, vec![]), (false, vec![(1, 2)]), (true, vec![])]);
 }

@@ -10,4 +10,5 @@ mod crash;
 mod damage;
 mod directory;
 mod findings;
+mod refusals;
 mod script;
