@@ -136,7 +136,7 @@ pub enum ReadError {
     },
 }
 
-fn history_hint(error: &HistoryError) -> &'static str {
+pub(crate) fn history_hint(error: &HistoryError) -> &'static str {
     match error {
         HistoryError::IdNotAscending { .. } => "number the calls 0, 1, 2, … in the order of the file",
         HistoryError::ClientBusy { .. } => {
@@ -232,7 +232,7 @@ struct AnyHeader {
     version: u64,
 }
 
-fn header_of(path: &Path, line: &[u8]) -> Result<Header, ReadError> {
+pub(crate) fn header_of(path: &Path, line: &[u8]) -> Result<Header, ReadError> {
     let not_ours =
         |column: usize, detail: String| ReadError::NotAHistory { path: path.to_owned(), column, detail };
     let text = line.strip_suffix(b"\n").unwrap_or(line);
@@ -343,7 +343,7 @@ pub(crate) fn line_of(event: &Event) -> Vec<u8> {
 
 /// What a line holds.
 #[derive(Debug)]
-enum Parsed {
+pub(crate) enum Parsed {
     Blank,
     Torn,
     Event(Event),
@@ -353,7 +353,7 @@ enum Parsed {
 /// Length of `,"crc":"0a1b2c3d"}`.
 const CRC_TAIL_BYTES: usize = 18;
 
-fn parse_line(line: &[u8]) -> Parsed {
+pub(crate) fn parse_line(line: &[u8]) -> Parsed {
     let (text, is_whole) = match line.strip_suffix(b"\n") {
         Some(text) => (text, true),
         // A power failure can leave a tail of zeros where the rest of the record was to be.

@@ -11,6 +11,7 @@ pub mod check;
 mod claims;
 mod explain;
 pub mod file;
+pub mod formats;
 pub mod history;
 pub mod model;
 mod name_appends;

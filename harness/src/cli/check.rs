@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use ordeal_history::formats::Format;
 use ordeal_history::{Budget, Counts};
 use serde::Serialize;
 
@@ -24,12 +25,17 @@ const PRINTED_MAX: usize = 10;
     ordeal check latest\n      \
         judge the history of the newest run again\n  \
     ordeal check history.jsonl --timeout 10m --json\n      \
-        judge a file, perhaps written by hand, with ten minutes to search\n\n\
+        judge a file, perhaps written by hand, with ten minutes to search\n  \
+    ordeal check store/latest/history.edn --format jepsen\n      \
+        judge what another tool recorded; its format is known by its content, the flag is for doubt\n\n\
     Exit codes: 0 valid, 10 not linearizable, 11 unknown or nothing to judge, 3 the file is missing or damaged.")]
 pub struct CheckArgs {
-    /// A history file, or a run by its name or path
+    /// A history file of any format (docs/formats.md), or a run by its name or path
     #[arg(value_name = "FILE|RUN")]
     what: String,
+    /// Format of the file, where its content misleads
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
     /// How long judging may take
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = time::parse)]
     timeout: Duration,
@@ -59,10 +65,10 @@ struct Checked<'a> {
 }
 
 pub(super) fn execute(args: &CheckArgs) -> Done {
-    let (file, spans) = input(args)?;
+    let (file, spans) = input(&args.what, &args.store)?;
     let budget = Budget { time: args.timeout, memory_bytes: args.memory.saturating_mul(1 << 20) };
     let screen = Screen::new();
-    let judged = judge_file(&file, &budget, &|progress| {
+    let judged = judge_file(&file, args.format, &budget, &|progress| {
         screen.progress(|| format!("judging: {} of {} keys", progress.keys_done, progress.keys));
     });
     screen.clear();
@@ -111,18 +117,17 @@ fn answer(args: &CheckArgs, file: &Path, judged: &Judged, spans: &[FaultSpan]) -
     print(&format!("{text}{verdict}: {}\n", full_stop(rest)), exit)
 }
 
-/// The file to judge, and the faults of its run where it has one.
-fn input(args: &CheckArgs) -> Result<(PathBuf, Vec<FaultSpan>), Failure> {
-    let path = PathBuf::from(&args.what);
+/// The file that is meant, and the faults of its run where it has one.
+pub(super) fn input(what: &str, store: &StoreArgs) -> Result<(PathBuf, Vec<FaultSpan>), Failure> {
+    let path = PathBuf::from(what);
     if path.is_file() {
         return Ok((path, Vec::new()));
     }
-    let run: RunDir = Store::at(&args.store.store).find(&args.what).map_err(|_| Failure {
+    let run: RunDir = Store::at(&store.store).find(what).map_err(|_| Failure {
         cause: Cause::BadInput,
         error: anyhow::anyhow!(
-            "no history file and no run `{}`\nhint: check the path; `ordeal list` shows the runs in {}",
-            args.what,
-            args.store.store.display()
+            "no history file and no run `{what}`\nhint: check the path; `ordeal list` shows the runs in {}",
+            store.store.display()
         ),
     })?;
     let spans = run.read_events().map(|events| spans(&events)).unwrap_or_default();

@@ -1,10 +1,12 @@
-//! The commands of the harness: `ordeal run`, `catalog`, `list`, `show`, `check`, `report`; and the doors to `doctor` and `cluster`.
+//! The commands of the harness: `ordeal run`, `catalog`, `list`, `show`, `check`,
+//! `convert`, `report`; and the doors to `doctor` and `cluster`.
 //!
 //! Results go to stdout, everything else to stderr. An error is one line with a hint, and its exit code says what kind it
 //! is (see [`crate::exit`]).
 
 mod catalog;
 mod check;
+mod convert;
 mod list;
 mod output;
 mod report;
@@ -36,6 +38,8 @@ pub enum HarnessCommand {
     Show(show::ShowArgs),
     /// Judge a recorded history
     Check(check::CheckArgs),
+    /// Write a history in another format
+    Convert(convert::ConvertArgs),
     /// Print the path of a run's report, or open it
     Report(report::ReportArgs),
     /// Run a cluster by hand: up, kill, pause, partition, heal, down
@@ -54,6 +58,7 @@ impl HarnessCommand {
             HarnessCommand::List(args) => list::execute(&args),
             HarnessCommand::Show(args) => show::execute(&args),
             HarnessCommand::Check(args) => check::execute(&args),
+            HarnessCommand::Convert(args) => convert::execute(&args),
             HarnessCommand::Report(args) => report::execute(&args),
             HarnessCommand::Cluster(args) => {
                 byhand::run(args).map(ExitCode::from).map_err(Failure::of(Cause::SetUp))

@@ -65,6 +65,48 @@ fn check_takes_a_torn_end_and_refuses_other_damage() {
     exits(&["check", "/nowhere/history.jsonl", "--store", "/nowhere"], 3);
 }
 
+const EDN: &str = "{:process 0, :type :invoke, :f :write, :value 3}\n\
+    {:process 0, :type :ok, :f :write, :value 3}\n{:process 1, :type :invoke, :f :read, :value nil}\n";
+
+#[test]
+fn check_judges_what_other_tools_recorded() {
+    checks(&format!("{EDN}{{:process 1, :type :ok, :f :read, :value 3}}\n"), 0);
+    checks(&format!("{EDN}{{:process 1, :type :ok, :f :read, :value 4}}\n"), 10);
+    checks(&format!("{EDN}{{:process 1, :type :ok, :f :read, :value"), 3);
+    checks("[]", 11);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("history");
+    fs::write(&file, EDN).unwrap();
+    exits(&["check", file.to_str().unwrap(), "--format", "maelstrom"], 0);
+    exits(&["check", file.to_str().unwrap(), "--format", "elle"], 3);
+}
+
+#[test]
+fn convert_writes_whole_files_or_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("a.edn"), EDN).unwrap();
+    for (from, to) in [("a.edn", "b.ohb"), ("b.ohb", "c.jsonl"), ("c.jsonl", "d.edn"), ("d.edn", "e.json")] {
+        exits(&["convert", &path(from), &path(to)], 0);
+        exits(&["convert", &path(from), &path(to)], 2);
+        exits(&["convert", &path(from), &path(to), "--force", "--json"], 0);
+        exits(&["check", &path(to)], 0);
+    }
+    exits(&["convert", &path("a.edn"), &path("f")], 2);
+    exits(&["convert", &path("a.edn"), &path("f"), "--to", "etcd"], 2);
+    exits(&["convert", &path("a.edn"), &path("f"), "--to", "jepsen-text"], 0);
+    exits(&["convert", &path("a.edn"), "/nowhere/f.edn"], 13);
+    exits(&["convert", &path("nothing"), &path("g.edn"), "--store", "/nowhere"], 3);
+    fs::write(path("damaged.edn"), format!("{EDN}{{")).unwrap();
+    exits(&["convert", &path("damaged.edn"), &path("g.edn")], 3);
+    let mut names: Vec<_> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["a.edn", "b.ohb", "c.jsonl", "d.edn", "damaged.edn", "e.json", "f"]);
+}
+
 #[test]
 fn wrong_flags_are_usage_errors() {
     for words in [
@@ -74,6 +116,8 @@ fn wrong_flags_are_usage_errors() {
         ["run", "--workload", "bank"],
         ["run", "--net", "ether"],
         ["check", "x", "--fast"],
+        ["check", "x", "--format=rot13"],
+        ["convert", "x", "--to=jepsen"],
         ["run", "--scenario=all", "--nodes=5"],
     ] {
         let error = Top::try_parse_from([&["ordeal"], &words[..]].concat()).err().expect("a wrong flag");

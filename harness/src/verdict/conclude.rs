@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use ordeal_history::{Budget, History, Progress, ReadError, Report, Verdict, check, read_file};
+use ordeal_history::formats::{Format, FormatError, load};
+use ordeal_history::{Budget, History, Progress, Report, Verdict, check, read_file};
 
 use super::figures::{Figures, figures, window};
 use super::judge;
@@ -68,16 +69,17 @@ pub struct Concluded {
     pub figures: Figures,
 }
 
-/// Judges a history file.
+/// Judges a history file of this format, or of the one that it begins like.
 ///
 /// # Errors
 /// When it is missing or damaged.
 pub fn judge_file(
     path: &Path,
+    format: Option<Format>,
     budget: &Budget,
     progress: &(dyn Fn(Progress) + Sync),
-) -> Result<Judged, ReadError> {
-    let loaded = read_file(path)?;
+) -> Result<Judged, FormatError> {
+    let loaded = load(path, format)?.loaded;
     let report = check(&loaded.history, budget, progress);
     Ok(Judged { history: loaded.history, report, warnings: loaded.warnings })
 }
@@ -93,7 +95,7 @@ pub fn conclude(
     progress: &(dyn Fn(Progress) + Sync),
 ) -> anyhow::Result<Concluded> {
     let (plan, events) = (dir.read_plan()?, dir.read_events()?);
-    let judged = judge_file(&dir.history(), budget, progress)?;
+    let judged = judge_file(&dir.history(), Some(Format::Ordeal), budget, progress)?;
     let figures = figures(&judged.history, window(&events, &judged.history));
     let summary = summarize(dir, &plan, known, &judged, &events, &figures);
     Ok(Concluded { summary, plan, history: judged.history, events, figures })

@@ -9,8 +9,9 @@ use ordeal_client::wire::{
 };
 
 use super::config::{EngineConfig, EngineError};
-use super::io::{RestoreJob, Restored, SnapshotJob};
+use super::io::{RestoreJob, Restored, SnapshotJob, StoreJob};
 use super::waiters::{Awaited, Waiter, Waiters};
+use super::writes::Writes;
 use crate::raft::{
     Entry, Event, FollowerMode, FollowerStatus, LogId, Message, Payload, Persist, Raft, Recovered, Role,
     Snapshot, Ticket,
@@ -53,6 +54,7 @@ pub(super) struct Group {
     /// Ticket of the newest write given out, and of the newest known to be durable.
     issued: Ticket,
     durable: Ticket,
+    writes: Writes,
     held: VecDeque<(Ticket, Vec<(NodeId, Message)>)>,
 }
 
@@ -65,6 +67,8 @@ pub(super) struct Wishes {
     pub(super) persist: Option<Persist>,
     /// A state to make a snapshot of.
     pub(super) snapshot: Option<SnapshotJob>,
+    /// A snapshot of the leader to write aside.
+    pub(super) store: Option<StoreJob>,
     /// A snapshot to make a state of.
     pub(super) restore: Option<RestoreJob>,
     /// Answers to those who waited.
@@ -100,6 +104,7 @@ impl Group {
             taking: false,
             restoring: None,
             issued: Ticket::default(),
+            writes: Writes::default(),
             durable: Ticket::default(),
             held: VecDeque::new(),
         })
@@ -118,15 +123,17 @@ impl Group {
         let mut wishes = Wishes { snapshot: self.snapshot_when_due(config), ..Wishes::default() };
         self.release(&mut wishes.sends);
         let Some(ready) = self.raft.ready() else {
+            (wishes.persist, wishes.store) = self.writes.next(self.id, self.applied);
             let any = wishes.snapshot.is_some() || !wishes.sends.is_empty();
-            return any.then_some(wishes);
+            return (any || wishes.persist.is_some() || wishes.store.is_some()).then_some(wishes);
         };
         wishes.sends.extend(ready.send_now);
-        if let Some(persist) = &ready.persist {
+        if let Some(persist) = ready.persist {
             assert!(persist.ticket > self.issued, "{}: tickets grow", self.id);
             self.issued = persist.ticket;
+            self.writes.push(persist);
         }
-        wishes.persist = ready.persist;
+        (wishes.persist, wishes.store) = self.writes.next(self.id, self.applied);
         if !ready.send_after_persist.is_empty() {
             self.held.push_back((self.issued, ready.send_after_persist));
             self.release(&mut wishes.sends);
@@ -239,6 +246,11 @@ impl Group {
             let awaits_this = matches!(waiter.awaited, Awaited::Entry { id, .. } if id == entry.id);
             replies.push((waiter, if awaits_this { result.clone() } else { Reply::Unknown }));
         }
+    }
+
+    /// The file of a snapshot of the leader is durable.
+    pub(super) fn stored(&mut self, last: LogId) {
+        self.writes.stored(last);
     }
 
     /// A snapshot of the leader is a state now: it takes the place of ours. Those who still wait for what it holds hear

@@ -53,6 +53,8 @@ pub enum Input {
     HandOver,
     /// A snapshot that was asked for is done.
     SnapshotTaken(TakenSnapshot),
+    /// The file of a snapshot of a leader is durable.
+    SnapshotStored(StoredSnapshot),
     /// A snapshot of a leader is a state now.
     SnapshotRestored(Restored),
 }
@@ -81,6 +83,9 @@ pub enum Output {
     Persist(Batch),
     /// Turn a state into a snapshot, on any thread, and give it back as `Input::SnapshotTaken`.
     TakeSnapshot(SnapshotJob),
+    /// Write a snapshot of a leader aside, on any thread, and say when it is durable by `Input::SnapshotStored`. A batch names
+    /// it afterwards.
+    StoreSnapshot(StoreJob),
     /// Turn a snapshot of a leader into a state, on any thread, and give it back as `Input::SnapshotRestored`.
     RestoreSnapshot(RestoreJob),
     /// Answer a client.
@@ -119,6 +124,31 @@ impl SnapshotJob {
         let data = self.machine.snapshot().into();
         let snapshot = Snapshot { last: self.last, membership: self.membership, data };
         TakenSnapshot { group: self.group, snapshot }
+    }
+}
+
+/// A snapshot that came from a group's leader, to be made durable while other groups go on. A group has one such job at a
+/// time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreJob {
+    /// Whose.
+    pub group: GroupId,
+    /// It.
+    pub snapshot: Snapshot,
+}
+
+/// What came of a [`StoreJob`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredSnapshot {
+    pub(super) group: GroupId,
+    pub(super) last: LogId,
+}
+
+impl StoreJob {
+    /// It is durable.
+    #[must_use]
+    pub fn done(&self) -> StoredSnapshot {
+        StoredSnapshot { group: self.group, last: self.snapshot.last }
     }
 }
 

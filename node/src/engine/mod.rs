@@ -8,8 +8,8 @@
 //!   Request ─────────┼───▶│ Engine  │──▶│ raft, shard│───┼──▶ TakeSnapshot   a copy of a state, to be encoded anywhere
 //!   ClientGone ──────┤    └─────────┘   │ of a group │   └──▶ Reply …, Members …
 //!   Persisted ───────┤         │        └────────────┘        RestoreSnapshot   the other way round
-//!   SnapshotTaken ───┤         │
-//!   SnapshotRestored ┘         │
+//!   SnapshotTaken ───┤         │                             StoreSnapshot     one of the leader, before a batch names it
+//!   SnapshotStored, … Restored ┤
 //!                           waiters: who waits for which entry (index and term) or read
 //! ```
 //!
@@ -23,6 +23,7 @@
 //! * `members`: who belongs to the groups, how that changes, and leadership handed over.
 //! * `group`: one group's member and its state machine.
 //! * `waiters`: clients that wait for an answer.
+//! * `writes`: a group's writes, which wait for the file of a snapshot that they name.
 
 pub mod config;
 mod group;
@@ -30,13 +31,15 @@ pub mod io;
 mod members;
 pub mod node;
 mod waiters;
+mod writes;
 
 #[cfg(test)]
 mod tests;
 
 pub use config::{EngineConfig, EngineError};
 pub use io::{
-    Batch, BatchTicket, ClientKey, Input, Output, RestoreJob, Restored, SnapshotJob, TakenSnapshot,
+    Batch, BatchTicket, ClientKey, Input, Output, RestoreJob, Restored, SnapshotJob, StoreJob,
+    StoredSnapshot, TakenSnapshot,
 };
 pub use node::Engine;
 pub use waiters::{CLIENT_WAITING_MAX, WAITING_MAX};

@@ -9,7 +9,7 @@ use ordeal_client::wire::{
 
 use super::config::{EngineConfig, EngineError};
 use super::group::{Group, Wishes};
-use super::io::{Batch, BatchTicket, ClientKey, Input, Output, TakenSnapshot};
+use super::io::{Batch, BatchTicket, ClientKey, Input, Output, StoredSnapshot, TakenSnapshot};
 use super::members::Members;
 use super::waiters::{Awaited, Waiter, Waiters};
 use crate::kv::{Claim, Op};
@@ -98,6 +98,9 @@ impl Engine {
             Input::HandOver => self.hand_over(),
             Input::SnapshotTaken(TakenSnapshot { group, snapshot }) => {
                 self.groups.get_mut(&group).expect("groups stay").snapshot_taken(snapshot);
+            }
+            Input::SnapshotStored(StoredSnapshot { group, last }) => {
+                self.groups.get_mut(&group).expect("groups stay").stored(last);
             }
             Input::SnapshotRestored(restored) => {
                 let group = self.groups.get_mut(&restored.group).expect("groups stay");
@@ -288,9 +291,10 @@ impl Engine {
         for (&group, member) in &mut self.groups {
             let Some(wishes) = member.wishes(&self.config, &mut self.waiters) else { continue };
             any = true;
-            let Wishes { sends, persist, snapshot, restore, replies: answers, read_bytes: _ } = wishes;
+            let Wishes { sends, persist, snapshot, store, restore, replies: answers, read_bytes: _ } = wishes;
             self.outputs.extend(sends.into_iter().map(|(to, message)| Output::Send { to, group, message }));
             self.outputs.extend(snapshot.map(Output::TakeSnapshot));
+            self.outputs.extend(store.map(Output::StoreSnapshot));
             self.outputs.extend(restore.map(Output::RestoreSnapshot));
             writes.extend(persist.map(|persist| (group, persist)));
             replies.extend(answers);

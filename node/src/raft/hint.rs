@@ -42,7 +42,8 @@ impl Raft {
         self.finish();
     }
 
-    /// What we say reaches `node` from now on. When we know of no leader, and of no candidate for half an election timeout
+    /// What we say reaches `node` from now on, by a new connection, and what was under way on an old one is lost: a leader sends
+    /// it again. When we know of no leader, and of no candidate for half an election timeout
     /// (so that links that come and go are no storm of requests), we ask after a few ticks: as all do after a start.
     pub fn peer_reachable(&mut self, node: NodeId) {
         match self.state {
@@ -53,7 +54,8 @@ impl Raft {
             {
                 self.campaign_soon();
             }
-            State::Follower | State::PreCandidate(_) | State::Candidate(_) | State::Leader(_) => {}
+            State::Leader(_) => self.send_again(node),
+            State::Follower | State::PreCandidate(_) | State::Candidate(_) => {}
         }
         self.finish();
     }

@@ -132,6 +132,23 @@ impl Raft {
         }
     }
 
+    /// What is under way to a follower was lost.
+    pub(super) fn send_again(&mut self, to: NodeId) {
+        let State::Leader(leader) = &mut self.state else { return };
+        let Some(follower) = leader.followers.get_mut(&to).filter(|follower| follower.waits()) else {
+            return;
+        };
+        follower.stalled_ticks = 0;
+        match &follower.mode {
+            Mode::Probe { .. } => follower.probe(follower.next_index),
+            Mode::Replicate { .. } => follower.probe(follower.match_index + 1),
+            Mode::Snapshot(transfer) => {
+                let part = transfer.part(self.hard_state.term, self.config.chunk_bytes);
+                self.output.send_now(to, part);
+            }
+        }
+    }
+
     /// A follower answers a heartbeat: it is alive, so what it has not answered for long was lost, and is sent again.
     pub(super) fn on_heartbeat_reply(&mut self, from: NodeId, term: Term, round: u64, rest: bool) {
         if !self.hear_follower(from, term) || round > self.round {
@@ -140,16 +157,8 @@ impl Raft {
         let State::Leader(leader) = &mut self.state else { return };
         let Some(follower) = leader.followers.get_mut(&from) else { return };
         follower.acked_round = follower.acked_round.max(round);
-        if follower.waits() && follower.stalled_ticks >= self.config.election_ticks {
-            follower.stalled_ticks = 0;
-            match &follower.mode {
-                Mode::Probe { .. } => follower.probe(follower.next_index),
-                Mode::Replicate { .. } => follower.probe(follower.match_index + 1),
-                Mode::Snapshot(transfer) => {
-                    let part = transfer.part(self.hard_state.term, self.config.chunk_bytes);
-                    self.output.send_now(from, part);
-                }
-            }
+        if follower.stalled_ticks >= self.config.election_ticks {
+            self.send_again(from);
         }
         self.confirm_reads();
         self.on_rest_reply(from, round, rest);

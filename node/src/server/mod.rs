@@ -366,6 +366,7 @@ impl Server {
                 // The followers' disks work while ours does (thesis §10.2.1).
                 Output::Persist(batch) => self.disk.write(batch),
                 Output::TakeSnapshot(job) => self.snapshots.take(job),
+                Output::StoreSnapshot(job) => self.snapshots.store(job),
                 Output::RestoreSnapshot(job) => self.snapshots.restore(job),
             }
         }

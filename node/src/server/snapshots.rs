@@ -1,5 +1,5 @@
-//! The thread that turns states into snapshots and writes them aside, and snapshots of a leader into states, one at a time,
-//! while the loop and the log go on: the state it is given is a copy that shares what was not changed since.
+//! The thread that turns states into snapshots and writes them aside, and likewise those of a leader, and turns them into
+//! states, one at a time, while the loop and the log go on: the state it is given is a copy that shares what was not changed since.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
@@ -9,16 +9,17 @@ use mio::Waker;
 
 use super::error::{ServerError, loop_error};
 use crate::config::GROUPS_MAX;
-use crate::engine::{Input, RestoreJob, SnapshotJob};
+use crate::engine::{Input, RestoreJob, SnapshotJob, StoreJob};
 use crate::storage::{Snapshots, StorageError};
 
-/// A group takes one snapshot at a time, and restores one.
-const JOBS_MAX: usize = 2 * GROUPS_MAX as usize;
+/// A group takes one snapshot at a time, stores one, and restores one.
+const JOBS_MAX: usize = 3 * GROUPS_MAX as usize;
 
 /// What the thread does.
 #[derive(Debug)]
 enum Job {
     Take(SnapshotJob),
+    Store(StoreJob),
     Restore(RestoreJob),
 }
 
@@ -48,6 +49,11 @@ impl SnapshotThread {
     /// Hands a state over, to be made a snapshot.
     pub(super) fn take(&self, job: SnapshotJob) {
         self.give(Job::Take(job));
+    }
+
+    /// Hands a snapshot of a leader over, to be made durable.
+    pub(super) fn store(&self, job: StoreJob) {
+        self.give(Job::Store(job));
     }
 
     /// Hands a snapshot over, to be made a state.
@@ -80,6 +86,9 @@ fn work(files: &Snapshots, jobs: &Receiver<Job>, done: &Sender<Result<Input, Sto
                 let taken = job.run();
                 let written = files.write(taken.group, &taken.snapshot);
                 written.map(|()| Input::SnapshotTaken(taken))
+            }
+            Job::Store(job) => {
+                files.write(job.group, &job.snapshot).map(|()| Input::SnapshotStored(job.done()))
             }
             Job::Restore(job) => Ok(Input::SnapshotRestored(job.run())),
         };

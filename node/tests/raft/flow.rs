@@ -39,6 +39,25 @@ fn to_two(leader: &mut Member) -> Vec<Vec<Index>> {
     sent.into_iter().filter(|(to, _, _)| *to == 2).map(|(_, _, entries)| entries).collect()
 }
 
+/// A leader that is elected before all its connections are there, or one whose connection was reset, does not wait for an
+/// election timeout to find out.
+#[test]
+fn what_an_old_connection_lost_is_sent_again_when_there_is_a_new_one() {
+    let mut leader = leader_of(&[], |_| {});
+    leader.propose("x");
+    leader.propose("x");
+    assert_eq!(to_two(&mut leader), [[2], [3]], "lost");
+    for attempt in 0..2 {
+        leader.raft.peer_reachable(n(2));
+        leader.turn();
+        assert_eq!(to_two(&mut leader), [[2, 3]], "again, attempt {attempt}");
+    }
+    leader.step(n(2), matched(2, 3));
+    leader.raft.peer_reachable(n(2));
+    leader.turn();
+    assert_eq!(to_two(&mut leader), [[0; 0]; 0], "nothing is under way");
+}
+
 /// The window is bounded in bytes as well: 42 bytes an entry here, two entries a request, 200 bytes under way.
 #[test]
 fn the_window_is_bounded_in_bytes() {

@@ -116,10 +116,40 @@ fn a_leader_that_closes_a_connection_is_taken_for_gone_long_before_an_election_t
         from_leader.send(&FrameBuilder::single(beat.kind(), GroupId(1), &beat));
         while to_leader.receive().expect("an answer").kind != Kind::HeartbeatReply {}
         drop(if closes_its_own { from_leader } else { to_leader });
-        while to_bystander.receive().expect("a pre-vote").kind != Kind::RequestVote {
-            to_bystander.send(&FrameBuilder::single(Kind::Pong, GroupId(0), &()));
-        }
+        // Not those for term 1, from before there was a leader.
+        await_pre_vote(&mut to_bystander, 2);
     }
+}
+
+/// Waits until a pre-vote in this term is asked for, and answers pings meanwhile. Gives up before the timers of 100 s run out.
+fn await_pre_vote(wire: &mut Wire, awaited: u64) {
+    let started = Instant::now();
+    while started.elapsed() < PATIENCE {
+        let message = wire.receive().expect("a pre-vote");
+        if message.kind == Kind::RequestVote {
+            let request: raft::Message = decode(&message.body).expect("a request decodes");
+            if request.term() == awaited {
+                return;
+            }
+        }
+        wire.send(&FrameBuilder::single(Kind::Pong, GroupId(0), &()));
+    }
+    panic!("no pre-vote in term {awaited}");
+}
+
+#[test]
+fn who_knows_no_leader_asks_for_votes_as_soon_as_it_can_say_so_to_somebody() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut plan = cluster(dir.path(), 3);
+    let (_, _out_of_reach) = plan.pop().unwrap();
+    let (_, peer) = plan.pop().unwrap();
+    let (config, listener) = plan.pop().unwrap();
+    // Nobody campaigns by itself as long as anybody waits here.
+    let config = NodeConfig { election_timeout: Duration::from_secs(100), ..config };
+    let _node = Running::start(&config, listener);
+    let mut to_peer = dialled(&peer, 2);
+    to_peer.send(&welcome(2));
+    await_pre_vote(&mut to_peer, 1);
 }
 
 #[test]

@@ -215,6 +215,7 @@ impl World {
         if self.node(id).life == life && self.node(id).engine.is_some() {
             let (number, what) = match &work {
                 Input::SnapshotRestored(_) => (13, "restored"),
+                Input::SnapshotStored(_) => (14, "stored"),
                 _ => (12, "took"),
             };
             self.trace.note(self.now_us, &[number, u64::from(id.0)], || format!("{id} {what} a snapshot"));
@@ -320,6 +321,7 @@ impl World {
             // The network carries everything to everybody.
             Output::Members(_) => {}
             Output::TakeSnapshot(job) => self.work_aside(id, Input::SnapshotTaken(job.run())),
+            Output::StoreSnapshot(job) => self.work_aside(id, Input::SnapshotStored(job.done())),
             Output::RestoreSnapshot(job) => self.work_aside(id, Input::SnapshotRestored(job.run())),
             Output::Reply { to, answer } => {
                 assert!(answer.node == id, "a node answers in its own name");
@@ -365,7 +367,13 @@ impl World {
         if node.paused > 0 {
             // A finished sync is not lost: it is a fact, which the process finds when it goes on.
             if node.backlog.len() < BACKLOG_MAX
-                || matches!(input, Input::Persisted(_) | Input::SnapshotTaken(_) | Input::SnapshotRestored(_))
+                || matches!(
+                    input,
+                    Input::Persisted(_)
+                        | Input::SnapshotTaken(_)
+                        | Input::SnapshotStored(_)
+                        | Input::SnapshotRestored(_)
+                )
             {
                 node.backlog.push(input);
             }

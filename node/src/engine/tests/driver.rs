@@ -19,6 +19,7 @@ fn batch_of(outputs: &[Output]) -> (BatchTicket, Vec<GroupId>) {
             Output::Send { .. }
             | Output::Beat { .. }
             | Output::TakeSnapshot(_)
+            | Output::StoreSnapshot(_)
             | Output::RestoreSnapshot(_)
             | Output::Reply { .. }
             | Output::Members(_) => None,
@@ -232,20 +233,65 @@ fn a_group_goes_on_while_its_snapshot_is_taken_and_takes_one_at_a_time() {
     assert_eq!(rig.jobs.len(), 1, "the next is due at once");
 }
 
-/// A state that takes long to decode takes nobody's time but its reader's: the member goes on as a follower meanwhile.
-#[test]
-fn a_group_goes_on_while_a_snapshot_of_its_leader_is_restored() {
-    let mut rig = Rig::new(3, 1);
+/// Three nodes that take snapshots often, one of them cut off; gives the leader of g1 and the one that is cut off.
+fn one_is_late(groups: u32) -> (Rig, NodeId, NodeId) {
+    let mut rig = Rig::new(3, groups);
     for node in 1..=3 {
-        let mut settings = config(node, 3, 1);
+        let mut settings = config(node, 3, groups);
         (settings.snapshot_entries, settings.trailing_entries) = (10, 2);
         rig.engines.insert(NodeId(node), started(settings, BTreeMap::new()));
     }
-    rig.elect();
-    let status = |rig: &Rig, node| rig.engines[&node].status(0, 0).groups[0].clone();
-    let leader = status(&rig, N1).leader.expect("somebody leads");
-    let late = if leader == N1 { NodeId(2) } else { N1 };
+    (0..100).for_each(|_| rig.tick());
+    let leaders: Vec<_> = rig.engines[&N1]
+        .status(0, 0)
+        .groups
+        .iter()
+        .map(|group| group.leader.expect("somebody leads"))
+        .collect();
+    let follows = |node: &NodeId| !leaders.contains(node);
+    let late = (1..=3).map(NodeId).find(follows).expect("of three, two at most lead");
     rig.isolated.insert(late);
+    (rig, leaders[0], late)
+}
+
+/// A file that takes long to write is waited for by who needs it, and by no other group.
+#[test]
+fn other_groups_write_while_a_snapshot_of_a_leader_is_stored() {
+    let (mut rig, leader, late) = one_is_late(2);
+    let [key, other] = keys_of_two_groups();
+    let session = rig.session(leader, &key);
+    for sequence in 1..=40 {
+        rig.call(leader, append(session, sequence, &key, "x"));
+    }
+    rig.isolated.clear();
+    rig.slow_snapshots = true;
+    (0..100).for_each(|_| rig.tick());
+    let [(at, job)] = &rig.stores[..] else { panic!("one job at a time, not {}", rig.stores.len()) };
+    assert_eq!((*at, job.group), (late, GroupId(1)));
+    let job = job.clone();
+
+    let status = |rig: &Rig, node, group: usize| rig.engines[&node].status(0, 0).groups[group].clone();
+    let second = status(&rig, late, 1).leader.expect("somebody leads");
+    let session = rig.session(second, &other);
+    rig.call(second, append(session, 1, &other, "y"));
+    (0..10).for_each(|_| rig.tick());
+    assert_eq!(status(&rig, late, 1).applied, status(&rig, second, 1).last, "the other group goes on");
+    let durable = rig.recovered(late);
+    assert!(durable[&GroupId(1)].snapshot.is_none(), "no batch names what is not stored");
+    assert!(status(&rig, late, 0).applied < job.snapshot.last.index);
+
+    rig.slow_snapshots = false;
+    rig.engines.get_mut(&late).expect("a node").handle(Input::SnapshotStored(job.done()));
+    (0..10).for_each(|_| rig.tick());
+    assert_eq!(rig.recovered(late)[&GroupId(1)].snapshot, Some(job.snapshot));
+    assert_eq!(status(&rig, late, 0).applied, status(&rig, leader, 0).last);
+}
+
+/// A state that takes long to decode takes nobody's time but its reader's: the member goes on as a follower meanwhile.
+#[test]
+fn a_group_goes_on_while_a_snapshot_of_its_leader_is_restored() {
+    let (mut rig, leader, late) = one_is_late(1);
+    let status = |rig: &Rig, node| rig.engines[&node].status(0, 0).groups[0].clone();
     let session = rig.session(leader, "a");
     let write = |rig: &mut Rig, sequence| {
         let replies = rig.call(leader, append(session, sequence, "a", "x"));
@@ -257,6 +303,9 @@ fn a_group_goes_on_while_a_snapshot_of_its_leader_is_restored() {
     let mut ticks = 0;
     while rig.restores.is_empty() && ticks < 1_000 {
         rig.tick();
+        for (node, job) in std::mem::take(&mut rig.stores) {
+            rig.engines.get_mut(&node).expect("a node").handle(Input::SnapshotStored(job.done()));
+        }
         ticks += 1;
     }
     let before = status(&rig, late);

@@ -6,7 +6,9 @@ use ordeal_client::wire::{
     ClusterId, GroupId, NodeId, ReadLevel, Reply, Request, RequestBody, RoleName, SessionId, ShardId, WriteOp,
 };
 
-use crate::engine::{Batch, ClientKey, Engine, EngineConfig, Input, Output, RestoreJob, SnapshotJob};
+use crate::engine::{
+    Batch, ClientKey, Engine, EngineConfig, Input, Output, RestoreJob, SnapshotJob, StoreJob,
+};
 use crate::raft::{Index, Recovered};
 
 pub(super) const SHARDS: u32 = 4;
@@ -22,6 +24,7 @@ pub(super) struct Rig {
     /// When set, snapshots are not taken by themselves, and wait here.
     pub(super) slow_snapshots: bool,
     pub(super) jobs: Vec<SnapshotJob>,
+    pub(super) stores: Vec<(NodeId, StoreJob)>,
     pub(super) restores: Vec<RestoreJob>,
     /// Every batch, in order.
     pub(super) batches: Vec<(NodeId, Batch)>,
@@ -47,6 +50,7 @@ impl Rig {
             slow_disks: false,
             slow_snapshots: false,
             jobs: Vec::new(),
+            stores: Vec::new(),
             restores: Vec::new(),
             batches: Vec::new(),
             replies: Vec::new(),
@@ -180,6 +184,11 @@ impl Rig {
             Output::TakeSnapshot(job) => {
                 let taken = Input::SnapshotTaken(job.run());
                 self.engines.get_mut(&id).expect("a node").handle(taken);
+            }
+            Output::StoreSnapshot(job) if self.slow_snapshots => self.stores.push((id, job)),
+            Output::StoreSnapshot(job) => {
+                let stored = Input::SnapshotStored(job.done());
+                self.engines.get_mut(&id).expect("a node").handle(stored);
             }
             Output::RestoreSnapshot(job) if self.slow_snapshots => self.restores.push(job),
             Output::RestoreSnapshot(job) => {

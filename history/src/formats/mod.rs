@@ -1,0 +1,312 @@
+//! Histories in the files of other tools, and in a compact form of our own.
+//!
+//! [`Reader::open`] knows a format by how a file begins and gives its records one by one; [`load`] makes a history of them;
+//! [`Writer`] writes them in another format; [`convert`] does both. Any bytes give records or an error that says where it
+//! is, never a panic; nothing but the open operations is held in memory (etcd's reports apart, which are sorted).
+//!
+//! What each format may hold, and how it is understood, stands in docs/formats.md and on top of each module here.
+
+mod binary;
+mod binary_write;
+mod cursor;
+mod detect;
+mod etcd;
+mod export;
+mod form;
+mod forms;
+mod jepsen;
+mod line;
+mod order;
+mod own;
+mod pack;
+mod pairing;
+mod record;
+mod source;
+mod text;
+mod trouble;
+mod write;
+
+use std::fmt;
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+pub use binary_write::BinaryWriter;
+pub use pairing::SOLE_KEY;
+pub use record::{FaultNote, Record};
+pub use trouble::{FormatError, Place};
+pub use write::Writer;
+
+use crate::file::{Header, Loaded, ReadError};
+use crate::history::HistoryBuilder;
+use crate::operation::Event;
+use forms::Flavour;
+use pairing::Dialect;
+use source::Source;
+use trouble::{Trouble, io_error};
+
+/// A format of histories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Format {
+    /// Our JSON lines, see [`crate::file`].
+    Ordeal,
+    /// Our compact form: frames of records.
+    Binary,
+    /// `history.edn` of Jepsen, Knossos and Maelstrom.
+    Jepsen,
+    /// `history.txt` of Jepsen.
+    JepsenText,
+    /// The old logs of Jepsen that Porcupine keeps of its etcd tests.
+    JepsenLog,
+    /// Porcupine's key-value logs.
+    PorcupineKv,
+    /// `operations.json` of etcd's robustness tests.
+    Etcd,
+    /// The JSON of elle-cli.
+    Elle,
+}
+
+impl Format {
+    /// All of them.
+    pub const ALL: [Format; 8] = [
+        Format::Ordeal,
+        Format::Binary,
+        Format::Jepsen,
+        Format::JepsenText,
+        Format::JepsenLog,
+        Format::PorcupineKv,
+        Format::Etcd,
+        Format::Elle,
+    ];
+
+    /// Their names, as a hint lists them.
+    pub const NAMES: &str =
+        "ordeal, binary, jepsen, maelstrom, jepsen-text, jepsen-log, porcupine-kv, etcd, elle";
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Ordeal => "ordeal",
+            Format::Binary => "binary",
+            Format::Jepsen => "jepsen",
+            Format::JepsenText => "jepsen-text",
+            Format::JepsenLog => "jepsen-log",
+            Format::PorcupineKv => "porcupine-kv",
+            Format::Etcd => "etcd",
+            Format::Elle => "elle",
+        }
+    }
+
+    /// The format to write for a file of this name.
+    #[must_use]
+    pub fn of_name(path: &Path) -> Option<Format> {
+        match path.extension()?.to_str()? {
+            "jsonl" => Some(Format::Ordeal),
+            "ohb" => Some(Format::Binary),
+            "edn" => Some(Format::Jepsen),
+            "txt" => Some(Format::JepsenText),
+            "json" => Some(Format::Elle),
+            _ => None,
+        }
+    }
+
+    /// Whether it can be written.
+    #[must_use]
+    pub fn can_be_written(self) -> bool {
+        matches!(self, Format::Ordeal | Format::Binary) || export::Shape::of(self).is_some()
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A name that is that of no format.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no format, expected one of {names}", names = Format::NAMES)]
+pub struct UnknownFormat(String);
+
+impl FromStr for Format {
+    type Err = UnknownFormat;
+
+    fn from_str(name: &str) -> Result<Self, UnknownFormat> {
+        if name == "maelstrom" {
+            return Ok(Format::Jepsen);
+        }
+        let found = Format::ALL.into_iter().find(|format| format.name() == name);
+        found.ok_or_else(|| UnknownFormat(name.to_owned()))
+    }
+}
+
+/// Reads the records of a file.
+pub struct Reader {
+    path: PathBuf,
+    format: Format,
+    source: Box<dyn Source>,
+}
+
+impl Reader {
+    /// Opens a file; its format is this one, or the one that it begins like.
+    ///
+    /// # Errors
+    /// [`FormatError`].
+    pub fn open(path: &Path, format: Option<Format>) -> Result<Self, FormatError> {
+        let file = File::open(path).map_err(|error| io_error(path, error))?;
+        Reader::on(path, file, format)
+    }
+
+    /// As [`Reader::open`] for any stream; the name is for errors.
+    ///
+    /// # Errors
+    /// [`FormatError`].
+    pub fn on<R: Read + 'static>(
+        path: &Path,
+        mut inner: R,
+        format: Option<Format>,
+    ) -> Result<Self, FormatError> {
+        let start = detect::start_of(&mut inner).map_err(|error| io_error(path, error))?;
+        if start.is_empty() {
+            return Err(FormatError::Own(ReadError::Empty { path: path.to_owned() }));
+        }
+        let format = match format {
+            Some(format) => format,
+            None => detect::format_of(&start)
+                .map_err(|detail| FormatError::Unrecognised { path: path.to_owned(), detail })?,
+        };
+        let source = source_of(path, format, Cursor::new(start).chain(inner));
+        Ok(Reader { path: path.to_owned(), format, source: source.map_err(|trouble| trouble.in_file(path))? })
+    }
+
+    /// Its format.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// What the file says about itself.
+    #[must_use]
+    pub fn header(&self) -> Header {
+        self.source.header()
+    }
+
+    /// The next record; `None` at the end.
+    ///
+    /// # Errors
+    /// [`FormatError`], which says where; nothing more is to be read then.
+    pub fn next_record(&mut self) -> Result<Option<Record>, FormatError> {
+        self.source.next().map_err(|trouble| trouble.in_file(&self.path))
+    }
+
+    /// What a reader of the history should know, e.g. that its end is torn; complete at the end.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        self.source.warnings().iter().map(|warning| format!("{}: {warning}", self.path.display())).collect()
+    }
+}
+
+fn source_of<R: Read + 'static>(path: &Path, format: Format, inner: R) -> Result<Box<dyn Source>, Trouble> {
+    use jepsen::Maps;
+    Ok(match format {
+        Format::Ordeal => Box::new(own::OwnLines::new(inner, path)?),
+        Format::Binary => Box::new(binary::Binary::new(inner)?),
+        Format::Jepsen => Box::new(Maps::new(inner, Flavour::Edn, Dialect::Jepsen)),
+        Format::JepsenText => Box::new(text::Lines::new(inner, Dialect::Jepsen)),
+        Format::JepsenLog => Box::new(text::Lines::new(inner, Dialect::OldLog)),
+        Format::PorcupineKv => Box::new(Maps::new(inner, Flavour::Edn, Dialect::PorcupineKv)),
+        Format::Etcd => Box::new(etcd::Operations::read(inner)?),
+        Format::Elle => Box::new(Maps::new(inner, Flavour::Json, Dialect::Jepsen)),
+    })
+}
+
+/// A history of any format in memory.
+#[derive(Debug, Clone)]
+pub struct Imported {
+    /// The format that it was read as.
+    pub format: Format,
+    /// Its operations, header and warnings.
+    pub loaded: Loaded,
+    /// What befell the system meanwhile, as far as the file says.
+    pub faults: Vec<FaultNote>,
+}
+
+/// Reads a whole history.
+///
+/// # Errors
+/// [`FormatError`]; its text names the file and where in it, and ends with a hint.
+pub fn load(path: &Path, format: Option<Format>) -> Result<Imported, FormatError> {
+    collect(Reader::open(path, format)?)
+}
+
+/// As [`load`] for a reader that is open.
+///
+/// # Errors
+/// [`FormatError`].
+pub fn collect(mut reader: Reader) -> Result<Imported, FormatError> {
+    let mut builder = HistoryBuilder::default();
+    let mut faults = Vec::new();
+    while let Some(record) = reader.next_record()? {
+        match record {
+            Record::Event(event) => {
+                let place = reader.source.place();
+                builder.push(event).map_err(|source| FormatError::Impossible {
+                    path: reader.path.clone(),
+                    place,
+                    source,
+                })?;
+            }
+            Record::Fault(note) => faults.push(note),
+        }
+    }
+    let history = builder.finish();
+    let mut warnings = reader.warnings();
+    if history.operations.is_empty() {
+        warnings.push(format!("{}: the history has no operations", reader.path.display()));
+    }
+    Ok(Imported {
+        format: reader.format,
+        loaded: Loaded { header: reader.header(), history, warnings },
+        faults,
+    })
+}
+
+/// A text as EDN writes it, in quotes: for the values of [`FaultNote`].
+#[must_use]
+pub fn edn_text(text: &str) -> String {
+    form::Form::Text(text.to_owned()).to_string()
+}
+
+/// What a conversion moved.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Converted {
+    /// Calls.
+    pub operations: usize,
+    /// Calls that returned, with whatever outcome.
+    pub returns: usize,
+    /// Lines of a nemesis.
+    pub faults: usize,
+    /// What the reader of the new file should know.
+    pub warnings: Vec<String>,
+}
+
+/// Writes what a reader gives, record by record.
+///
+/// # Errors
+/// [`FormatError`]; the file is then not complete.
+pub fn convert(reader: &mut Reader, mut writer: Writer) -> Result<Converted, FormatError> {
+    let mut converted = Converted::default();
+    while let Some(record) = reader.next_record()? {
+        match &record {
+            Record::Event(Event::Invoke { .. }) => converted.operations += 1,
+            Record::Event(Event::Return { .. }) => converted.returns += 1,
+            Record::Fault(_) => converted.faults += 1,
+        }
+        writer.push(record)?;
+    }
+    converted.warnings = reader.warnings();
+    converted.warnings.extend(writer.finish()?);
+    Ok(converted)
+}
