@@ -140,3 +140,71 @@ fn long_scripts_survive_crashes_at_every_operation() {
     }
     println!("{played} crashes of long scripts");
 }
+
+/// Random subsets, now and then all or nothing.
+fn lose_some(disk: &Memory, chance: &mut Chance) -> Memory {
+    let tear = if chance.is_heads() { Tear::Sector } else { Tear::Block };
+    let style = chance.below(5);
+    disk.lose_power(tear, &mut |_: &Crash<'_>| match style {
+        0 => false,
+        1 => true,
+        _ => chance.is_heads(),
+    })
+}
+
+#[test]
+fn a_crash_at_any_operation_of_a_recovery_leaves_what_it_found() {
+    let mut chance = Chance::new(7);
+    let mut played = 0;
+    for seed in 0..6 {
+        let script = Script::draw(&mut Chance::new(seed), 12, 2_000);
+        let whole = play_until(&script, u64::MAX).0.operations();
+        for stop in (0..=whole).step_by(5) {
+            let (disk, acknowledged) = play_until(&script, stop);
+            let crashed = if chance.is_heads() { lose_some(&disk, &mut chance) } else { disk.copy() };
+            for at in 0.. {
+                let again = crashed.copy();
+                let first = again.operations();
+                again.plan(Fault::Stop(first + at));
+                let is_done = open(&again).is_ok();
+                let left = lose_some(&again, &mut chance);
+                check(
+                    &left,
+                    &script,
+                    acknowledged,
+                    &format!("seed {seed} stop {stop}, recovery stopped at {at}"),
+                );
+                played += 1;
+                if is_done {
+                    break;
+                }
+            }
+        }
+    }
+    assert!(played > 500, "{played}");
+}
+
+#[test]
+fn lives_that_all_end_in_a_crash_follow_one_another() {
+    let mut lives = 0;
+    for seed in 0..cases(2_000) / 50 {
+        let mut chance = Chance::new(50_000 + seed);
+        let script = Script::draw(&mut chance, 60, 2_500);
+        let mut disk = Memory::with_salts(seed);
+        let mut done = 0;
+        while done < script.commits.len() {
+            lives += 1;
+            disk.plan(Fault::Stop(disk.operations() + chance.below(90)));
+            let acknowledged = match open(&disk) {
+                Ok((mut wal, _)) => play(&mut wal, &script, done),
+                Err(_) => done,
+            };
+            disk.repair();
+            disk = if chance.below(3) == 0 { disk.copy() } else { lose_some(&disk, &mut chance) };
+            // What it holds is looked at in a copy: the next life is to find what this one has left.
+            done = check(&disk.copy(), &script, acknowledged, &format!("seed {seed}, life {lives}"));
+        }
+    }
+    println!("{lives} lives");
+    assert!(lives > 100, "{lives}");
+}
