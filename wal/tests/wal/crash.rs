@@ -2,8 +2,8 @@
 //! with any part of what was not durable there or not. All that was acknowledged is there, nothing else is, and nobody
 //! cries wolf.
 
-use ordeal_wal::Wal;
 use ordeal_wal::media::{Crash, Fault, Memory, Tear};
+use ordeal_wal::{Recovered, Wal};
 
 use crate::common::{Chance, cases, open};
 use crate::script::{Model, Script, batch, observe};
@@ -33,11 +33,16 @@ fn play_until(script: &Script, stop: u64) -> (Memory, usize) {
     (disk, acknowledged)
 }
 
-/// Opens what a crash left, and compares it with what was acknowledged. `under_way`: the next commit may be there.
+/// Opens what a crash left, and compares it with what was acknowledged; the next commit may be there.
 fn check(disk: &Memory, script: &Script, acknowledged: usize, what: &str) -> usize {
     let (wal, recovered) = open(disk).unwrap_or_else(|error| panic!("{what}: {error}"));
+    judge(&wal, &recovered, script, acknowledged, what)
+}
+
+/// Compares what was found with what was acknowledged; says how many commits it holds.
+fn judge(wal: &Wal, recovered: &Recovered, script: &Script, acknowledged: usize, what: &str) -> usize {
     assert!(recovered.report.is_clean(), "{what}: {:?}", recovered.report);
-    let found = observe(&wal, &recovered);
+    let found = observe(wal, recovered);
     let expected = &script.models[acknowledged];
     if found == *expected {
         return acknowledged;
@@ -191,19 +196,20 @@ fn lives_that_all_end_in_a_crash_follow_one_another() {
         let mut chance = Chance::new(50_000 + seed);
         let script = Script::draw(&mut chance, 60, 2_500);
         let mut disk = Memory::with_salts(seed);
-        let mut done = 0;
-        while done < script.commits.len() {
+        let mut acknowledged = 0;
+        while acknowledged < script.commits.len() {
             lives += 1;
             disk.plan(Fault::Stop(disk.operations() + chance.below(90)));
-            let acknowledged = match open(&disk) {
-                Ok((mut wal, _)) => play(&mut wal, &script, done),
-                Err(_) => done,
-            };
+            // What a life found is there for ever, once it was served; the next may find one commit more.
+            if let Ok((mut wal, recovered)) = open(&disk) {
+                let found =
+                    judge(&wal, &recovered, &script, acknowledged, &format!("seed {seed}, life {lives}"));
+                acknowledged = play(&mut wal, &script, found);
+            }
             disk.repair();
             disk = if chance.below(3) == 0 { disk.copy() } else { lose_some(&disk, &mut chance) };
-            // What it holds is looked at in a copy: the next life is to find what this one has left.
-            done = check(&disk.copy(), &script, acknowledged, &format!("seed {seed}, life {lives}"));
         }
+        check(&disk, &script, acknowledged, &format!("seed {seed}, at the end"));
     }
     println!("{lives} lives");
     assert!(lives > 100, "{lives}");
