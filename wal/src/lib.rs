@@ -15,7 +15,7 @@
 //!
 //! Not promised, as nothing on this disk could tell:
 //!
-//! 1. Damage to the very last frame, as long as nothing is behind it, looks like a torn tail. [`Wal::mark`] ends that
+//! 1. Damage to the very last frame, as long as nothing is behind it, or to it and all that is, looks like a torn tail. [`Wal::mark`] ends that
 //!    time: call it when the log has been idle for some milliseconds. Until then [`Torn::entries`] says what may have been
 //!    in it, if anything of its directory can be read, and its terms and votes count in any case.
 //! 2. A directory that is put back as it was some time ago, or a newest segment that is taken away, is a whole log of

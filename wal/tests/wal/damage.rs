@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use ordeal_wal::media::Memory;
 use ordeal_wal::{GroupState, Loss, Recovered, Wal, WalError};
 
-use crate::common::{Chance, is_whole, open, segment};
+use crate::common::{Chance, cases, is_whole, open, segment};
 use crate::script::{Group, Model, Script, batch, observe};
 
 const BLOCK: usize = 4096;
@@ -21,11 +21,20 @@ pub struct Sample {
 
 /// A life of so many commits that ends with a mark, or without.
 pub fn sample(seed: u64, commits: usize, marked: bool) -> Sample {
+    sample_of_lives(seed, commits, marked, usize::MAX)
+}
+
+/// The same, in lives of so many commits each.
+fn sample_of_lives(seed: u64, commits: usize, marked: bool, each: usize) -> Sample {
     let script = Script::draw(&mut Chance::new(seed), commits, 1_500);
     let disk = Memory::with_salts(seed);
     let (mut wal, _) = open(&disk).expect("an empty disk");
-    for steps in &script.commits {
+    for (number, steps) in script.commits.iter().enumerate() {
         wal.commit(&mut batch(steps)).expect("a healthy disk");
+        if (number + 1) % each == 0 {
+            drop(wal);
+            wal = open(&disk).expect("a healthy disk").0;
+        }
     }
     if marked {
         wal.mark().expect("a healthy disk");
@@ -36,7 +45,7 @@ pub fn sample(seed: u64, commits: usize, marked: bool) -> Sample {
 
 impl Sample {
     fn names(&self) -> Vec<String> {
-        (1..20).map(segment).filter(|name| self.disk.read_all(name).is_some()).collect()
+        (1..200).map(segment).filter(|name| self.disk.read_all(name).is_some()).collect()
     }
 
     /// The log with one file changed.
@@ -118,11 +127,11 @@ fn compare(
     }
 }
 
-/// A sample of one segment of 64 KiB, about full, and one of several segments.
+/// A sample of one segment of 64 KiB, about full, one of several segments, and one of several lives.
 fn samples() -> Vec<Sample> {
     let one = (1..).map(|seed| sample(seed, 12, true)).find(|sample| sample.names().len() == 2);
     let several = (1..).map(|seed| sample(seed, 24, true)).find(|sample| sample.names().len() > 2);
-    vec![one.expect("some seed"), several.expect("some seed")]
+    vec![one.expect("some seed"), several.expect("some seed"), sample_of_lives(3, 20, true, 4)]
 }
 
 #[test]
@@ -250,7 +259,7 @@ fn without_a_mark_only_the_last_frame_can_be_lost_and_its_votes_are_not() {
 #[test]
 fn what_was_found_is_found_again_in_every_later_life() {
     for seed in 1..20 {
-        let sample = sample(seed, 10, true);
+        let sample = sample_of_lives(seed, 10, true, 4);
         let name = sample.names().pop().unwrap();
         let whole = sample.disk.read_all(&name).unwrap();
         for at in (3 * BLOCK..whole.len()).step_by(BLOCK) {
@@ -264,5 +273,30 @@ fn what_was_found_is_found_again_in_every_later_life() {
             assert_eq!(second.groups, first.groups, "seed {seed} at {at}");
             assert_eq!(observe(&wal, &second), seen, "seed {seed} at {at}");
         }
+    }
+}
+
+#[test]
+fn no_damage_to_any_log_of_any_number_of_lives_loses_anything_silently() {
+    let mut chance = Chance::new(11);
+    let mut log = None;
+    for case in 0..cases(2_000) {
+        if case % 40 == 0 {
+            let (commits, each) = (4 + chance.below(30), 1 + chance.below(12));
+            let number = |number| usize::try_from(number).expect("small");
+            log = Some(sample_of_lives(case, number(commits), true, number(each)));
+        }
+        let sample = log.as_ref().expect("it was drawn");
+        let names = sample.names();
+        let name = &names[usize::try_from(chance.below(names.len() as u64)).expect("few")];
+        let mut bytes = sample.disk.read_all(name).unwrap();
+        let size = [1, 8, 64, 512, BLOCK][usize::try_from(chance.below(5)).expect("five")];
+        let at = usize::try_from(chance.below((bytes.len() / size) as u64)).expect("in the file") * size;
+        let noise = chance.next();
+        for (byte, noise) in bytes[at..at + size].iter_mut().zip(noise.to_le_bytes().into_iter().cycle()) {
+            *byte = if noise & 7 == 0 { 0 } else { *byte ^ noise };
+        }
+        let disk = sample.with(name, &bytes);
+        check(&disk, &sample.model, &format!("case {case}: {name} {size} at {at}"));
     }
 }
