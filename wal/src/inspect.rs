@@ -47,6 +47,8 @@ pub struct FrameSeen {
     pub sequence: u64,
     /// The last frame that it proves durable.
     pub durable: u64,
+    /// The first segment that counts.
+    pub oldest: u64,
     /// Its length.
     pub bytes: u64,
     /// Whether only its mirror can be read.
@@ -109,6 +111,7 @@ pub fn inspect(media: &dyn Media, mut visit: impl FnMut(Seen) -> bool) -> Result
                 offset: found.head.offset as u64,
                 sequence: found.head.sequence,
                 durable: found.head.durable,
+                oldest: found.head.oldest,
                 bytes: found.head.bytes as u64,
                 head_is_damaged: !found.has_head(),
                 runs: Runs::of(&found.directory).flatten().map(|run| run_seen(&run)).collect(),

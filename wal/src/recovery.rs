@@ -70,6 +70,8 @@ pub(crate) fn survey(media: &dyn Media, options: &Options) -> Result<Survey, Wal
     let mut proven = 0;
     let mut oldest = 0;
     if let Some(header) = headers.get(&newest) {
+        // The names, too, are only seen: the next segment must not be there after a loss of power, and this one not.
+        media.sync_names().map_err(io_error("sync", media.path("")))?;
         for (&segment, header) in headers.range(header.previous_segment.max(1)..) {
             settle(media, segment, header)?;
         }

@@ -198,7 +198,7 @@ impl Replay {
         let head = &copy.head;
         let site = Site { segment: head.segment, directory: at + HEAD_BYTES, payload: head.payload_offset() };
         let is_table = head.sequence == header.first_frame;
-        if is_table && self.hole.is_some() {
+        if is_table {
             self.keep_only_listed(copy);
         }
         for run in Runs::of(copy.directory).flatten() {
@@ -234,7 +234,8 @@ impl Replay {
         self.groups.apply(run, site);
     }
 
-    /// Groups that a table does not list were destroyed in the hole before it.
+    /// Groups that a table does not list were destroyed: in a hole before it, or in a frame that nothing proved durable in
+    /// its own segment, and which counts by what this table says.
     fn keep_only_listed(&mut self, table: &Copy<'_>) {
         let listed: BTreeSet<u64> = Runs::of(table.directory).flatten().map(|run| run.group).collect();
         let Groups { by_id, usage } = &mut self.groups;

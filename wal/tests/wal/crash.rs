@@ -2,8 +2,8 @@
 //! with any part of what was not durable there or not. All that was acknowledged is there, nothing else is, and nobody
 //! cries wolf.
 
-use ordeal_wal::Wal;
 use ordeal_wal::media::{Crash, Fault, Memory, Tear};
+use ordeal_wal::{Recovered, Wal};
 
 use crate::common::{Chance, cases, open};
 use crate::script::{Model, Script, batch, observe};
@@ -33,11 +33,16 @@ fn play_until(script: &Script, stop: u64) -> (Memory, usize) {
     (disk, acknowledged)
 }
 
-/// Opens what a crash left, and compares it with what was acknowledged. `under_way`: the next commit may be there.
+/// Opens what a crash left, and compares it with what was acknowledged; the next commit may be there.
 fn check(disk: &Memory, script: &Script, acknowledged: usize, what: &str) -> usize {
     let (wal, recovered) = open(disk).unwrap_or_else(|error| panic!("{what}: {error}"));
+    judge(&wal, &recovered, script, acknowledged, what)
+}
+
+/// Compares what was found with what was acknowledged; says how many commits it holds.
+fn judge(wal: &Wal, recovered: &Recovered, script: &Script, acknowledged: usize, what: &str) -> usize {
     assert!(recovered.report.is_clean(), "{what}: {:?}", recovered.report);
-    let found = observe(&wal, &recovered);
+    let found = observe(wal, recovered);
     let expected = &script.models[acknowledged];
     if found == *expected {
         return acknowledged;
@@ -139,4 +144,73 @@ fn long_scripts_survive_crashes_at_every_operation() {
         }
     }
     println!("{played} crashes of long scripts");
+}
+
+/// Random subsets, now and then all or nothing.
+fn lose_some(disk: &Memory, chance: &mut Chance) -> Memory {
+    let tear = if chance.is_heads() { Tear::Sector } else { Tear::Block };
+    let style = chance.below(5);
+    disk.lose_power(tear, &mut |_: &Crash<'_>| match style {
+        0 => false,
+        1 => true,
+        _ => chance.is_heads(),
+    })
+}
+
+#[test]
+fn a_crash_at_any_operation_of_a_recovery_leaves_what_it_found() {
+    let mut chance = Chance::new(7);
+    let mut played = 0;
+    for seed in 0..6 {
+        let script = Script::draw(&mut Chance::new(seed), 12, 2_000);
+        let whole = play_until(&script, u64::MAX).0.operations();
+        for stop in (0..=whole).step_by(5) {
+            let (disk, acknowledged) = play_until(&script, stop);
+            let crashed = if chance.is_heads() { lose_some(&disk, &mut chance) } else { disk.copy() };
+            for at in 0.. {
+                let again = crashed.copy();
+                let first = again.operations();
+                again.plan(Fault::Stop(first + at));
+                let is_done = open(&again).is_ok();
+                let left = lose_some(&again, &mut chance);
+                check(
+                    &left,
+                    &script,
+                    acknowledged,
+                    &format!("seed {seed} stop {stop}, recovery stopped at {at}"),
+                );
+                played += 1;
+                if is_done {
+                    break;
+                }
+            }
+        }
+    }
+    assert!(played > 500, "{played}");
+}
+
+#[test]
+fn lives_that_all_end_in_a_crash_follow_one_another() {
+    let mut lives = 0;
+    for seed in 0..cases(2_000) / 50 {
+        let mut chance = Chance::new(50_000 + seed);
+        let script = Script::draw(&mut chance, 60, 2_500);
+        let mut disk = Memory::with_salts(seed);
+        let mut acknowledged = 0;
+        while acknowledged < script.commits.len() {
+            lives += 1;
+            disk.plan(Fault::Stop(disk.operations() + chance.below(90)));
+            // What a life found is there for ever, once it was served; the next may find one commit more.
+            if let Ok((mut wal, recovered)) = open(&disk) {
+                let found =
+                    judge(&wal, &recovered, &script, acknowledged, &format!("seed {seed}, life {lives}"));
+                acknowledged = play(&mut wal, &script, found);
+            }
+            disk.repair();
+            disk = if chance.below(3) == 0 { disk.copy() } else { lose_some(&disk, &mut chance) };
+        }
+        check(&disk, &script, acknowledged, &format!("seed {seed}, at the end"));
+    }
+    println!("{lives} lives");
+    assert!(lives > 100, "{lives}");
 }

@@ -128,8 +128,9 @@ fn samples() -> Vec<Sample> {
 #[test]
 fn no_flipped_bit_loses_anything_silently() {
     let (mut flips, mut found) = (0, 0);
-    for sample in samples() {
-        let step = if is_whole() { 1 } else { 401 };
+    for (number, sample) in samples().into_iter().enumerate() {
+        // Every bit of the first: a log of 64 KiB and the short segment before it.
+        let step = if is_whole() && number == 0 { 1 } else { 401 };
         for name in sample.names() {
             let bits = 8 * sample.disk.read_all(&name).map_or(0, |bytes| bytes.len());
             for bit in (0..bits).step_by(step) {
