@@ -18,13 +18,15 @@ use rand_pcg::Pcg64;
 
 const OURS: Identity = Identity { cluster: ClusterId(0xc0ffee), node: NodeId(1), groups: 2, shards: 64 };
 
-/// Small segments, so that a short test turns and releases many; no flushes, as nothing here cuts the power.
+const SEGMENT_BYTES: u64 = 32 << 10;
+
+/// Small segments, so that a short test turns and frees many; no flushes, as nothing here cuts the power.
 fn options() -> Options {
     Options {
         sync: SyncMode::Never,
-        segment_bytes_first: 16 << 10,
-        segment_bytes_max: 16 << 10,
-        slack_bytes: 64 << 10,
+        segment_bytes_first: SEGMENT_BYTES,
+        segment_bytes_max: SEGMENT_BYTES,
+        slack_bytes: 4 * SEGMENT_BYTES,
         free_bytes_min: 0,
     }
 }
@@ -218,9 +220,9 @@ fn the_disk_stays_bounded_while_one_group_is_quiet_and_the_other_compacts_for_ev
         storage.persist(&batch(number, vec![(GroupId(1), persist)])).unwrap();
         longest = longest.max(storage.log_disk_bytes());
     }
-    // Live are at most 20 quiet entries and 115 of the other of up to 300 bytes: below 48 KiB. Twice that, the slack of
-    // 64 KiB, and three segments: the open one, the next, and one that is released only as a whole.
-    let bound = 2 * (48 << 10) + (64 << 10) + 3 * (16 << 10);
+    // Live are at most 20 quiet entries and 15 of the other of up to 310 bytes: below 12 KiB. Twice that, the slack of four
+    // segments, and four more: the open one, the next, one that is begun by what moves, and one that is freed as a whole.
+    let bound = 2 * (12 << 10) + 8 * SEGMENT_BYTES;
     assert!(longest <= bound, "the log took {longest} bytes, the bound is {bound}");
     let snapshots = fs::read_dir(dir.path().join("snapshots")).unwrap().count();
     assert_eq!(snapshots, 1, "older snapshots are removed");
@@ -272,6 +274,35 @@ fn a_snapshot_that_the_log_names_and_that_is_gone_is_an_error() {
     let error = Storage::open(dir.path(), &OURS, options()).unwrap_err();
     assert!(matches!(error, StorageError::Damaged { .. }), "{error}");
     assert!(error.to_string().ends_with("g1-10-1.snap: is gone, though the log names it"), "{error}");
+}
+
+#[test]
+fn an_entry_that_was_durable_and_is_damaged_is_named_and_the_node_does_not_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut storage, _) = open(dir.path());
+    let mut chance = Pcg64::seed_from_u64(1);
+    let mut model = Model::default();
+    let mut persist = model.draw_appends(&mut chance, 3, None);
+    let marked = b"a command that is easily found";
+    persist.entries[1].payload = Payload::Command(Arc::from(&marked[..]));
+    storage.persist(&batch(1, vec![(GroupId(1), persist)])).unwrap();
+    storage.mark().unwrap();
+    drop(storage);
+    let path = dir.path().join("wal/0000000000000001.wal");
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes.windows(marked.len()).position(|window| window == marked).expect("it is in the log");
+    bytes[at] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    for _ in 0..2 {
+        let error = Storage::open(dir.path(), &OURS, options()).unwrap_err();
+        assert!(
+            matches!(error, StorageError::LostEntries { first: 2, last: 2, term: Some(1), .. }),
+            "{error}"
+        );
+        let words = "g1: entry 2 of term 1 is damaged or gone, though durable";
+        assert!(error.to_string().ends_with(words), "{error}");
+        assert!(error.hint().starts_with("keep the directory"));
+    }
 }
 
 #[test]

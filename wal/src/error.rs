@@ -3,9 +3,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::Position;
-use crate::format::RECORD_BYTES_MAX;
-
 /// A log that could not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum WalError {
@@ -25,27 +22,34 @@ pub enum WalError {
         /// The store of the caller's [`crate::Options`].
         expected: u64,
     },
-    /// The log was written by a newer build. Nothing was touched; use that build.
-    #[error("{} has format version {found}, this build reads up to {}", path.display(), crate::VERSION)]
+    /// The log was written by another build. Nothing was touched; use that build.
+    #[error("{} has format version {found}, this build reads {}", path.display(), crate::VERSION)]
     Version {
         /// The segment that says so.
         path: PathBuf,
         /// Its version.
-        found: u32,
+        found: u16,
     },
-    /// Bytes that a sync had vouched for are damaged or gone. Nothing was touched.
-    #[error("segment {segment} of {}: {what} at {offset}", dir.display())]
+    /// The log was written by a build that can do what this one cannot. Nothing was touched; use that build.
+    #[error("{} uses features that this build does not know: {flags:#x}", path.display())]
+    Flags {
+        /// The segment that says so.
+        path: PathBuf,
+        /// Its incompatible flags.
+        flags: u32,
+    },
+    /// Bytes that a sync had vouched for are damaged, and nothing can be said of what they held.
+    #[error("{}: {what} at {offset}", path.display())]
     Damaged {
-        /// The directory of the log.
-        dir: PathBuf,
-        /// Number of the segment.
-        segment: u64,
-        /// Where in the segment's file.
+        /// The segment.
+        path: PathBuf,
+        /// Where in it.
         offset: u64,
-        /// What is wrong there, such as `checksum of record`.
+        /// What is wrong there, such as `magic of header`.
         what: &'static str,
     },
-    /// There is no space for another segment. The log is as it was: release something, or make space, and try again.
+    /// There is no space for another segment. The log is as it was, and the batch was not written: free something, or
+    /// make space, and try again. What has no entries still goes, for a while.
     #[error("no space for {wanted} bytes in {}{}", path.display(), space_hint(path, *limit))]
     NoSpace {
         /// The file that did not fit, or the directory of the log.
@@ -61,17 +65,11 @@ pub enum WalError {
         /// What the earlier call answered.
         cause: String,
     },
-    /// The record is longer than any may be; it was not appended.
-    #[error("record of {bytes} bytes, the limit is {RECORD_BYTES_MAX}")]
+    /// The batch is longer than any segment may be; it was not written.
+    #[error("batch of {bytes} bytes, the limit is {}", crate::FRAME_BYTES_MAX)]
     TooLarge {
-        /// Its length.
+        /// Bytes of its frame.
         bytes: usize,
-    },
-    /// There never was a record, or it was released.
-    #[error("no record at {position}")]
-    NoRecord {
-        /// What was asked for.
-        position: Position,
     },
     /// The operating system refused.
     #[error("{what} {}: {source}", path.display())]
@@ -86,28 +84,24 @@ pub enum WalError {
 }
 
 /// Turns the operating system's answer into ours, for use with `map_err`.
-pub(crate) fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> WalError {
-    move |source| WalError::Io { what, path: path.to_owned(), source }
+pub(crate) fn io_error(what: &'static str, path: PathBuf) -> impl FnOnce(io::Error) -> WalError {
+    move |source| WalError::Io { what, path, source }
 }
 
-/// As [`io_error`], for the calls that take space on the disk.
-pub(crate) fn space_error(
-    what: &'static str,
-    path: &Path,
-    wanted: u64,
-) -> impl FnOnce(io::Error) -> WalError {
+/// As [`io_error`], for the call that takes space on the disk.
+pub(crate) fn space_error(path: PathBuf, wanted: u64) -> impl FnOnce(io::Error) -> WalError {
     move |source| match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            WalError::NoSpace { path: path.to_owned(), wanted, limit: None }
+            WalError::NoSpace { path, wanted, limit: None }
         }
-        _ => WalError::Io { what, path: path.to_owned(), source },
+        _ => WalError::Io { what: "prepare", path, source },
     }
 }
 
 fn space_hint(path: &Path, limit: Option<u64>) -> String {
     match limit {
         Some(limit) => {
-            format!(": the log may hold {limit}\nhint: release what is no longer needed, or allow more")
+            format!(": the log may hold {limit}\nhint: compact its groups, or allow more")
         }
         None => format!("\nhint: df -h {}", path.parent().unwrap_or(path).display()),
     }

@@ -1,11 +1,11 @@
 //! The mapping of one segment's file, and the only unsafe code of the project.
 //!
 //! What makes it sound, and what every caller keeps to:
-//! * The file was written with zeros over its whole length and synced before it is mapped (`prepare.rs`), so no store can
-//!   need space that the disk does not have. A store into a hole on a full disk would be a SIGBUS.
+//! * The file was written with zeros over its whole length and synced before it is mapped (`media/directory.rs`), so no
+//!   store can need space that the disk does not have. A store into a hole on a full disk would be a SIGBUS.
 //! * The file belongs to this process alone: the directory is locked, and nobody shortens a segment.
-//! * Bytes are only ever read through the mapping where this process wrote them; recovery reads files with plain reads,
-//!   which answer a bad sector with an error and not with a signal.
+//! * Bytes are never read through the mapping: recovery reads files with plain reads, which answer a bad sector with an
+//!   error and not with a signal.
 
 use std::fs::File;
 use std::io;
@@ -16,8 +16,6 @@ use memmap2::{Advice, MmapMut, MmapOptions};
 #[derive(Debug)]
 pub(crate) struct Mapping {
     map: MmapMut,
-    #[cfg(test)]
-    pub(crate) fail_syncs: bool,
 }
 
 impl Mapping {
@@ -27,16 +25,9 @@ impl Mapping {
         // Without readahead no large folios come in: one store into one of those is a write of a whole megabyte
         // (measured on ext4 and XFS of kernel 6.18). Only advice: a kernel that does not know it still is right.
         let _ = map.advise(Advice::Random);
-        Ok(Mapping {
-            map,
-            #[cfg(test)]
-            fail_syncs: false,
-        })
-    }
-
-    /// All bytes of the segment.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.map
+        // The pages are in the cache, as they were just written; this spares the fault of each first store.
+        let _ = map.advise(Advice::PopulateRead);
+        Ok(Mapping { map })
     }
 
     /// Stores bytes. Nothing is durable before [`Mapping::sync`].
@@ -46,10 +37,6 @@ impl Mapping {
 
     /// Waits until these bytes are on the disk: one msync.
     pub(crate) fn sync(&self, offset: usize, length: usize) -> io::Result<()> {
-        #[cfg(test)]
-        if self.fail_syncs {
-            return Err(io::Error::from_raw_os_error(5));
-        }
         self.map.flush_range(offset, length)
     }
 }

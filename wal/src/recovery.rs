@@ -1,225 +1,209 @@
-//! What a directory holds after whatever happened to it. Only reads; `log.rs` writes, once all of this went well, so that
-//! a log which is refused is left as it was found.
-//!
-//! Recovery walks from the newest segment back along the links in the headers. Each header says where the segment before
-//! it ended, so only the newest can have a torn tail. There, frame *s* is
+//! What a log's files hold after whatever happened to them. Only reads; `log.rs` writes, once all of this went well, so
+//! that a log which is refused is left as it was found.
 //!
 //! ```text
-//!   whole                                                        kept
-//!   not whole, and a head behind it says "durable ≥ s"           damage: refuse
-//!   not whole, and nothing says so                               torn: cut, with all that follows
+//!   locked by another                       refused
+//!   a segment of another store              refused
+//!   another version, unknown flags          refused
+//!   the newest segment has no header        refused: nobody can say what it held
+//!   <number>.tmp                            never counted: removed
+//!   before the oldest that counts           freed once, and back after a loss of power: ignored, removed
+//!   one header copy damaged                 the other counts
+//!   any other segment missing, twice there  damage: what it held is told by the table of the next
+//!   or without a header
 //! ```
 //!
-//! The last line may meet whole frames: with [`crate::SyncMode::Never`] nothing vouches for the order in which blocks
-//! reached the disk. What follows a gap was never promised, and goes with it.
+//! The page cache is not believed: what the process before wrote and did not sync, or failed to sync, is in the cache,
+//! looks whole, and is gone after the next loss of power. So the last two segments are synced, dropped from the cache
+//! and read again; and what nothing proves durable is written anew into the new segment before anything is served.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
 
-use crate::directory::{Listing, segment_path};
+use crate::Options;
+use crate::bytes;
 use crate::error::{WalError, io_error};
-use crate::format::{BLOCK, HEADER_BYTES, HeaderFault, SegmentHeader};
-use crate::scan::{Fault, Scan, durable_by_tail, scan, tail_bytes};
-use crate::{CutTail, Options, Position, Record, SyncMode};
+use crate::group::Piece;
+use crate::groups::Groups;
+use crate::layout::{BLOCK, HEADER_BYTES, HeaderFault, SegmentHeader};
+use crate::media::{Media, Source};
+use crate::recovered::{Damage, Loss, Report};
+use crate::replay::{Replay, Until};
+use crate::scan::{self, Evidence};
+use crate::window::Window;
 
-/// What is said of a segment that a link leads to, and that is not there.
-const MISSING: &str = "missing file, looked for the header";
-
-/// A segment of an earlier life, or one that is full: only read from now on.
+/// What was found.
 #[derive(Debug)]
-pub(crate) struct Kept {
-    pub(crate) segment: u64,
-    pub(crate) salt: u64,
-    /// Bytes of the file.
-    pub(crate) length: u64,
-    /// Where its frames end: what is behind was cut.
-    pub(crate) end: u64,
-}
-
-/// What was found, and what is to be done about it.
-#[derive(Debug, Default)]
 pub(crate) struct Survey {
-    pub(crate) records: Vec<Record>,
-    pub(crate) cut: Option<CutTail>,
-    /// Ascending.
-    pub(crate) kept: VecDeque<Kept>,
-    /// Segments that do not count any more: released ones, one at the end without a frame, ones no link leads to.
-    pub(crate) leftovers: Vec<PathBuf>,
-    /// Headers of which one copy is to be written anew.
-    pub(crate) repairs: Vec<(SegmentHeader, u64)>,
-    /// The highest number in use; 0 when there is none.
+    pub(crate) groups: Groups,
+    pub(crate) report: Report,
+    /// Lengths of the segments that count, by number.
+    pub(crate) kept: BTreeMap<u64, u64>,
+    /// Numbers of all that are there.
+    pub(crate) segments: Vec<u64>,
+    pub(crate) unfinished: Vec<String>,
+    /// The newest segment, and where in it the proven frames end.
     pub(crate) newest: u64,
-    pub(crate) next_frame: u64,
-    pub(crate) last_checksum: u32,
+    pub(crate) proven_end: usize,
+    /// Of the segment to come; salt and length are still to be chosen.
+    pub(crate) header: SegmentHeader,
 }
 
-/// Surveys the segments of a listing.
-pub(crate) fn survey(dir: &Path, listing: &Listing, options: Options) -> Result<Survey, WalError> {
-    let mut headers = BTreeMap::new();
-    for &segment in &listing.segments {
-        headers.insert(segment, read_header(dir, segment, options.store_id)?);
+/// The file of a segment.
+pub(crate) fn segment_name(segment: u64) -> String {
+    format!("{segment:016x}.wal")
+}
+
+/// The file of a segment while it is prepared.
+pub(crate) fn unfinished_name(segment: u64) -> String {
+    format!("{segment:016x}.tmp")
+}
+
+/// Reads the log.
+pub(crate) fn survey(media: &dyn Media, options: &Options) -> Result<Survey, WalError> {
+    let names = media.list().map_err(io_error("list", media.path("")))?;
+    let mut segments: Vec<u64> = names.iter().filter_map(|name| number_of(name, ".wal")).collect();
+    segments.sort_unstable();
+    let unfinished = names.into_iter().filter(|name| number_of(name, ".tmp").is_some()).collect();
+    let mut replay = Replay::default();
+    let mut headers = read_headers(media, &segments, options.store_id, &mut replay)?;
+    let newest = segments.last().copied().unwrap_or(0);
+    let mut proven = 0;
+    let mut oldest = 0;
+    if let Some(header) = headers.get(&newest) {
+        // The names, too, are only seen: the next segment must not be there after a loss of power, and this one not.
+        media.sync_names().map_err(io_error("sync", media.path("")))?;
+        for (&segment, header) in headers.range(header.previous_segment.max(1)..) {
+            settle(media, segment, header)?;
+        }
+        let evidence = scan::evidence(
+            &mut Window::of_parts(source(media, header)?, bytes::length(header.length)),
+            header,
+        );
+        (proven, oldest) = (evidence.durable, evidence.oldest);
+        headers = headers.split_off(&oldest);
+        replay.report.damage.retain(|damage| damage.segment >= oldest);
+        read_segments(media, &headers, evidence, &mut replay)?;
     }
-    let mut survey = Survey { next_frame: 1, ..Survey::default() };
-    let Some(&newest) = listing.segments.last() else { return Ok(survey) };
-    survey.newest = newest;
-    let mut parts = Vec::new();
-    let (mut segment, mut oldest, mut seal) = (newest, 0, None);
-    loop {
-        let damaged = |segment, what| WalError::Damaged { dir: dir.to_owned(), segment, offset: 0, what };
-        let (header, repair) = match headers.remove(&segment) {
-            Some(HeaderPair::Good { header, repair }) => (header, repair),
-            Some(HeaderPair::Damaged(what)) => return Err(damaged(segment, what)),
-            None => return Err(damaged(segment, MISSING)),
+    replay.finish();
+    let header = SegmentHeader {
+        store_id: options.store_id,
+        segment: newest + 1,
+        salt: 0,
+        length: 0,
+        first_frame: proven + 1,
+        durable: proven,
+        previous_segment: newest,
+        oldest,
+        previous_checksum: replay.proven_checksum,
+    };
+    Ok(Survey {
+        kept: headers.values().map(|header| (header.segment, header.length)).collect(),
+        groups: replay.groups,
+        report: replay.report,
+        segments,
+        unfinished,
+        newest,
+        proven_end: replay.proven_end,
+        header,
+    })
+}
+
+/// The entries that lie behind everything that is proved durable.
+pub(crate) fn unproven(groups: &Groups, newest: u64, proven_end: usize) -> Vec<(u64, Piece)> {
+    groups.pieces_where(|spot| spot.segment == newest && bytes::length(spot.contents.into()) >= proven_end)
+}
+
+/// Reads the segments that count, from the oldest to the newest.
+fn read_segments(
+    media: &dyn Media,
+    headers: &BTreeMap<u64, SegmentHeader>,
+    Evidence { durable, oldest, end }: Evidence,
+    replay: &mut Replay,
+) -> Result<(), WalError> {
+    let mut last = None;
+    for (&segment, header) in headers {
+        let expected = header.previous_segment;
+        let joined = last.map_or(segment <= oldest || expected < oldest, |last| last == expected);
+        if !joined {
+            let missing = if expected >= oldest { expected } else { oldest };
+            replay.miss_segment(missing, "no segment");
+        }
+        let next = headers.range(segment + 1..).next();
+        let source = source(media, header)?;
+        let length = bytes::length(header.length);
+        let (until, length) = match next {
+            None => (Until::Proven(durable), end.min(length)),
+            Some((_, next)) if next.previous_segment == segment => (Until::Frame(next.first_frame), length),
+            Some(_) => (Until::LastFound, length),
         };
-        let (bytes, file_length) = read_segment(dir, &header, seal.is_none(), options.sync)?;
-        let scan = scan(&bytes, &header, seal.map(|(first_frame, _)| first_frame));
-        match seal {
-            Some((_, checksum)) => check_sealed(dir, &header, &scan, checksum)?,
-            None => {
-                survey.cut = judge_tail(dir, &header, &scan, &bytes)?;
-                survey.next_frame = scan.next_frame;
-                survey.last_checksum = scan.last_checksum;
-            }
-        }
-        oldest = oldest.max(scan.oldest);
-        // An empty one at the end is dropped. One further back (its first record was too long for it) stays, as the link
-        // of the next one leads to it.
-        let empty = seal.is_none() && scan.next_frame == header.first_frame;
-        seal = Some((header.first_frame, header.previous_checksum));
-        let previous = header.previous_segment;
-        if !empty {
-            survey.kept.push_front(Kept {
-                segment,
-                salt: header.salt,
-                length: file_length,
-                end: scan.end as u64,
-            });
-            parts.push(scan.records);
-            survey.repairs.extend(repair.map(|copy| (header, copy)));
-        }
-        if segment <= oldest {
-            break;
-        }
-        if previous >= segment || previous < oldest {
-            return Err(damaged(oldest, MISSING));
-        }
-        segment = previous;
-    }
-    survey.records = parts.into_iter().rev().flatten().collect();
-    let counts = |number: &u64| survey.kept.iter().any(|kept| kept.segment == *number);
-    let gone = listing.segments.iter().filter(|number| !counts(number));
-    survey.leftovers = gone.map(|&number| segment_path(dir, number)).collect();
-    Ok(survey)
-}
-
-/// Every frame before the next segment's first had been acknowledged when that segment was begun.
-fn check_sealed(dir: &Path, header: &SegmentHeader, scan: &Scan, checksum: u32) -> Result<(), WalError> {
-    if let Some(fault) = scan.fault {
-        return Err(damaged(dir, header, fault));
-    }
-    if scan.last_checksum != checksum {
-        return Err(damaged(dir, header, Fault { offset: scan.end, what: "checksum of the frame before" }));
+        replay.segment(&mut Window::new(source, length), header, until);
+        last = Some(segment);
     }
     Ok(())
 }
 
-/// Whether what is behind the last whole frame of the newest segment is nothing, a torn tail or damage.
-fn judge_tail(
-    dir: &Path,
-    header: &SegmentHeader,
-    scan: &Scan,
-    bytes: &[u8],
-) -> Result<Option<CutTail>, WalError> {
-    let fault = scan.fault.expect("the newest segment is read until something is no frame");
-    let tail = tail_bytes(bytes, scan.end);
-    if tail == 0 {
-        return Ok(None);
-    }
-    if durable_by_tail(bytes, header, scan.end) >= scan.next_frame {
-        return Err(damaged(dir, header, fault));
-    }
-    let position = Position { segment: header.segment, offset: scan.end as u64 };
-    Ok(Some(CutTail { position, bytes: tail as u64, reason: format!("{} at {}", fault.what, fault.offset) }))
-}
-
-fn damaged(dir: &Path, header: &SegmentHeader, fault: Fault) -> WalError {
-    let (segment, offset, what) = (header.segment, fault.offset as u64, fault.what);
-    WalError::Damaged { dir: dir.to_owned(), segment, offset, what }
-}
-
-enum HeaderPair {
-    /// With the offset of the copy that is damaged, if one is.
-    Good {
-        header: SegmentHeader,
-        repair: Option<u64>,
-    },
-    Damaged(&'static str),
-}
-
-/// Reads both copies. A segment of another store or of a newer build is an error at once, wherever it stands; a damaged
-/// one only if it is needed.
-fn read_header(dir: &Path, segment: u64, store_id: u64) -> Result<HeaderPair, WalError> {
-    let path = segment_path(dir, segment);
-    let file = File::open(&path).map_err(io_error("open", &path))?;
-    let copy = |offset: usize| -> Result<Result<SegmentHeader, HeaderFault>, WalError> {
-        let mut bytes = [0; HEADER_BYTES];
-        // A short file is a damaged copy, not an error of the disk.
-        let count = file.read_at(&mut bytes, offset as u64).map_err(io_error("read", &path))?;
-        Ok(SegmentHeader::decode(&bytes[..count]))
-    };
-    let (header, repair) = match (copy(0)?, copy(BLOCK)?) {
-        (Err(HeaderFault::Version(found)), _) | (_, Err(HeaderFault::Version(found))) => {
-            return Err(WalError::Version { path, found });
+/// The headers of all segments that have one. A segment of another store or of another build is an error at once,
+/// wherever it stands; one without a header only if it is the newest.
+fn read_headers(
+    media: &dyn Media,
+    segments: &[u64],
+    store_id: u64,
+    replay: &mut Replay,
+) -> Result<BTreeMap<u64, SegmentHeader>, WalError> {
+    let mut headers = BTreeMap::new();
+    for &segment in segments {
+        let path = media.path(&segment_name(segment));
+        let source = media.open(&segment_name(segment)).map_err(io_error("open", path.clone()))?;
+        let mut window = Window::new(source, 2 * BLOCK);
+        let copies = [0, BLOCK].map(|at| SegmentHeader::decode(window.at(at, HEADER_BYTES)));
+        for copy in &copies {
+            match *copy {
+                Err(HeaderFault::Version(found)) => return Err(WalError::Version { path, found }),
+                Err(HeaderFault::Flags(flags)) => return Err(WalError::Flags { path, flags }),
+                Ok(header) if header.store_id != store_id => {
+                    return Err(WalError::Foreign { path, found: header.store_id, expected: store_id });
+                }
+                Ok(_) | Err(HeaderFault::Damaged(_)) => {}
+            }
         }
-        (Ok(one), Ok(two)) if one == two => (one, None),
-        (Ok(_), Ok(_)) => return Ok(HeaderPair::Damaged("two different copies of the header")),
-        (Ok(one), Err(HeaderFault::Damaged(_))) => (one, Some(BLOCK as u64)),
-        (Err(HeaderFault::Damaged(_)), Ok(two)) => (two, Some(0)),
-        (Err(HeaderFault::Damaged(what)), Err(HeaderFault::Damaged(_))) => {
-            return Ok(HeaderPair::Damaged(what));
-        }
-    };
-    if header.store_id != store_id {
-        return Err(WalError::Foreign { path, found: header.store_id, expected: store_id });
-    }
-    if header.segment != segment {
-        return Ok(HeaderPair::Damaged("number of another segment in the header"));
-    }
-    Ok(HeaderPair::Good { header, repair })
-}
-
-/// All bytes of a segment and their number, as they are on the disk.
-fn read_segment(
-    dir: &Path,
-    header: &SegmentHeader,
-    newest: bool,
-    sync: SyncMode,
-) -> Result<(Vec<u8>, u64), WalError> {
-    let path = segment_path(dir, header.segment);
-    let mut file = File::open(&path).map_err(io_error("open", &path))?;
-    // The process before may have died between a store and its sync: the frame is in the page cache, looks whole, and is
-    // gone after the next loss of power. So what is read is made durable first. A later issue copies the frames that
-    // nothing proves durable into the new segment instead: a sync that failed in the life before can leave pages which
-    // count as clean and never reach the disk, and a second sync does not help those.
-    if sync == SyncMode::Always {
-        file.sync_data().map_err(io_error("sync", &path))?;
-    }
-    if newest && sync == SyncMode::Always {
-        // For the same reason the newest segment is read from the disk, not from the cache. Advice: it may be ignored.
-        let _ = nix::fcntl::posix_fadvise(&file, 0, 0, nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED);
-    }
-    let length = file.metadata().map_err(io_error("look at", &path))?.len();
-    if length > header.length {
-        let fault = Fault {
-            offset: usize::try_from(header.length).unwrap_or(usize::MAX),
-            what: "bytes behind the end",
+        let what = match copies {
+            [Ok(one), Ok(two)] if one != two => "two different copies of the header",
+            [Ok(header), _] | [_, Ok(header)] if header.segment != segment => "header of another segment",
+            [Ok(header), other] | [other, Ok(header)] => {
+                if let Err(HeaderFault::Damaged(what)) = other {
+                    replay.report.damage.push(Damage { segment, offset: 0, what, loss: Loss::Nothing });
+                }
+                headers.insert(segment, header);
+                continue;
+            }
+            [Err(HeaderFault::Damaged(what)), _] => what,
+            [Err(_), _] => "header",
         };
-        return Err(damaged(dir, header, fault));
+        if segments.last() == Some(&segment) {
+            return Err(WalError::Damaged { path, offset: 0, what });
+        }
     }
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(io_error("read", &path))?;
-    Ok((bytes, length))
+    Ok(headers)
+}
+
+fn settle(media: &dyn Media, segment: u64, header: &SegmentHeader) -> Result<(), WalError> {
+    let path = media.path(&segment_name(segment));
+    let source = media.open(&segment_name(segment)).map_err(io_error("open", path.clone()))?;
+    source.settle().map_err(io_error("sync", path.clone()))?;
+    // The header is in use by now: it must be the one on the disk.
+    let mut window = Window::new(source, 2 * BLOCK);
+    let same = [0, BLOCK].iter().any(|&at| SegmentHeader::decode(window.at(at, HEADER_BYTES)) == Ok(*header));
+    if same { Ok(()) } else { Err(WalError::Damaged { path, offset: 0, what: "header" }) }
+}
+
+fn source(media: &dyn Media, header: &SegmentHeader) -> Result<Box<dyn Source>, WalError> {
+    let name = segment_name(header.segment);
+    media.open(&name).map_err(io_error("open", media.path(&name)))
+}
+
+/// The number that a file's name says, if it is written exactly as we write it.
+pub(crate) fn number_of(name: &str, suffix: &str) -> Option<u64> {
+    let digits = name.strip_suffix(suffix)?;
+    let ours = digits.len() == 16 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if ours { u64::from_str_radix(digits, 16).ok() } else { None }
 }

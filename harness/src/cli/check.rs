@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use ordeal_history::formats::Format;
+use ordeal_history::formats::{Format, is_report};
 use ordeal_history::{Budget, Counts};
 use serde::Serialize;
 
@@ -120,7 +120,7 @@ fn answer(args: &CheckArgs, file: &Path, judged: &Judged, spans: &[FaultSpan]) -
 /// The file that is meant, and the faults of its run where it has one.
 pub(super) fn input(what: &str, store: &StoreArgs) -> Result<(PathBuf, Vec<FaultSpan>), Failure> {
     let path = PathBuf::from(what);
-    if path.is_file() {
+    if path.is_file() || is_report(&path) {
         return Ok((path, Vec::new()));
     }
     let run: RunDir = Store::at(&store.store).find(what).map_err(|_| Failure {

@@ -20,8 +20,17 @@ pub(crate) struct Cursor<R> {
 }
 
 impl<R: Read> Cursor<R> {
-    pub(crate) fn new(inner: R) -> Self {
-        Cursor { inner, ahead: vec![0; AHEAD_BYTES], at: 0, end: 0, line: 1, column: 1, offset: 0 }
+    /// Of a stream of so many bytes, where that is known: the room for a short text is short.
+    pub(crate) fn new(inner: R, bytes: usize) -> Self {
+        Cursor {
+            inner,
+            ahead: vec![0; bytes.clamp(1, AHEAD_BYTES)],
+            at: 0,
+            end: 0,
+            line: 1,
+            column: 1,
+            offset: 0,
+        }
     }
 
     /// The next byte, which stays there; `None` at the end.

@@ -1,4 +1,5 @@
-//! The reports of etcd's robustness tests: `operations.json` of a client, objects of Porcupine one after the other.
+//! The reports of etcd's robustness tests: a folder with `client-<id>/operations.json` for each client, or all of these files
+//! put together: objects of Porcupine one after the other.
 //!
 //! ```text
 //! {"ClientId":3,"Input":{"Type":"txn","Txn":{"Conditions":null,"OperationsOnSuccess":[{"Type":"put-operation", …}]}},
@@ -49,21 +50,42 @@ pub(crate) struct Operations {
 }
 
 impl Operations {
+    /// The operations of one file.
     pub(crate) fn read<R: Read>(inner: R) -> Result<Self, Trouble> {
+        let mut report = Report::default();
+        report.add(inner)?;
+        report.finish()
+    }
+}
+
+/// A report while it is read: the files of its clients, one after the other.
+#[derive(Default)]
+pub(crate) struct Report {
+    ops: Vec<Op>,
+    left_out: BTreeMap<&'static str, usize>,
+}
+
+impl Report {
+    /// Reads the file of a client.
+    pub(crate) fn add<R: Read>(&mut self, inner: R) -> Result<(), Trouble> {
         let mut forms = Forms::new(inner, Flavour::Json);
-        let (mut ops, mut left_out) = (Vec::new(), BTreeMap::new());
         while let Some((form, place)) = forms.next_form()? {
             match ops_of(&form, place).map_err(|detail| Trouble::at(place, detail, HINT))? {
-                Found::Ops(found) => ops.extend(found),
-                Found::LeftOut(what) => *left_out.entry(what).or_default() += 1,
+                Found::Ops(found) => self.ops.extend(found),
+                Found::LeftOut(what) => *self.left_out.entry(what).or_default() += 1,
             }
-            if ops.len() > OPERATIONS_MAX {
+            if self.ops.len() > OPERATIONS_MAX {
                 let detail = format!("more than {OPERATIONS_MAX} operations");
-                return Err(Trouble::at(place, detail, "convert the report in parts"));
+                return Err(Trouble::at(place, detail, "judge the report of a shorter test"));
             }
         }
-        let events = events_of(ops)?;
-        Ok(Operations { events: events.into_iter(), place: Place::Text { line: 1, column: 1 }, left_out })
+        Ok(())
+    }
+
+    pub(crate) fn finish(self) -> Result<Operations, Trouble> {
+        let events = events_of(self.ops)?.into_iter();
+        let place = Place::Text { line: 1, column: 1 };
+        Ok(Operations { events, place, left_out: self.left_out })
     }
 }
 

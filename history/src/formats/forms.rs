@@ -57,7 +57,7 @@ const SYNTAX_HINT: &str = "restore the file, or remove what is damaged";
 
 impl<R: Read> Forms<R> {
     pub(crate) fn new(inner: R, flavour: Flavour) -> Self {
-        let cursor = Cursor::new(inner);
+        let cursor = Cursor::new(inner, usize::MAX);
         Forms { cursor, flavour, around: Around::Unknown, parts: 0, form_start: 0 }
     }
 
@@ -405,7 +405,8 @@ impl<R: Read> Forms<R> {
 impl<'a> Forms<&'a [u8]> {
     /// Reads a text that is one form: a vector is that form, and not around several.
     pub(crate) fn of_one_text(text: &'a [u8], flavour: Flavour) -> Self {
-        Forms { around: Around::Nothing, ..Forms::new(text, flavour) }
+        let cursor = Cursor::new(text, text.len());
+        Forms { cursor, flavour, around: Around::Nothing, parts: 0, form_start: 0 }
     }
 }
 

@@ -150,13 +150,26 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Opens a file; its format is this one, or the one that it begins like.
+    /// Opens a file; its format is this one, or the one that it begins like. The report of an etcd test is a folder.
     ///
     /// # Errors
     /// [`FormatError`].
     pub fn open(path: &Path, format: Option<Format>) -> Result<Self, FormatError> {
+        if path.is_dir() {
+            return Reader::of_report(path);
+        }
         let file = File::open(path).map_err(|error| io_error(path, error))?;
         Reader::on(path, file, format)
+    }
+
+    fn of_report(path: &Path) -> Result<Self, FormatError> {
+        let mut report = etcd::Report::default();
+        for file in report_files(path).map_err(|error| io_error(path, error))? {
+            let inner = File::open(&file).map_err(|error| io_error(&file, error))?;
+            report.add(inner).map_err(|trouble| trouble.in_file(&file))?;
+        }
+        let source = report.finish().map_err(|trouble| trouble.in_file(path))?;
+        Ok(Reader { path: path.to_owned(), format: Format::Etcd, source: Box::new(source) })
     }
 
     /// As [`Reader::open`] for any stream; the name is for errors.
@@ -206,6 +219,31 @@ impl Reader {
     pub fn warnings(&self) -> Vec<String> {
         self.source.warnings().iter().map(|warning| format!("{}: {warning}", self.path.display())).collect()
     }
+}
+
+/// Whether this is the folder of a report of etcd's robustness tests.
+#[must_use]
+pub fn is_report(path: &Path) -> bool {
+    report_files(path).is_ok()
+}
+
+/// The files of the clients of a report, in the order of their names.
+fn report_files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        let file = entry.path().join("operations.json");
+        if entry.file_name().to_string_lossy().starts_with("client-") && file.is_file() {
+            files.push(file);
+        }
+    }
+    files.sort();
+    if files.is_empty() {
+        return Err(std::io::Error::other(
+            "a folder, but no report of an etcd test: no client-<id>/operations.json",
+        ));
+    }
+    Ok(files)
 }
 
 fn source_of<R: Read + 'static>(path: &Path, format: Format, inner: R) -> Result<Box<dyn Source>, Trouble> {

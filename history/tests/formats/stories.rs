@@ -1,6 +1,6 @@
 //! What the lines of each format mean.
 
-use ordeal_history::formats::{Format, SOLE_KEY};
+use ordeal_history::formats::{Format, SOLE_KEY, is_report, load};
 use ordeal_history::{Answer, Call, ClientId, History, Outcome, Value};
 
 use crate::samples::{self, SAMPLES, read};
@@ -202,6 +202,28 @@ fn etcd_transactions_of_several_writes_are_one_operation_a_key() {
     check(&both, &[r#"c0 a Write("1") -> Done"#, r#"c1 b Write("1") -> Done"#, r#"c0 a Write("1") -> Done"#]);
     let twice = txn(7, 50, &[put("a"), put("a")]);
     assert!(read(&twice).expect_err("which of them is last?").to_string().contains("two writes of a"));
+}
+
+#[test]
+fn the_clients_of_an_etcd_report_are_judged_together() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let write = |client: &str, text: &str| {
+        let folder = directory.path().join(client);
+        std::fs::create_dir(&folder).expect("room on the disk");
+        std::fs::write(folder.join("operations.json"), text).expect("room on the disk");
+    };
+    std::fs::create_dir(directory.path().join("server-etcd0")).expect("room on the disk");
+    let error = load(directory.path(), None).expect_err("no clients").to_string();
+    assert!(error.contains("no client-<id>/operations.json"), "{error}");
+    write("client-1", samples::ETCD);
+    write("client-2", &samples::ETCD.replace("\"ClientId\": 3", "\"ClientId\": 4").replace("key1", "key2"));
+    assert!(is_report(directory.path()));
+    let operations = load(directory.path(), None).expect("a report").loaded.history.operations;
+    let keys: Vec<&str> = operations.iter().map(|operation| &*operation.key).collect();
+    assert_eq!(keys, ["key1", "key2", "key1", "key2"]);
+    write("client-3", "{\n\"Call\": nil}");
+    let error = load(directory.path(), None).expect_err("a damaged file").to_string();
+    assert!(error.contains("client-3/operations.json: line 2, column 9"), "{error}");
 }
 
 #[test]

@@ -6,6 +6,9 @@
 //!   loop ── Batch ──▶ queue ──▶ thread: append all, one sync ──▶ ticket, wake-up ──▶ loop: Input::Persisted
 //! ```
 //!
+//! When nothing came for a moment, the log proves its last frame durable by another behind it: until then damage to that frame
+//! could not be told from a torn one.
+//!
 //! Meanwhile the loop sends, answers and listens; what promises something about the disk comes out of the engine only with
 //! `Input::Persisted`. After a failed write or sync the thread ends, and the loop, told why, ends the process.
 
@@ -16,7 +19,7 @@ use std::thread::JoinHandle;
 use mio::Waker;
 
 use super::error::{ServerError, loop_error};
-use super::limits::DISK_QUEUE_BYTES_MAX;
+use super::limits::{DISK_IDLE, DISK_QUEUE_BYTES_MAX};
 use crate::engine::{Batch, BatchTicket};
 use crate::storage::StorageError;
 
@@ -24,6 +27,8 @@ use crate::storage::StorageError;
 pub(super) trait Store: Send + 'static {
     /// Makes these batches durable, in order, with one sync.
     fn persist_all(&mut self, batches: &[Batch]) -> Result<(), StorageError>;
+    /// Proves the last of them durable for whoever reads the log after damage to it.
+    fn mark(&mut self) -> Result<(), StorageError>;
     /// Bytes of the log on the disk.
     fn log_disk_bytes(&self) -> u64;
 }
@@ -140,13 +145,16 @@ struct Worker {
 
 impl Worker {
     fn work(self, mut store: impl Store) {
-        while let Some(batches) = self.next() {
+        let mut is_marked = true;
+        while let Some(batches) = self.next(is_marked) {
             let bytes: usize = batches.iter().map(weight).sum();
-            if let Err(failure) = store.persist_all(&batches) {
+            let done = if batches.is_empty() { store.mark() } else { store.persist_all(&batches) };
+            if let Err(failure) = done {
                 self.shared.queue().failure = Some(failure);
                 return;
             }
-            let newest = batches.last().expect("something was taken").ticket;
+            is_marked = batches.is_empty();
+            let Some(newest) = batches.last().map(|batch| batch.ticket) else { continue };
             self.shared.log_bytes.store(store.log_disk_bytes(), Ordering::Relaxed);
             self.shared.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
             self.shared.durable.store(newest.0, Ordering::Release);
@@ -154,11 +162,19 @@ impl Worker {
         }
     }
 
-    /// All that waits, once something does; None when it is time to end.
-    fn next(&self) -> Option<Vec<Batch>> {
+    /// All that waits, once something does; nothing, if there was nothing for a moment and the last is not marked yet; None
+    /// when it is time to end.
+    fn next(&self, is_marked: bool) -> Option<Vec<Batch>> {
         let mut queue = self.shared.queue();
-        while queue.waiting.is_empty() && !queue.closing {
-            queue = self.shared.bell.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        let mut is_idle = false;
+        while queue.waiting.is_empty() && !queue.closing && !is_idle {
+            if is_marked {
+                queue = self.shared.bell.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            } else {
+                let waited = self.shared.bell.wait_timeout(queue, DISK_IDLE);
+                let (back, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+                (queue, is_idle) = (back, timeout.timed_out());
+            }
         }
         if queue.closing { None } else { Some(std::mem::take(&mut queue.waiting)) }
     }
@@ -208,6 +224,7 @@ mod tests {
     struct Gate {
         given: Sender<Vec<u64>>,
         answers: Receiver<bool>,
+        marks: Arc<AtomicUsize>,
     }
 
     impl Store for Gate {
@@ -223,6 +240,11 @@ mod tests {
             }
         }
 
+        fn mark(&mut self) -> Result<(), StorageError> {
+            self.marks.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+
         fn log_disk_bytes(&self) -> u64 {
             42
         }
@@ -232,6 +254,7 @@ mod tests {
         disk: Disk,
         given: Receiver<Vec<u64>>,
         answers: Sender<bool>,
+        marks: Arc<AtomicUsize>,
         poll: Poll,
         /// As the server does: a wake-up is lost with the last one who holds the waker.
         _waker: Arc<Waker>,
@@ -243,9 +266,10 @@ mod tests {
             let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
             let (given_to, given) = channel();
             let (answers, answers_from) = channel();
-            let gate = Gate { given: given_to, answers: answers_from };
+            let marks = Arc::default();
+            let gate = Gate { given: given_to, answers: answers_from, marks: Arc::clone(&marks) };
             let disk = Disk::start(gate, Arc::clone(&waker)).unwrap();
-            Rig { disk, given, answers, poll, _waker: waker }
+            Rig { disk, given, answers, marks, poll, _waker: waker }
         }
 
         fn write(&self, ticket: u64, bytes: usize) {
@@ -292,6 +316,22 @@ mod tests {
         rig.answers.send(true).unwrap();
         assert_eq!(rig.news().unwrap(), BatchTicket(3));
         assert_eq!(rig.disk.log_disk_bytes(), 42);
+    }
+
+    #[test]
+    fn an_idle_disk_marks_its_last_frame_once() {
+        let mut rig = Rig::new();
+        for ticket in 1..=2 {
+            rig.write(ticket, 10);
+            assert_eq!(rig.taken(), [ticket]);
+            rig.answers.send(true).unwrap();
+            assert_eq!(rig.news().unwrap(), BatchTicket(ticket));
+            let marks = || rig.marks.load(Ordering::Relaxed) as u64;
+            while marks() < ticket {
+                std::thread::yield_now();
+            }
+            assert_eq!(marks(), ticket);
+        }
     }
 
     #[test]

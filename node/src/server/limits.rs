@@ -76,5 +76,9 @@ pub const CATCH_UP_TICKS_MAX: u32 = crate::raft::LATE_TICKS_MAX;
 /// full `AppendEntries`, a leader's whole window. Ticks go on, so that a leader with such a disk still hears that it is one.
 pub const DISK_QUEUE_BYTES_MAX: usize = 64 << 20;
 
+/// After so long without a batch the disk marks its last frame: long enough that a busy one never does, and short, as until
+/// then damage to that frame could not be told from a torn tail.
+pub const DISK_IDLE: Duration = Duration::from_millis(10);
+
 /// Who was silent for too long is looked for so often: the limits above are seconds.
 pub const SWEEP_EVERY: Duration = Duration::from_millis(100);

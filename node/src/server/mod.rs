@@ -389,6 +389,10 @@ impl Store for Storage {
         Storage::persist_all(self, batches)
     }
 
+    fn mark(&mut self) -> Result<(), StorageError> {
+        Storage::mark(self)
+    }
+
     fn log_disk_bytes(&self) -> u64 {
         Storage::log_disk_bytes(self)
     }

@@ -79,6 +79,40 @@ pub enum StorageError {
         /// What is wrong with it.
         what: String,
     },
+    /// Entries that were durable are damaged or gone. Nothing was removed.
+    #[error(
+        "log in {}: {group}: {} damaged or gone, though durable", dir.display(), slots(*first, *last, *term)
+    )]
+    LostEntries {
+        /// The directory of the log.
+        dir: PathBuf,
+        /// Whose entries.
+        group: GroupId,
+        /// The first that is gone.
+        first: u64,
+        /// The last behind it that is gone without one between them that is not.
+        last: u64,
+        /// Their term, if it is known.
+        term: Option<u64>,
+    },
+    /// A part of the log that was durable cannot be read, and nothing tells whether it held something of this group.
+    #[error(
+        "log in {}: {group} may have forgotten {}", dir.display(), if *vote { "a vote" } else { "its last entries" }
+    )]
+    Forgot {
+        /// The directory of the log.
+        dir: PathBuf,
+        /// Who may have forgotten something.
+        group: GroupId,
+        /// Whether it may have been a vote.
+        vote: bool,
+    },
+    /// A part of the log that was durable cannot be read, and there may have been groups of which nothing else is left.
+    #[error("log in {}: a part that was durable cannot be read", dir.display())]
+    Holes {
+        /// The directory of the log.
+        dir: PathBuf,
+    },
     /// The log can be read, but what it says makes no sense.
     #[error("log in {}: {group}: {what}", dir.display())]
     Inconsistent {
@@ -128,7 +162,11 @@ impl StorageError {
             }
             StorageError::NoSpace { dir, .. } => format!("make space on the disk: df -h {}", dir.display()),
             StorageError::Format { .. } => "start it with the build that wrote it, or a newer one".to_owned(),
-            StorageError::Damaged { .. } | StorageError::Inconsistent { .. } => DAMAGED_HINT.to_owned(),
+            StorageError::LostEntries { .. }
+            | StorageError::Forgot { .. }
+            | StorageError::Holes { .. }
+            | StorageError::Damaged { .. }
+            | StorageError::Inconsistent { .. } => DAMAGED_HINT.to_owned(),
             StorageError::Log { source } => log_hint(source),
             StorageError::Io { path, source, .. } => match source.kind() {
                 io::ErrorKind::StorageFull => format!("make space on the disk: df -h {}", path.display()),
@@ -144,6 +182,16 @@ impl StorageError {
 /// Turns the operating system's answer into ours, for use with `map_err`.
 pub(super) fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StorageError {
     move |source| StorageError::Io { what, path: path.to_owned(), source }
+}
+
+/// Such as `entries 5 to 7 of term 3 are`.
+fn slots(first: u64, last: u64, term: Option<u64>) -> String {
+    let term = term.map_or_else(|| "of an unknown term".to_owned(), |term| format!("of term {term}"));
+    if first == last {
+        format!("entry {first} {term} is")
+    } else {
+        format!("entries {first} to {last} {term} are")
+    }
 }
 
 const DAMAGED_HINT: &str = "keep the directory for a look at it; its disk has lost or changed what was durable, \

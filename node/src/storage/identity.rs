@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! ordeal data directory
-//! format 3
+//! format 4
 //! cluster 00c0ffee00c0ffee
 //! node n2
 //! groups 1
@@ -21,8 +21,8 @@ use ordeal_client::wire::{ClusterId, NodeId};
 use super::StorageError;
 use super::error::io_error;
 
-/// Version of the layout of a data directory, and of the records in its log.
-pub const FORMAT: u32 = 3;
+/// Version of the layout of a data directory, and of the entries in its log.
+pub const FORMAT: u32 = 4;
 
 const FILE: &str = "identity";
 const LOCK: &str = "lock";
@@ -248,8 +248,8 @@ mod tests {
     #[test]
     fn a_newer_format_is_told_apart_from_damage() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(FILE), render(&OURS).replace("format 3", "format 4")).unwrap();
-        assert!(matches!(claim(dir.path(), &OURS), Err(StorageError::Format { found: 4, .. })));
+        fs::write(dir.path().join(FILE), render(&OURS).replace("format 4", "format 5")).unwrap();
+        assert!(matches!(claim(dir.path(), &OURS), Err(StorageError::Format { found: 5, .. })));
     }
 
     #[test]

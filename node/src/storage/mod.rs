@@ -11,29 +11,23 @@
 //!  └── wal/                     one log for all groups, see the crate ordeal-wal
 //!      ├── 0000000000000007.wal
 //!      └── 0000000000000008.wal
-//!
-//!  the log, oldest first; S: hard state, M: snapshot mark, F: first index needed, e: entry, T: truncation
-//!
-//!   | g1 S | g1 e1 | g0 S e1 | g1 e2 e3 | g1 T3 e3 | … | g1 S M F | g0 e2 | g1 e20052 …
-//!   ^ release: nothing before the oldest record that still counts for some group is needed
 //! ```
 //!
-//! One [`Storage::persist_all`] writes the records of all groups of some turns and syncs once. A snapshot's file is durable before
-//! the log names it, and the log names the new one before the old one is removed; so at any moment the two fit.
+//! One [`Storage::persist_all`] is one frame of the log, for all groups of some turns, and one sync. A snapshot's file is
+//! durable before the log names it, and the log names the new one before the old one is removed; so at any moment the two
+//! fit.
 //!
-//! When a group raises its first index, its hard state and snapshot mark are written anew behind it (an anchor), so that
-//! they do not hold on to the old end of the log. A quiet group holds on to it nevertheless, with its entries: when
-//! the log has grown beyond [`Options::slack_bytes`] and twice what is live, the group that is farthest behind is copied to
-//! the end. So the disk holds at most about twice the live records and that slack, however long the node runs.
+//! What a group no longer needs is freed by whole segments. A quiet group may hold on to an old one: when the log has
+//! grown beyond [`Options::slack_bytes`] and twice what is live, what is live in the oldest segment moves to the end.
 //!
 //! Any failed write or sync is an error that the caller must take as the end of the process: what the disk holds then is
 //! only found out by the next start. Nothing is tried twice.
 
+mod entry;
 mod error;
 mod first_members;
 mod identity;
-mod live;
-mod record;
+mod recovery;
 mod snapshots;
 
 use std::collections::BTreeMap;
@@ -41,19 +35,17 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use ordeal_client::wire::{GroupId, NodeId};
-use ordeal_wal::{Position, SyncMode, Wal};
+use ordeal_wal::{SyncMode, Wal};
 
 pub use error::StorageError;
 pub use identity::{FORMAT, Identity};
 pub use snapshots::Snapshots;
 
 use crate::engine::Batch;
-use crate::raft::{Entry, Persist, Recovered};
-use live::Live;
-use record::{Body, Record};
+use crate::raft::{LogId, Persist, Recovered};
 
 /// How a data directory is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     /// Whether a sync reaches the disk.
     pub sync: SyncMode,
@@ -84,16 +76,17 @@ impl Default for Options {
 /// ours from filling a disk that others use too.
 const LOG_BYTES_MAX: u64 = 16 << 30;
 
+/// A turn with more than this is written in several frames, so that they fit into segments of the usual length.
+const FRAME_BYTES: usize = 4 << 20;
+
 /// An open data directory.
 #[derive(Debug)]
 pub struct Storage {
     dir: PathBuf,
-    options: Options,
     wal: Wal,
     snapshots: Snapshots,
-    groups: BTreeMap<GroupId, Live>,
-    /// The record that is being written.
-    scratch: Vec<u8>,
+    /// The frame that is being filled.
+    frame: ordeal_wal::Batch,
     failed: bool,
     _lock: File,
 }
@@ -118,34 +111,20 @@ impl Storage {
             segment_bytes_first: options.segment_bytes_first,
             segment_bytes_max: options.segment_bytes_max,
             total_bytes_max: LOG_BYTES_MAX,
+            slack_bytes: options.slack_bytes,
             sync: options.sync,
         };
         let (wal, found) = Wal::open(&log_dir, wal_options)?;
-        if let Some(cut) = &found.cut {
-            tracing::warn!(position = %cut.position, bytes = cut.bytes, reason = cut.reason, "torn tail of the log cut");
-        }
-        let mut replay = Replay { dir: log_dir, groups: BTreeMap::new(), entries: BTreeMap::new() };
-        for record in found.records {
-            replay.apply(&record)?;
-        }
-        let recovered = replay.finish(&snapshots)?;
-        let groups = replay.groups;
-        let kept: Vec<_> =
-            groups.iter().filter_map(|(&group, live)| Some((group, live.snapshot()?))).collect();
+        recovery::log_report(&found.report);
+        let recovered = recovery::groups(&log_dir, &wal, &found, &snapshots)?;
+        let kept: Vec<_> = recovered
+            .iter()
+            .filter_map(|(&group, memory)| Some((group, memory.snapshot.as_ref()?.last)))
+            .collect();
         snapshots.keep_only(&kept)?;
-        Ok((
-            Storage {
-                dir: dir.to_owned(),
-                options,
-                wal,
-                snapshots,
-                groups,
-                scratch: Vec::new(),
-                failed: false,
-                _lock: lock,
-            },
-            recovered,
-        ))
+        let frame = ordeal_wal::Batch::new();
+        let storage = Storage { dir: dir.to_owned(), wal, snapshots, frame, failed: false, _lock: lock };
+        Ok((storage, recovered))
     }
 
     /// With whom the directory was begun: with these, if that is now.
@@ -179,20 +158,39 @@ impl Storage {
         assert!(!self.failed, "nothing is persisted after a failure");
         self.failed = true;
         let mut replaced = Vec::new();
+        self.frame.clear();
         for (group, persist) in batches.iter().flat_map(|batch| &batch.groups) {
             if let Some(snapshot) = &persist.snapshot {
                 self.snapshots.write(*group, snapshot)?;
                 replaced.push((*group, snapshot.last));
             }
-            for body in self.bodies(*group, persist) {
-                self.append(*group, body)?;
+            self.put(*group, persist);
+            if self.frame.bytes() > FRAME_BYTES {
+                self.wal.commit(&mut self.frame)?;
+                self.frame.clear();
             }
         }
-        self.wal.sync()?;
+        self.wal.commit(&mut self.frame)?;
         for (group, last) in replaced {
             self.snapshots.remove_before(group, last)?;
         }
-        self.free_space()?;
+        self.wal.reclaim()?;
+        self.failed = false;
+        Ok(())
+    }
+
+    /// Makes sure that damage to the newest frame would be known for damage. To be called when nothing was persisted for
+    /// some time; without anything new it does nothing.
+    ///
+    /// # Errors
+    /// As [`Storage::persist_all`].
+    ///
+    /// # Panics
+    /// When called after an error.
+    pub fn mark(&mut self) -> Result<(), StorageError> {
+        assert!(!self.failed, "nothing is persisted after a failure");
+        self.failed = true;
+        self.wal.mark()?;
         self.failed = false;
         Ok(())
     }
@@ -209,141 +207,25 @@ impl Storage {
         self.snapshots.clone()
     }
 
-    /// The records of one write of one group, in the order of the fields of [`Persist`].
-    fn bodies(&mut self, group: GroupId, persist: &Persist) -> Vec<Body> {
-        let live = self.groups.entry(group).or_default();
-        let mut bodies = Vec::with_capacity(persist.entries.len() + 4);
-        bodies.extend(persist.hard_state.map(Body::HardState));
-        let mut first = live.first();
-        let mut truncate_from = persist.truncate_from.filter(|&from| live.reaches(from));
+    /// One write of one group, in the order of the fields of [`Persist`].
+    fn put(&mut self, group: GroupId, persist: &Persist) {
+        let (id, frame) = (u64::from(group.0), &mut self.frame);
+        if let Some(hard_state) = persist.hard_state {
+            frame.hard_state(id, hard_state.term, hard_state.vote.map_or(0, |node| u64::from(node.0)));
+        }
         if let Some(snapshot) = &persist.snapshot {
-            let last = snapshot.last;
-            let ends_log = !live.holds(last);
-            if ends_log {
-                first = last.index + 1;
-                truncate_from = None;
-            }
-            bodies.push(Body::Snapshot { last, ends_log });
+            let LogId { index, term } = snapshot.last;
+            frame.install(id, index, term);
         }
-        // One that removes nothing is left out, as it would say something wrong about what comes next.
-        bodies.extend(truncate_from.map(Body::Truncate));
-        bodies.extend(persist.entries.iter().cloned().map(Body::Entry));
-        if persist.first > first {
-            bodies.extend(persist.hard_state.is_none().then(|| Body::HardState(live.hard_state())));
-            if persist.snapshot.is_none() {
-                bodies.extend(live.snapshot().map(|last| Body::Snapshot { last, ends_log: false }));
-            }
-            bodies.push(Body::First(persist.first));
+        if let Some(from) = persist.truncate_from {
+            frame.truncate(id, from);
         }
-        bodies
-    }
-
-    fn append(&mut self, group: GroupId, body: Body) -> Result<(), StorageError> {
-        let record = Record { group, body };
-        record.encode_into(&mut self.scratch);
-        let bytes = &self.scratch;
-        let position = self.wal.append(record.kind(), bytes)?;
-        let live = self.groups.entry(group).or_default();
-        let applied = live.apply(&record.body, position, bytes.len() as u64);
-        assert!(applied.is_ok(), "{group} persists what does not fit: {}", applied.unwrap_err());
-        Ok(())
-    }
-
-    /// Lets go of what no group needs, and copies a group that holds on to too much.
-    fn free_space(&mut self) -> Result<(), StorageError> {
-        self.release()?;
-        let live: u64 = self.groups.values().map(Live::bytes).sum();
-        if self.wal.disk_bytes() <= 2 * live + self.options.slack_bytes {
-            return Ok(());
+        for entry in &persist.entries {
+            entry::put(frame, id, entry);
         }
-        let last_behind = self.groups.iter().filter_map(|(&group, live)| Some((live.oldest()?, group))).min();
-        // In the newest segment there is nothing to gain: it stays in any case.
-        if let Some((oldest, group)) = last_behind
-            && oldest.segment < self.wal.next_position().segment
-        {
-            tracing::debug!(%group, %oldest, log_bytes = self.wal.disk_bytes(), "group copied to the end of the log");
-            self.copy_to_end(group)?;
-            self.release()?;
+        if persist.first > self.wal.first(id) {
+            frame.compact(id, persist.first);
         }
-        Ok(())
-    }
-
-    fn release(&mut self) -> Result<(), StorageError> {
-        if let Some(oldest) = self.groups.values().filter_map(Live::oldest).min() {
-            self.wal.release(oldest)?;
-        }
-        Ok(())
-    }
-
-    /// Writes all live records of a group anew. Until the last of them is durable, the old ones count.
-    fn copy_to_end(&mut self, group: GroupId) -> Result<(), StorageError> {
-        let live = self.groups.entry(group).or_default().clone();
-        self.append(group, Body::HardState(live.hard_state()))?;
-        self.append(group, Body::CopyBegins)?;
-        for place in live.entries() {
-            let entry = self.read_entry(group, place.position)?;
-            self.append(group, Body::Copy(entry))?;
-        }
-        self.append(group, Body::CopyEnds)?;
-        if let Some(last) = live.snapshot() {
-            self.append(group, Body::Snapshot { last, ends_log: false })?;
-        }
-        self.append(group, Body::First(live.first()))?;
-        self.wal.sync()?;
-        Ok(())
-    }
-
-    fn read_entry(&self, group: GroupId, position: Position) -> Result<Entry, StorageError> {
-        let record = self.wal.read(position)?;
-        let body = Record::decode(record.kind, &record.bytes).map(|record| record.body);
-        match body {
-            Ok(Body::Entry(entry) | Body::Copy(entry)) => Ok(entry),
-            other => panic!("{group} remembers an entry at {position}, where {other:?} lies"),
-        }
-    }
-}
-
-/// Puts the groups together again from the records of the log.
-struct Replay {
-    dir: PathBuf,
-    groups: BTreeMap<GroupId, Live>,
-    /// Every entry of the log in the order of their places, of which the live ones are picked at the end.
-    entries: BTreeMap<GroupId, Vec<(Position, Option<Entry>)>>,
-}
-
-impl Replay {
-    fn apply(&mut self, record: &ordeal_wal::Record) -> Result<(), StorageError> {
-        let position = record.position;
-        let Record { group, body } = Record::decode(record.kind, &record.bytes)
-            .map_err(|what| self.inconsistent(GroupId(0), format!("record at {position}: {what}")))?;
-        let live = self.groups.entry(group).or_default();
-        live.apply(&body, position, record.bytes.len() as u64)
-            .map_err(|what| self.inconsistent(group, format!("record at {position}: {what}")))?;
-        if let Body::Entry(entry) | Body::Copy(entry) = body {
-            self.entries.entry(group).or_default().push((position, Some(entry)));
-        }
-        Ok(())
-    }
-
-    fn finish(&mut self, snapshots: &Snapshots) -> Result<BTreeMap<GroupId, Recovered>, StorageError> {
-        let mut recovered = BTreeMap::new();
-        for (&group, live) in &self.groups {
-            live.check().map_err(|what| self.inconsistent(group, what))?;
-            let snapshot = live.snapshot().map(|last| snapshots.read(group, last)).transpose()?;
-            let found = self.entries.entry(group).or_default();
-            let mut take = |place: live::Place| {
-                let at = found.binary_search_by_key(&place.position, |&(position, _)| position).ok()?;
-                found[at].1.take()
-            };
-            let entries: Vec<Entry> = live.entries().filter_map(&mut take).collect();
-            assert_eq!(entries.len(), live.entries().len(), "every place of {group} was seen with its entry");
-            recovered.insert(group, Recovered { hard_state: live.hard_state(), snapshot, entries });
-        }
-        Ok(recovered)
-    }
-
-    fn inconsistent(&self, group: GroupId, what: String) -> StorageError {
-        StorageError::Inconsistent { dir: self.dir.clone(), group, what }
     }
 }
 

@@ -1,42 +1,72 @@
-//! What the tests of the log share: small segments, opening, and copies of directories as a crash would leave them.
+//! What the tests of the log share: small segments, chance from a seed, entries that say who they are.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use ordeal_wal::{Options, Recovered, Wal};
+use ordeal_wal::media::Memory;
+use ordeal_wal::{Options, Recovered, Wal, WalError};
 
-/// Segments of 32 to 64 KiB, so that a few hundred records rotate.
+/// Segments of 32 to 64 KiB, so that a few dozen commits turn.
 pub fn options() -> Options {
-    Options { segment_bytes_first: 32 << 10, segment_bytes_max: 64 << 10, ..Options::default() }
+    Options {
+        segment_bytes_first: 32 << 10,
+        segment_bytes_max: 64 << 10,
+        slack_bytes: 96 << 10,
+        ..Options::default()
+    }
 }
 
-/// Opens a log that is expected to be healthy.
-pub fn open(dir: &Path) -> Wal {
-    Wal::open(dir, options()).expect("healthy").0
-}
-
-/// Ends this life without any last words, and begins the next.
-pub fn reopen(wal: Wal, dir: &Path) -> (Wal, Recovered) {
-    drop(wal);
-    Wal::open(dir, options()).expect("healthy")
-}
-
-/// What the records hold.
-pub fn bytes_of(recovered: &Recovered) -> Vec<Vec<u8>> {
-    recovered.records.iter().map(|record| record.bytes.clone()).collect()
+/// Opens a log on a disk in memory.
+pub fn open(disk: &Memory) -> Result<(Wal, Recovered), WalError> {
+    Wal::open_on(Arc::new(disk.clone()), options())
 }
 
 /// The file of a segment.
-pub fn segment(dir: &Path, number: u64) -> PathBuf {
-    dir.join(format!("{number:016x}.wal"))
+pub fn segment(number: u64) -> String {
+    format!("{number:016x}.wal")
 }
 
-/// Copies a log as it stands, also under the feet of its owner; whatever was at the target is gone.
-pub fn copy(from: &Path, to: &Path) {
-    let _ = fs::remove_dir_all(to);
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+/// The content of an entry: no two entries have the same, and nothing else looks like one.
+pub fn content(group: u64, index: u64, term: u64, bytes: usize) -> Vec<u8> {
+    let mut chance =
+        Chance::new(group.wrapping_mul(31) ^ index.wrapping_mul(1009) ^ term.wrapping_mul(100_003));
+    let mut content: Vec<u8> = (0..bytes.div_ceil(8)).flat_map(|_| chance.next().to_le_bytes()).collect();
+    content.truncate(bytes);
+    content
+}
+
+/// How many random cases are to be played: as many as given, or as `ORDEAL_WAL_CASES` says.
+pub fn cases(usual: u64) -> u64 {
+    let given = std::env::var("ORDEAL_WAL_CASES").ok();
+    given.map_or(usual, |cases| cases.parse().expect("ORDEAL_WAL_CASES is a number"))
+}
+
+/// Whether a pass over every bit is asked for.
+pub fn is_whole() -> bool {
+    std::env::var_os("ORDEAL_WAL_WHOLE").is_some()
+}
+
+/// Numbers from a seed (splitmix64).
+#[derive(Debug, Clone)]
+pub struct Chance(u64);
+
+impl Chance {
+    pub fn new(seed: u64) -> Chance {
+        Chance(seed)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.0;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^ (word >> 31)
+    }
+
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.next() % end.max(1)
+    }
+
+    pub fn is_heads(&mut self) -> bool {
+        self.next() & 1 == 0
     }
 }

@@ -1,144 +1,216 @@
-//! The process dies at any moment, and names in the directory come and go with the power. Copies of the directory, taken
-//! from under the feet of the log, stand for what a crash leaves.
+//! The process dies and the power fails at any instant: before every single write, sync, creation, renaming and removal,
+//! with any part of what was not durable there or not. All that was acknowledged is there, nothing else is, and nobody
+//! cries wolf.
 
-use std::fs;
-use std::path::Path;
+use ordeal_wal::media::{Crash, Fault, Memory, Tear};
+use ordeal_wal::{Recovered, Wal};
 
-use crate::common::{bytes_of, copy, options, reopen, segment};
-use ordeal_wal::{Options, Position, Recovered, SyncMode, Wal, WalError};
+use crate::common::{Chance, cases, open};
+use crate::script::{Model, Script, batch, observe};
 
-/// Opens a copy, which need not be durable.
-fn open_copy(dir: &Path) -> Result<(Wal, Recovered), WalError> {
-    Wal::open(dir, Options { sync: SyncMode::Never, ..options() })
+/// More unsynced sectors than this, and subsets are drawn instead of tried one by one: 2^6 a crash.
+const EXHAUSTIVE_UNITS: usize = 6;
+
+/// Plays a script until the disk refuses; says how many commits returned.
+fn play(wal: &mut Wal, script: &Script, from: usize) -> usize {
+    for (number, steps) in script.commits.iter().enumerate().skip(from) {
+        if wal.commit(&mut batch(steps)).is_err() {
+            return number;
+        }
+        // Some lives reclaim and mark, and some do not.
+        if number % 3 == 0 && (wal.reclaim().is_err() || wal.mark().is_err()) {
+            return number + 1;
+        }
+    }
+    script.commits.len()
 }
 
-#[test]
-fn after_a_crash_at_any_append_or_sync_all_that_was_synced_is_there_and_nothing_else_but_a_whole_sync() {
-    let (dir, crashed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let mut wal = crate::common::open(dir.path());
-    let (mut appended, mut synced): (Vec<Vec<u8>>, usize) = (Vec::new(), 0);
-    for turn in 0..60u8 {
-        for part in 0..3 {
-            let content = vec![turn; usize::from(turn) * 13 * part];
-            let segment_before = wal.next_position().segment;
-            wal.append(1, &content).unwrap();
-            if wal.next_position().segment != segment_before {
-                synced = appended.len();
+/// Plays a script on an empty disk that stops before this operation. None: it never came to that.
+fn play_until(script: &Script, stop: u64) -> (Memory, usize) {
+    let disk = Memory::new();
+    disk.plan(Fault::Stop(stop));
+    let acknowledged = open(&disk).map_or(0, |(mut wal, _)| play(&mut wal, script, 0));
+    (disk, acknowledged)
+}
+
+/// Opens what a crash left, and compares it with what was acknowledged; the next commit may be there.
+fn check(disk: &Memory, script: &Script, acknowledged: usize, what: &str) -> usize {
+    let (wal, recovered) = open(disk).unwrap_or_else(|error| panic!("{what}: {error}"));
+    judge(&wal, &recovered, script, acknowledged, what)
+}
+
+/// Compares what was found with what was acknowledged; says how many commits it holds.
+fn judge(wal: &Wal, recovered: &Recovered, script: &Script, acknowledged: usize, what: &str) -> usize {
+    assert!(recovered.report.is_clean(), "{what}: {:?}", recovered.report);
+    let found = observe(wal, recovered);
+    let expected = &script.models[acknowledged];
+    if found == *expected {
+        return acknowledged;
+    }
+    let next = script.models.get(acknowledged + 1).unwrap_or(expected);
+    if found == *next {
+        return acknowledged + 1;
+    }
+    assert_eq!(found, with_votes_of(expected, next), "{what}: neither before nor after the commit under way");
+    acknowledged
+}
+
+/// The groups of `model`, with the terms and votes of `next`, which a torn frame may leave behind.
+fn with_votes_of(model: &Model, next: &Model) -> Model {
+    let mut mixed = model.clone();
+    for (&group, state) in next {
+        if state.term > mixed.get(&group).map_or(0, |state| state.term) {
+            let ours = mixed.entry(group).or_default();
+            (ours.term, ours.vote) = (state.term, state.vote);
+        }
+    }
+    mixed
+}
+
+/// Every subset of what was not durable, or some if there are too many; returns how many.
+fn each_crash(
+    disk: &Memory,
+    tear: Tear,
+    chance: &mut Chance,
+    samples: u64,
+    mut check: impl FnMut(&Memory, &str),
+) -> u64 {
+    let mut units = 0;
+    drop(disk.lose_power(tear, &mut |_: &Crash<'_>| {
+        units += 1;
+        true
+    }));
+    let all = units <= EXHAUSTIVE_UNITS;
+    let count = if all { 1 << units } else { samples };
+    for case in 0..count {
+        // Nothing, everything, a prefix, or each by itself.
+        let style = if all { 3 } else { case % 5 };
+        let until = chance.below(units as u64 + 1);
+        let mut seen = 0u64;
+        let crashed = disk.lose_power(tear, &mut |_: &Crash<'_>| {
+            seen += 1;
+            match style {
+                0 => false,
+                1 => true,
+                2 => seen <= until,
+                _ if all => case >> (seen - 1) & 1 == 1,
+                _ => chance.is_heads(),
             }
-            appended.push(content);
-            copy(dir.path(), crashed.path());
-            let (_, recovered) = open_copy(crashed.path()).unwrap();
-            assert_eq!(bytes_of(&recovered), appended[..synced], "turn {turn}");
-        }
-        wal.sync().unwrap();
-        synced = appended.len();
-        copy(dir.path(), crashed.path());
-        let (second, recovered) = open_copy(crashed.path()).unwrap();
-        assert_eq!(bytes_of(&recovered), appended, "turn {turn}");
-        assert_eq!(recovered.cut, None);
-        // Recovering twice is recovering once.
-        drop(second);
-        assert_eq!(bytes_of(&open_copy(crashed.path()).unwrap().1), appended, "turn {turn}");
+        });
+        check(&crashed, &format!("{tear:?} case {case} of {count}"));
     }
-    assert!(wal.next_position().segment > 2);
+    count
 }
 
-#[test]
-fn a_cut_tail_stays_cut_in_all_later_lives() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut wal = crate::common::open(dir.path());
-    for round in 0..10u8 {
-        wal.append(1, &[round]).unwrap();
-        wal.sync().unwrap();
-        wal.append(2, b"never synced").unwrap();
-        let (next, recovered) = reopen(wal, dir.path());
-        let expected: Vec<Vec<u8>> = (0..=round).map(|round| vec![round]).collect();
-        assert_eq!(bytes_of(&recovered), expected);
-        assert_eq!(recovered.cut.expect("torn").position.segment, u64::from(round) + 1);
-        wal = next;
-    }
-}
-
-/// Several segments with a sync behind each record.
-fn several_segments(dir: &Path) -> (Wal, Vec<Position>) {
-    let mut wal = crate::common::open(dir);
-    let mut positions = Vec::new();
-    while wal.next_position().segment < 6 {
-        positions.push(wal.append(1, &[5; 3000]).unwrap());
-        wal.sync().unwrap();
-    }
-    (wal, positions)
-}
-
-#[test]
-fn released_segments_that_come_back_are_ignored_and_removed() {
-    let (dir, before) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let (mut wal, positions) = several_segments(dir.path());
-    copy(dir.path(), before.path());
-    wal.release(Position { segment: 4, offset: 0 }).unwrap();
-    drop(wal);
-    let kept = positions.iter().filter(|position| position.segment >= 4).count();
-    let crashed = tempfile::tempdir().unwrap();
-    // Any of the three that were unlinked may be back, one of them damaged meanwhile.
-    for subset in 0u64..8 {
-        copy(dir.path(), crashed.path());
-        for number in (1..=3).filter(|number| subset & (1 << (number - 1)) != 0) {
-            let mut bytes = fs::read(segment(before.path(), number)).unwrap();
-            bytes[8192] ^= u8::from(number == 2);
-            fs::write(segment(crashed.path(), number), bytes).unwrap();
-        }
-        let (wal, recovered) = open_copy(crashed.path()).unwrap();
-        assert_eq!(recovered.records.len(), kept, "subset {subset:b}");
-        assert_eq!(wal.oldest().segment, 4);
-        assert!(!segment(crashed.path(), 1).exists());
-    }
-}
-
-#[test]
-fn a_segment_that_is_missing_or_in_the_place_of_another_is_named() {
-    let dir = tempfile::tempdir().unwrap();
-    let (mut wal, _) = several_segments(dir.path());
-    wal.release(Position { segment: 2, offset: 0 }).unwrap();
-    drop(wal);
-    let crashed = tempfile::tempdir().unwrap();
-    for number in 2..=5 {
-        copy(dir.path(), crashed.path());
-        fs::remove_file(segment(crashed.path(), number)).unwrap();
-        let error = open_copy(crashed.path()).unwrap_err();
-        let expected = format!(
-            "segment {number} of {}: missing file, looked for the header at 0",
-            crashed.path().display()
-        );
-        assert_eq!(error.to_string(), expected);
-        if number != 5 {
-            fs::copy(segment(dir.path(), number + 1), segment(crashed.path(), number)).unwrap();
-            let error = open_copy(crashed.path()).unwrap_err();
-            assert!(matches!(error, WalError::Damaged { segment, .. } if segment == number), "{error}");
+/// All crashes of a script, stopped before each of its operations. Returns how many cases there were.
+fn all_crashes(script: &Script, chance: &mut Chance, samples: u64) -> u64 {
+    let mut cases = 0;
+    let whole = play_until(script, u64::MAX).0.operations();
+    for stop in 0..=whole {
+        let (disk, acknowledged) = play_until(script, stop);
+        // The process dies and nothing else: what it wrote is seen.
+        check(&disk.copy(), script, acknowledged, &format!("killed before {stop}"));
+        for tear in [Tear::Sector, Tear::Block] {
+            cases += each_crash(&disk, tear, chance, samples, |crashed, what| {
+                check(crashed, script, acknowledged, &format!("stop {stop}, {what}"));
+            });
         }
     }
-    // An older copy of a sealed segment: its last frames are gone, and its successor knows.
-    copy(dir.path(), crashed.path());
-    let mut older = fs::read(segment(dir.path(), 3)).unwrap();
-    let frames_end = older.iter().rposition(|&byte| byte != 0).unwrap() / 4096 * 4096;
-    older[frames_end..].fill(0);
-    fs::write(segment(crashed.path(), 3), older).unwrap();
-    let error = open_copy(crashed.path()).unwrap_err();
-    let expected = format!("segment 3 of {}: magic of frame at {frames_end}", crashed.path().display());
-    assert_eq!(error.to_string(), expected);
+    cases
 }
 
 #[test]
-fn unfinished_segments_are_removed_and_strange_files_left_alone() {
-    let dir = tempfile::tempdir().unwrap();
-    drop(crate::common::open(dir.path()));
-    let unfinished = dir.path().join("0000000000000009.tmp");
-    let strange =
-        [dir.path().join("notes.tmp"), dir.path().join("9.wal"), dir.path().join("000000000000000G.wal")];
-    fs::write(&unfinished, [0; 5000]).unwrap();
-    for path in &strange {
-        fs::write(path, b"not ours").unwrap();
+fn short_scripts_survive_every_crash_at_every_operation() {
+    let mut chance = Chance::new(1);
+    let mut played = 0;
+    for commits in 1..=6 {
+        let script = Script::draw(&mut chance, commits, 300);
+        played += all_crashes(&script, &mut chance, 64);
     }
-    drop(crate::common::open(dir.path()));
-    assert!(!unfinished.exists());
-    assert!(strange.iter().all(|path| path.exists()));
+    println!("{played} crashes of short scripts");
+    assert!(played > 1_000, "{played}");
+}
+
+#[test]
+fn long_scripts_survive_crashes_at_every_operation() {
+    let cases = cases(20_000);
+    let mut played = 0;
+    for seed in 0.. {
+        let mut chance = Chance::new(1_000 + seed);
+        let script = Script::draw(&mut chance, 40, 3_000);
+        played += all_crashes(&script, &mut chance, 8);
+        if played >= cases {
+            break;
+        }
+    }
+    println!("{played} crashes of long scripts");
+}
+
+/// Random subsets, now and then all or nothing.
+fn lose_some(disk: &Memory, chance: &mut Chance) -> Memory {
+    let tear = if chance.is_heads() { Tear::Sector } else { Tear::Block };
+    let style = chance.below(5);
+    disk.lose_power(tear, &mut |_: &Crash<'_>| match style {
+        0 => false,
+        1 => true,
+        _ => chance.is_heads(),
+    })
+}
+
+#[test]
+fn a_crash_at_any_operation_of_a_recovery_leaves_what_it_found() {
+    let mut chance = Chance::new(7);
+    let mut played = 0;
+    for seed in 0..6 {
+        let script = Script::draw(&mut Chance::new(seed), 12, 2_000);
+        let whole = play_until(&script, u64::MAX).0.operations();
+        for stop in (0..=whole).step_by(5) {
+            let (disk, acknowledged) = play_until(&script, stop);
+            let crashed = if chance.is_heads() { lose_some(&disk, &mut chance) } else { disk.copy() };
+            for at in 0.. {
+                let again = crashed.copy();
+                let first = again.operations();
+                again.plan(Fault::Stop(first + at));
+                let is_done = open(&again).is_ok();
+                let left = lose_some(&again, &mut chance);
+                check(
+                    &left,
+                    &script,
+                    acknowledged,
+                    &format!("seed {seed} stop {stop}, recovery stopped at {at}"),
+                );
+                played += 1;
+                if is_done {
+                    break;
+                }
+            }
+        }
+    }
+    assert!(played > 500, "{played}");
+}
+
+#[test]
+fn lives_that_all_end_in_a_crash_follow_one_another() {
+    let mut lives = 0;
+    for seed in 0..cases(2_000) / 50 {
+        let mut chance = Chance::new(50_000 + seed);
+        let script = Script::draw(&mut chance, 60, 2_500);
+        let mut disk = Memory::with_salts(seed);
+        let mut acknowledged = 0;
+        while acknowledged < script.commits.len() {
+            lives += 1;
+            disk.plan(Fault::Stop(disk.operations() + chance.below(90)));
+            // What a life found is there for ever, once it was served; the next may find one commit more.
+            if let Ok((mut wal, recovered)) = open(&disk) {
+                let found =
+                    judge(&wal, &recovered, &script, acknowledged, &format!("seed {seed}, life {lives}"));
+                acknowledged = play(&mut wal, &script, found);
+            }
+            disk.repair();
+            disk = if chance.below(3) == 0 { disk.copy() } else { lose_some(&disk, &mut chance) };
+        }
+        check(&disk, &script, acknowledged, &format!("seed {seed}, at the end"));
+    }
+    println!("{lives} lives");
+    assert!(lives > 100, "{lives}");
 }

@@ -1,273 +1,302 @@
-//! Logs cut, flipped, wiped and mixed up: what a sync vouched for is returned or missed with an error, never changed and
-//! never silently shorter; except the very last frame, which nothing vouches for yet.
+//! A log of 64 KiB, every bit of it flipped, every sector and block wiped, swapped and replaced by that of another life:
+//! nothing that was acknowledged is lost without a finding that says so. `ORDEAL_WAL_WHOLE=1` for every bit.
 
-use std::fs;
-use std::ops::Range;
-use std::path::Path;
+use std::collections::BTreeSet;
 
-use crate::common::{bytes_of, options, segment};
-use ordeal_wal::{Options, Recovered, SyncMode, Wal, WalError};
+use ordeal_wal::media::Memory;
+use ordeal_wal::{GroupState, Loss, Recovered, Wal, WalError};
+
+use crate::common::{Chance, cases, is_whole, open, segment};
+use crate::script::{Group, Model, Script, batch, observe};
 
 const BLOCK: usize = 4096;
-/// The two copies of the header.
-const HEADERS: Range<usize> = 0..2 * BLOCK;
 
-/// A log of one segment: the file's bytes, and what it holds, frame by frame.
-struct Sample {
-    bytes: Vec<u8>,
-    frames: Vec<Vec<Vec<u8>>>,
-    /// What means something: the headers, and the frames without their padding.
-    meaning: Vec<Range<usize>>,
-    /// Where the last frame is: without, and with its padding.
-    last: Range<usize>,
-    last_padded: Range<usize>,
+/// A log as it lies on the disk, and what it holds.
+pub struct Sample {
+    pub disk: Memory,
+    pub model: Model,
+    /// The model before the last commit: what may be left when nothing proves that one durable.
+    before_last: Model,
 }
 
-fn sample(frames: Vec<Vec<Vec<u8>>>) -> Sample {
-    let dir = tempfile::tempdir().unwrap();
-    let (mut wal, _) = Wal::open(dir.path(), options()).unwrap();
-    let mut meaning = vec![0..128, BLOCK..BLOCK + 128];
-    let mut last = 0..0;
-    for frame in &frames {
-        last = usize::try_from(wal.next_position().offset).unwrap() - 64..0;
-        for content in frame {
-            wal.append(1, content).unwrap();
+/// A life of so many commits that ends with a mark, or without.
+pub fn sample(seed: u64, commits: usize, marked: bool) -> Sample {
+    sample_of_lives(seed, commits, marked, usize::MAX)
+}
+
+/// The same, in lives of so many commits each.
+fn sample_of_lives(seed: u64, commits: usize, marked: bool, each: usize) -> Sample {
+    let script = Script::draw(&mut Chance::new(seed), commits, 1_500);
+    let disk = Memory::with_salts(seed);
+    let (mut wal, _) = open(&disk).expect("an empty disk");
+    for (number, steps) in script.commits.iter().enumerate() {
+        wal.commit(&mut batch(steps)).expect("a healthy disk");
+        if (number + 1) % each == 0 {
+            drop(wal);
+            wal = open(&disk).expect("a healthy disk").0;
         }
-        last.end = usize::try_from(wal.next_position().offset).unwrap();
-        meaning.push(last.clone());
-        wal.sync().unwrap();
     }
-    assert_eq!(wal.next_position().segment, 1, "a sample is one segment");
-    let bytes = fs::read(segment(dir.path(), 1)).unwrap();
-    let last_padded = last.start..last.end.next_multiple_of(BLOCK);
-    Sample { bytes, frames, meaning, last, last_padded }
-}
-
-fn small_sample() -> Sample {
-    let text = |text: &str| text.as_bytes().to_vec();
-    sample(vec![
-        vec![text("first"), text("")],
-        vec![text("second"), vec![7; 100]],
-        vec![vec![8; 4100]],
-        vec![text("last"), vec![0; 40], text("of all")],
-    ])
-}
-
-fn open_damaged(dir: &Path, bytes: &[u8]) -> Result<Recovered, WalError> {
-    for entry in fs::read_dir(dir).unwrap() {
-        fs::remove_file(entry.unwrap().path()).unwrap();
+    if marked {
+        wal.mark().expect("a healthy disk");
     }
-    fs::write(segment(dir, 1), bytes).unwrap();
-    Wal::open(dir, Options { sync: SyncMode::Never, ..options() }).map(|(_, recovered)| recovered)
+    let before_last = script.models[commits - 1].clone();
+    Sample { disk, model: script.models[commits].clone(), before_last }
 }
 
 impl Sample {
-    fn all(&self) -> Vec<Vec<u8>> {
-        self.frames.concat()
+    fn names(&self) -> Vec<String> {
+        (1..200).map(segment).filter(|name| self.disk.read_all(name).is_some()).collect()
     }
 
-    fn without_last(&self) -> Vec<Vec<u8>> {
-        self.frames[..self.frames.len() - 1].concat()
+    /// The log with one file changed.
+    fn with(&self, name: &str, bytes: &[u8]) -> Memory {
+        let disk = self.disk.copy();
+        disk.put(name, bytes);
+        disk
     }
+}
 
-    /// Damage anywhere: an error, or everything, or everything but the last frame if that is what was hit.
-    fn check(&self, dir: &Path, damaged: &[u8], what: &str) {
-        let hit: Vec<usize> = (0..self.bytes.len()).filter(|&at| damaged[at] != self.bytes[at]).collect();
-        self.check_hit(dir, damaged, &hit, what);
+/// Opens a damaged log: what is missing is told, what is told is missing. Returns whether anything was found.
+pub fn check(disk: &Memory, expected: &Model, what: &str) -> bool {
+    match open(disk) {
+        Err(WalError::Damaged { .. }) => true,
+        Err(error) => panic!("{what}: {error}"),
+        Ok((wal, recovered)) => {
+            let lost = losses(&wal, &recovered, expected);
+            assert!(lost.is_empty(), "{what}: lost silently: {lost:?}; {:?}", recovered.report);
+            !recovered.report.is_clean()
+        }
     }
+}
 
-    fn check_hit(&self, dir: &Path, damaged: &[u8], hit: &[usize], what: &str) {
-        let only_last = hit.iter().all(|at| self.last_padded.contains(at));
-        match open_damaged(dir, damaged) {
-            Err(WalError::Damaged { .. }) => assert!(!only_last, "{what}: a torn tail was refused"),
-            Err(error) => panic!("{what}: {error}"),
-            Ok(recovered) if bytes_of(&recovered) == self.all() => {
-                let headers = hit.iter().any(|at| HEADERS.contains(at) && at % BLOCK < 128);
-                assert_eq!(recovered.headers_repaired.len(), usize::from(headers), "{what}");
+/// Everything that is not as expected, and that no finding tells.
+fn losses(wal: &Wal, recovered: &Recovered, expected: &Model) -> Vec<String> {
+    let mut lost = Vec::new();
+    let found = observe(wal, recovered);
+    let report = &recovered.report;
+    let frames_lost =
+        report.damage.iter().any(|damage| matches!(damage.loss, Loss::Frames(_) | Loss::Segment));
+    for (id, group) in expected {
+        match (found.get(id), recovered.groups.get(id)) {
+            (Some(found), Some(state)) => {
+                compare(*id, group, found, state, frames_lost, &mut lost);
             }
-            Ok(recovered) => {
-                assert_eq!(
-                    bytes_of(&recovered),
-                    self.without_last(),
-                    "{what}: neither all nor all but the last"
-                );
-                assert!(
-                    hit.iter().any(|at| self.last.contains(at)),
-                    "{what}: the last frame was not even hit"
-                );
-            }
+            _ if report.groups_may_be_missing => {}
+            _ => lost.push(format!("group {id}")),
+        }
+    }
+    for (id, state) in &recovered.groups {
+        if !expected.contains_key(id) && state.amnesia.is_none() {
+            lost.push(format!("destruction of group {id}"));
+        }
+    }
+    lost
+}
+
+fn compare(
+    id: u64,
+    expected: &Group,
+    found: &Group,
+    state: &GroupState,
+    frames_lost: bool,
+    lost: &mut Vec<String>,
+) {
+    let amnesia = state.amnesia;
+    let faulty: BTreeSet<u64> =
+        state.faulty.iter().flat_map(|faulty| faulty.first..faulty.first + faulty.count).collect();
+    if (found.term, found.vote) != (expected.term, expected.vote)
+        && !amnesia.is_some_and(|amnesia| amnesia.vote)
+    {
+        lost.push(format!("vote of {id}"));
+    }
+    if (found.snapshot, found.first) != (expected.snapshot, expected.first) && !frames_lost {
+        lost.push(format!("snapshot of {id}"));
+    }
+    let tail = amnesia.is_some_and(|amnesia| amnesia.tail);
+    for (index, entry) in &expected.entries {
+        let there = found.entries.get(index);
+        if there != Some(entry) && !faulty.contains(index) && !tail {
+            lost.push(format!("entry {index} of {id}: {there:?}"));
+        }
+    }
+    for (index, entry) in &found.entries {
+        let gone = *index >= expected.first && !expected.entries.contains_key(index);
+        if gone && !tail {
+            lost.push(format!("truncation of {index} of {id}: {entry:?}"));
         }
     }
 }
 
-#[test]
-fn cut_at_every_byte_of_the_last_frame_the_prefix_comes_back() {
-    let dir = tempfile::tempdir().unwrap();
-    let sample = small_sample();
-    for cut in sample.last_padded.clone() {
-        // What was written after the cut never was: zeros, as they were prepared; or the file ends there.
-        let mut zeroed = sample.bytes.clone();
-        zeroed[cut..].fill(0);
-        for damaged in [&zeroed[..], &sample.bytes[..cut]] {
-            let recovered = open_damaged(dir.path(), damaged).unwrap();
-            // The last byte is not zero, so the frame is whole exactly if all of it is there.
-            let whole = cut >= sample.last.end;
-            let expected = if whole { sample.all() } else { sample.without_last() };
-            assert_eq!(bytes_of(&recovered), expected, "cut at {cut}");
-            let torn = !whole && cut > sample.last.start;
-            assert_eq!(recovered.cut.is_some(), torn, "cut at {cut}: {:?}", recovered.cut);
-            if let Some(tail) = recovered.cut {
-                assert_eq!(tail.position.offset, sample.last.start as u64);
-                assert!(tail.bytes <= (cut - sample.last.start) as u64);
-            }
-        }
-    }
+/// A sample of one segment of 64 KiB, about full, one of several segments, and one of several lives.
+fn samples() -> Vec<Sample> {
+    let one = (1..).map(|seed| sample(seed, 12, true)).find(|sample| sample.names().len() == 2);
+    let several = (1..).map(|seed| sample(seed, 24, true)).find(|sample| sample.names().len() > 2);
+    vec![one.expect("some seed"), several.expect("some seed"), sample_of_lives(3, 20, true, 4)]
 }
 
 #[test]
-fn every_flipped_byte_is_harmless_or_noticed() {
-    let dir = tempfile::tempdir().unwrap();
-    let sample = small_sample();
-    let mut damaged = sample.bytes.clone();
-    let means = |at: usize| sample.meaning.iter().any(|range| range.contains(&at));
-    for at in (0..sample.last_padded.end).filter(|&at| means(at)) {
-        for flip in [1u8 << (at % 8), 0xff] {
-            damaged[at] ^= flip;
-            sample.check_hit(dir.path(), &damaged, &[at], &format!("byte {at} flipped by {flip:02x}"));
-            damaged[at] ^= flip;
-        }
-    }
-    // The padding, in groups: where every byte of a group is harmless, each is.
-    let padding: Vec<usize> = (0..sample.last_padded.end).filter(|&at| !means(at)).collect();
-    for hit in padding.chunks(100) {
-        hit.iter().for_each(|&at| damaged[at] ^= 1 << (at % 8));
-        sample.check_hit(dir.path(), &damaged, hit, &format!("padding from {} on", hit[0]));
-        assert_eq!(bytes_of(&open_damaged(dir.path(), &damaged).unwrap()), sample.all());
-        hit.iter().for_each(|&at| damaged[at] ^= 1 << (at % 8));
-    }
-}
-
-#[test]
-fn every_wiped_sector_and_every_wiped_or_misplaced_block_is_harmless_or_noticed() {
-    let dir = tempfile::tempdir().unwrap();
-    let sample = small_sample();
-    for size in [512, BLOCK] {
-        for start in (0..sample.last_padded.end).step_by(size) {
-            for fill in [0, 0xff] {
-                let mut damaged = sample.bytes.clone();
-                damaged[start..start + size].fill(fill);
-                sample.check(
-                    dir.path(),
-                    &damaged,
-                    &format!("{size} bytes at {start} filled with {fill:02x}"),
-                );
-            }
-        }
-    }
-    for from in (2 * BLOCK..sample.last_padded.end).step_by(BLOCK) {
-        for to in (2 * BLOCK..sample.last_padded.end).step_by(BLOCK) {
-            let mut damaged = sample.bytes.clone();
-            damaged.copy_within(from..from + BLOCK, to);
-            sample.check(dir.path(), &damaged, &format!("block {from} over {to}"));
-        }
-    }
-}
-
-#[test]
-fn blocks_of_another_log_of_the_same_content_are_never_taken_for_ours() {
-    let dir = tempfile::tempdir().unwrap();
-    let (ours, theirs) = (small_sample(), small_sample());
-    for start in (2 * BLOCK..ours.last_padded.end).step_by(BLOCK) {
-        let mut damaged = ours.bytes.clone();
-        damaged[start..start + BLOCK].copy_from_slice(&theirs.bytes[start..start + BLOCK]);
-        ours.check(dir.path(), &damaged, &format!("their block at {start}"));
-    }
-}
-
-#[test]
-fn frames_of_another_log_behind_our_end_prove_nothing_about_ours() {
-    let dir = tempfile::tempdir().unwrap();
-    let frame = |number: u8| vec![vec![number; 10]];
-    let (ours, theirs) = (sample((0..2).map(frame).collect()), sample((0..5).map(frame).collect()));
-    let mut damaged = ours.bytes.clone();
-    let end = ours.last_padded.end;
-    damaged[end..end + 3 * BLOCK].copy_from_slice(&theirs.bytes[end..end + 3 * BLOCK]);
-    let recovered = open_damaged(dir.path(), &damaged).unwrap();
-    assert_eq!(bytes_of(&recovered), ours.all());
-    assert_eq!(recovered.cut.expect("foreign bytes").reason, format!("checksum of frame at {end}"));
-}
-
-#[test]
-fn two_records_that_changed_places_are_noticed() {
-    let dir = tempfile::tempdir().unwrap();
-    let sample = sample(vec![vec![vec![1; 52], vec![2; 52]], vec![vec![3; 52]]]);
-    let (one, two) = (2 * BLOCK + 64, 2 * BLOCK + 128);
-    let mut damaged = sample.bytes.clone();
-    damaged[one..one + 64].copy_from_slice(&sample.bytes[two..two + 64]);
-    damaged[two..two + 64].copy_from_slice(&sample.bytes[one..one + 64]);
-    let error = open_damaged(dir.path(), &damaged).unwrap_err();
-    assert!(error.to_string().ends_with("checksum of record at 8256"), "{error}");
-}
-
-#[test]
-fn whatever_sectors_of_the_last_frame_reached_the_disk_the_prefix_comes_back() {
-    let dir = tempfile::tempdir().unwrap();
-    let sample = sample(vec![vec![vec![1; 50]], vec![vec![2; 700], vec![3; 900], vec![4; 400]]]);
-    let sectors: Vec<usize> = sample.last.clone().step_by(512).collect();
-    assert_eq!(sectors.len(), 5);
-    for kept in 0u32..1 << sectors.len() {
-        let mut damaged = sample.bytes.clone();
-        for (index, &sector) in sectors.iter().enumerate() {
-            if kept & (1 << index) == 0 {
-                damaged[sector..sector + 512].fill(0);
+fn no_flipped_bit_loses_anything_silently() {
+    let (mut flips, mut found) = (0, 0);
+    for (number, sample) in samples().into_iter().enumerate() {
+        // Every bit of the first: a log of 64 KiB and the short segment before it.
+        let step = if is_whole() && number == 0 { 1 } else { 401 };
+        for name in sample.names() {
+            let bits = 8 * sample.disk.read_all(&name).map_or(0, |bytes| bytes.len());
+            for bit in (0..bits).step_by(step) {
+                let disk = sample.disk.copy();
+                disk.flip(&name, bit);
+                found += u64::from(check(&disk, &sample.model, &format!("{name} bit {bit}")));
+                flips += 1;
             }
         }
-        let recovered = open_damaged(dir.path(), &damaged).unwrap();
-        let whole = kept == (1 << sectors.len()) - 1;
-        assert_eq!(
-            bytes_of(&recovered),
-            if whole { sample.all() } else { sample.without_last() },
-            "{kept:b}"
-        );
-        assert_eq!(recovered.cut.is_some(), !whole && kept != 0, "{kept:b}");
+    }
+    println!("{flips} flips, {found} of them found, the others in padding and mirrors");
+    assert!(found > flips / 20);
+}
+
+#[test]
+fn no_wiped_sector_or_block_loses_anything_silently() {
+    let mut wipes = 0;
+    for sample in samples() {
+        for name in sample.names() {
+            let whole = sample.disk.read_all(&name).unwrap();
+            for size in [512, BLOCK] {
+                for at in (0..whole.len()).step_by(size) {
+                    for with in [0, 0xff] {
+                        let mut bytes = whole.clone();
+                        bytes[at..at + size].fill(with);
+                        check(&sample.with(&name, &bytes), &sample.model, &format!("{name} {size} at {at}"));
+                        wipes += 1;
+                    }
+                }
+            }
+        }
+    }
+    println!("{wipes} wipes");
+}
+
+#[test]
+fn no_swapped_or_stale_block_loses_anything_silently() {
+    for sample in samples() {
+        let other = crate::damage::sample(99, 24, true);
+        for name in sample.names() {
+            let whole = sample.disk.read_all(&name).unwrap();
+            let stale = other.disk.read_all(&name).unwrap_or_default();
+            for at in (0..whole.len()).step_by(BLOCK) {
+                for with in (at + BLOCK..whole.len()).step_by(BLOCK) {
+                    let mut bytes = whole.clone();
+                    bytes[at..at + BLOCK].copy_from_slice(&whole[with..with + BLOCK]);
+                    bytes[with..with + BLOCK].copy_from_slice(&whole[at..at + BLOCK]);
+                    check(
+                        &sample.with(&name, &bytes),
+                        &sample.model,
+                        &format!("{name} {at} and {with} swapped"),
+                    );
+                }
+                if let Some(block) = stale.get(at..at + BLOCK) {
+                    let mut bytes = whole.clone();
+                    bytes[at..at + BLOCK].copy_from_slice(block);
+                    check(
+                        &sample.with(&name, &bytes),
+                        &sample.model,
+                        &format!("{name} {at} of another life"),
+                    );
+                }
+            }
+        }
     }
 }
 
 #[test]
-fn damage_in_the_middle_is_refused_by_name_and_left_as_it_was() {
-    let dir = tempfile::tempdir().unwrap();
-    let sample = small_sample();
-    let mut damaged = sample.bytes.clone();
-    // The first content byte of the first record.
-    damaged[2 * BLOCK + 64 + 12] ^= 1;
-    let error = open_damaged(dir.path(), &damaged).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        format!("segment 1 of {}: checksum of record at 8256", dir.path().display())
-    );
-    assert_eq!(fs::read(segment(dir.path(), 1)).unwrap(), damaged);
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "nothing but the segment and the lock");
-    // The head alone, the records of the same frame being whole.
-    let mut damaged = sample.bytes.clone();
-    damaged[3 * BLOCK + 8] ^= 1;
-    let error = open_damaged(dir.path(), &damaged).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        format!("segment 1 of {}: checksum of frame at 12288", dir.path().display())
-    );
+fn a_file_cut_short_anywhere_loses_nothing_silently() {
+    for sample in samples() {
+        for name in sample.names() {
+            let whole = sample.disk.read_all(&name).unwrap();
+            for length in (0..whole.len()).step_by(1000) {
+                let disk = sample.with(&name, &whole[..length]);
+                // All of the newest segment's end may be gone: then the file says that it was longer, and nothing more.
+                let newest = sample.names().last() == Some(&name);
+                if newest && length > 2 * BLOCK {
+                    let (wal, recovered) = open(&disk).expect("the headers are there");
+                    drop(observe(&wal, &recovered));
+                } else {
+                    check(&disk, &sample.model, &format!("{name} cut at {length}"));
+                }
+            }
+        }
+    }
 }
 
 #[test]
-fn a_damaged_copy_of_the_header_is_written_anew() {
-    let dir = tempfile::tempdir().unwrap();
-    let sample = small_sample();
-    for copy in [0, BLOCK] {
-        let mut damaged = sample.bytes.clone();
-        damaged[copy..copy + 128].fill(0x55);
-        assert_eq!(open_damaged(dir.path(), &damaged).unwrap().headers_repaired, [1]);
-        assert_eq!(fs::read(segment(dir.path(), 1)).unwrap(), sample.bytes);
+fn without_a_mark_only_the_last_frame_can_be_lost_and_its_votes_are_not() {
+    for seed in 1..30 {
+        let sample = sample(seed, 6, false);
+        let name = sample.names().pop().unwrap();
+        let whole = sample.disk.read_all(&name).unwrap();
+        for at in (2 * BLOCK..whole.len()).step_by(512) {
+            let mut bytes = whole.clone();
+            bytes[at..at + 512].fill(0);
+            let disk = sample.with(&name, &bytes);
+            let (wal, recovered) = open(&disk).unwrap();
+            if !losses(&wal, &recovered, &sample.model).is_empty() {
+                let left = losses(&wal, &recovered, &sample.before_last);
+                let votes = left.iter().all(|loss| loss.starts_with("vote of") || loss.starts_with("group"));
+                assert!(votes, "seed {seed} at {at}: more than the last frame: {left:?}");
+                assert!(recovered.report.torn.is_some(), "seed {seed} at {at}: at least it looks torn");
+                for (id, group) in &sample.model {
+                    let found = &recovered.groups[id];
+                    assert_eq!(
+                        (found.term, found.vote),
+                        (group.term, group.vote),
+                        "seed {seed} at {at}: a vote is lost"
+                    );
+                }
+            }
+        }
     }
-    let mut damaged = sample.bytes.clone();
-    damaged[HEADERS].fill(0x55);
-    assert!(matches!(open_damaged(dir.path(), &damaged), Err(WalError::Damaged { segment: 1, .. })));
+}
+
+#[test]
+fn what_was_found_is_found_again_in_every_later_life() {
+    for seed in 1..20 {
+        let sample = sample_of_lives(seed, 10, true, 4);
+        let name = sample.names().pop().unwrap();
+        let whole = sample.disk.read_all(&name).unwrap();
+        for at in (3 * BLOCK..whole.len()).step_by(BLOCK) {
+            let mut bytes = whole.clone();
+            bytes[at..at + BLOCK].fill(0);
+            let disk = sample.with(&name, &bytes);
+            let Ok((wal, first)) = open(&disk) else { continue };
+            let seen = observe(&wal, &first);
+            drop(wal);
+            let (wal, second) = open(&disk).unwrap();
+            assert_eq!(second.groups, first.groups, "seed {seed} at {at}");
+            assert_eq!(observe(&wal, &second), seen, "seed {seed} at {at}");
+        }
+    }
+}
+
+#[test]
+fn no_damage_to_any_log_of_any_number_of_lives_loses_anything_silently() {
+    let mut chance = Chance::new(11);
+    let mut log = None;
+    for case in 0..cases(2_000) {
+        if case % 40 == 0 {
+            let (commits, each) = (4 + chance.below(30), 1 + chance.below(12));
+            let number = |number| usize::try_from(number).expect("small");
+            log = Some(sample_of_lives(case, number(commits), true, number(each)));
+        }
+        let sample = log.as_ref().expect("it was drawn");
+        let names = sample.names();
+        let name = &names[usize::try_from(chance.below(names.len() as u64)).expect("few")];
+        let mut bytes = sample.disk.read_all(name).unwrap();
+        let size = [1, 8, 64, 512, BLOCK][usize::try_from(chance.below(5)).expect("five")];
+        let at = usize::try_from(chance.below((bytes.len() / size) as u64)).expect("in the file") * size;
+        let noise = chance.next();
+        for (byte, noise) in bytes[at..at + size].iter_mut().zip(noise.to_le_bytes().into_iter().cycle()) {
+            *byte = if noise & 7 == 0 { 0 } else { *byte ^ noise };
+        }
+        let disk = sample.with(name, &bytes);
+        check(&disk, &sample.model, &format!("case {case}: {name} {size} at {at}"));
+    }
 }
