@@ -130,7 +130,7 @@ impl Loop {
 /// One of the last reads shows what was overwritten long before.
 fn make_stale(drafts: &mut [Draft]) {
     let is_read = |draft: &Draft| draft.call == Call::Read && draft.returned.is_some();
-    let at = drafts.len() - drafts.len() / 100;
+    let at = drafts.len() - drafts.len() / 100 - 30;
     let late = (at..drafts.len()).find(|&at| is_read(&drafts[at])).expect("a read");
     let called = drafts[late].called;
     let early = (0..late)
