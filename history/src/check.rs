@@ -13,12 +13,14 @@ use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
+use crate::certificate::{Certificate, core_of};
+use crate::decide::{Decision, confirm, decide};
 use crate::history::History;
-use crate::operation::{Claim, Operation};
-use crate::problem::{Problem, at_the_end};
+use crate::linear::{Limit, Limits};
+use crate::operation::{Claim, OpId, Operation};
+use crate::problem::at_the_end;
 use crate::report::{Anomaly, Counts, KeyReport, Report, Verdict};
-use crate::search::{Decision, Limit, Limits, decide};
-use crate::{claims, explain, witness};
+use crate::{claims, explain};
 
 /// What a judgement may cost. Beyond it the verdict is [`Verdict::Unknown`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,9 +61,9 @@ pub fn check_until(
     progress: &(dyn Fn(Progress) + Sync),
     stop: &AtomicBool,
 ) -> Report {
-    let judge = Judge::new(budget, progress, stop, history);
     let mut keys: Vec<Key<'_>> =
         history.by_key().into_iter().map(|(name, operations)| Key::new(name, operations)).collect();
+    let judge = Judge::new(budget, progress, stop, keys.len());
     judge.search(&mut keys);
     let judged: Vec<(KeyReport, Vec<Anomaly>)> =
         keys.par_iter().map(|key| guarded(key, || judge.conclude(key))).collect();
@@ -101,8 +103,9 @@ struct Key<'a> {
 enum Found {
     /// The search is to go on, with more steps.
     Nothing,
-    Order,
-    NoOrder,
+    Order(Vec<OpId>),
+    /// With the places of operations that show it, if any are known.
+    NoOrder(Vec<usize>),
     /// And will not be decided: why.
     GaveUp(String),
 }
@@ -136,7 +139,7 @@ impl<'a> Judge<'a> {
         budget: &Budget,
         progress: &'a (dyn Fn(Progress) + Sync),
         stop: &'a AtomicBool,
-        history: &History,
+        keys: usize,
     ) -> Self {
         let start = Instant::now();
         // A time too long to add is no limit; a year is none either.
@@ -148,7 +151,7 @@ impl<'a> Judge<'a> {
             memory_bytes: budget.memory_bytes / rayon::current_num_threads().max(1),
             progress,
             stop,
-            keys: history.by_key().len(),
+            keys,
             keys_done: AtomicUsize::new(0),
         }
     }
@@ -171,24 +174,22 @@ impl<'a> Judge<'a> {
     }
 
     fn decide(&self, key: &Key<'_>, steps: u64) -> (Found, u64) {
-        let problem = Problem::new(&at_the_end(&key.operations));
-        let (decision, steps) = decide(&problem, &self.limits(steps, self.deadline));
+        let (decision, steps) = decide(&at_the_end(&key.operations), &self.limits(steps, self.deadline));
         let found = match decision {
-            Decision::Order(order) => match witness::replay(&key.operations, &order) {
-                Ok(()) => Found::Order,
+            Decision::Order(order) => match key.confirmed(order) {
+                Ok(order) => Found::Order(order),
                 Err(detail) => {
                     Found::GaveUp(format!("the order that was found cannot be replayed: {detail}"))
                 }
             },
-            Decision::NoOrder => Found::NoOrder,
-            Decision::GaveUp(Limit::Steps, _) => Found::Nothing,
-            Decision::GaveUp(limit, placed) => {
+            Decision::NoOrder(evidence) => Found::NoOrder(evidence),
+            Decision::GaveUp(Limit::Steps, ..) => Found::Nothing,
+            Decision::GaveUp(limit, placed, of) => {
                 let why = match limit {
                     Limit::Time | Limit::Steps => "the time",
                     Limit::Memory => "the memory",
                     Limit::Stopped => "the patience of the caller",
                 };
-                let of = problem.due_count;
                 Found::GaveUp(format!(
                     "{why} ended after {steps} steps, with {placed} of {of} operations in order"
                 ))
@@ -204,8 +205,8 @@ impl<'a> Judge<'a> {
     fn conclude(&self, key: &Key<'_>) -> (KeyReport, Vec<Anomaly>) {
         let limits = self.limits(u64::MAX, self.explain_deadline);
         let mut anomalies: Vec<Anomaly> = match &key.found {
-            Found::Order => Vec::new(),
-            Found::NoOrder => vec![explain::explain(&key.operations, &limits)],
+            Found::Order(_) => Vec::new(),
+            Found::NoOrder(evidence) => vec![explain::explain(&key.operations, evidence, &limits)],
             Found::GaveUp(_) | Found::Nothing => {
                 explain::scan(&key.operations, &limits).into_iter().collect()
             }
@@ -215,15 +216,20 @@ impl<'a> Judge<'a> {
         anomalies.extend(broken.into_iter().filter(|anomaly| Some(anomaly.operations[0]) != named));
         let verdict = match &key.found {
             _ if !anomalies.is_empty() => Verdict::Invalid,
-            Found::Order => Verdict::Valid,
-            Found::NoOrder => Verdict::Invalid,
+            Found::Order(_) => Verdict::Valid,
+            Found::NoOrder(_) => Verdict::Invalid,
             Found::GaveUp(_) | Found::Nothing => Verdict::Unknown,
+        };
+        let certificate = match &key.found {
+            Found::Order(order) => Certificate::Order(order.clone()),
+            Found::NoOrder(evidence) => core_of(&key.operations, evidence, &limits),
+            Found::GaveUp(_) | Found::Nothing => Certificate::None,
         };
         let note = match &key.found {
             Found::GaveUp(why) => Some(why.clone()),
-            Found::Order | Found::NoOrder | Found::Nothing => None,
+            Found::Order(_) | Found::NoOrder(_) | Found::Nothing => None,
         };
-        (key.report(verdict, note), anomalies)
+        (KeyReport { certificate, ..key.report(verdict, note) }, anomalies)
     }
 }
 
@@ -235,7 +241,19 @@ impl Key<'_> {
             operations: self.operations.len(),
             steps: self.steps,
             note,
+            certificate: Certificate::None,
         }
+    }
+
+    /// The ids of an order that the replayer confirms: no history is called valid on the word of a search alone.
+    fn confirmed(&self, order: Vec<usize>) -> Result<Vec<OpId>, String> {
+        let mut ids: Vec<OpId> = self.operations.iter().map(|operation| operation.id).collect();
+        ids.sort_unstable();
+        if ids.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err("two operations have the same id".to_owned());
+        }
+        confirm(&self.operations, &order)?;
+        Ok(order.into_iter().map(|at| self.operations[at].id).collect())
     }
 }
 
@@ -243,8 +261,8 @@ impl Key<'_> {
 fn guarded(key: &Key<'_>, conclude: impl FnOnce() -> (KeyReport, Vec<Anomaly>)) -> (KeyReport, Vec<Anomaly>) {
     catch_unwind(AssertUnwindSafe(conclude)).unwrap_or_else(|panic| {
         let verdict = match &key.found {
-            Found::NoOrder => Verdict::Invalid,
-            Found::Order | Found::GaveUp(_) | Found::Nothing => Verdict::Unknown,
+            Found::NoOrder(_) => Verdict::Invalid,
+            Found::Order(_) | Found::GaveUp(_) | Found::Nothing => Verdict::Unknown,
         };
         (key.report(verdict, Some(panicked(&*panic))), Vec::new())
     })

@@ -3,15 +3,25 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use crate::decide::{Decision, decide};
+use crate::linear::Limits;
 use crate::operation::{Call, Operation};
-use crate::problem::{Problem, at_return};
+use crate::problem::at_return;
 use crate::report::{Anomaly, AnomalyKind, lateness};
-use crate::search::{Decision, Limits, decide};
 use crate::words::{left_behind, observed, sight};
 use crate::{name_appends, name_values};
 
-/// Explains a key for which there is no order.
-pub(crate) fn explain(operations: &[&Operation], limits: &Limits<'_>) -> Anomaly {
+/// On keys of more operations those are blamed that are known to contradict each other, if any are: to look for the first return
+/// that no order explains, and for names in all answers, takes too long.
+const SEARCHED_MAX: usize = 10_000;
+
+/// Explains a key for which there is no order; `evidence` are those of its operations that show it, if any are known.
+pub(crate) fn explain(operations: &[&Operation], evidence: &[usize], limits: &Limits<'_>) -> Anomaly {
+    if operations.len() > SEARCHED_MAX && !evidence.is_empty() {
+        let blamed = || evidence.iter().map(|&at| operations[at]);
+        let named = blamed().find_map(|operation| name(operations, operation));
+        return named.unwrap_or_else(|| nameless(operations, blamed().next()));
+    }
     let culprit = first_unexplained(operations, limits);
     culprit
         .and_then(|culprit| name(operations, culprit))
@@ -45,9 +55,9 @@ fn first_unexplained<'a>(operations: &[&'a Operation], limits: &Limits<'_>) -> O
         let middle = usize::midpoint(good, bad);
         let last = answered[middle - 1];
         let views = at_return(operations, last.answered_ns()?, last.id);
-        match decide(&Problem::new(&views), limits).0 {
+        match decide(&views, limits).0 {
             Decision::Order(_) => good = middle,
-            Decision::NoOrder => bad = middle,
+            Decision::NoOrder(_) => bad = middle,
             Decision::GaveUp(..) => return None,
         }
     }

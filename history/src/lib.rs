@@ -2,29 +2,34 @@
 //!
 //! * [`operation`] and [`history`]: operations, events, histories.
 //! * [`recorder`] and [`mod@file`]: histories on disk, written so that a killed recorder leaves a readable prefix.
-//! * [`mod@check`]: the judge; [`report`]: what it says; [`model`]: the store it believes in.
+//! * [`linear`]: the search, for any model; [`models`]: registers, lists, sets, counters, queues, locks, banks.
+//! * [`mod@check`]: the judge of key-value histories; [`report`]: what it says; [`model`]: the store it believes in.
 //!
 //! Nothing here knows of Raft, of Ordeal's wire protocol or of its cluster: a history of any store with string keys and
 //! text values can be judged.
 
+mod certificate;
 pub mod check;
 mod claims;
+mod decide;
 mod explain;
+mod fast;
 pub mod file;
 pub mod formats;
 pub mod history;
+pub mod linear;
 pub mod model;
+pub mod models;
 mod name_appends;
 mod name_values;
+pub mod online;
 pub mod operation;
 mod problem;
 pub mod recorder;
 pub mod report;
-mod search;
-mod search_parts;
-mod witness;
 mod words;
 
+pub use certificate::Certificate;
 pub use check::{Budget, Progress, check, check_until};
 pub use file::{Header, Loaded, ReadError, read_file};
 pub use history::{History, HistoryError};

@@ -2,6 +2,7 @@
 
 use stateright::semantics::SequentialSpec;
 
+use crate::linear::{Model, Trace, step_of_spec};
 use crate::operation::{Answer, Call, Value};
 
 /// One key: its value, or absent, as it is at first.
@@ -49,6 +50,80 @@ impl SequentialSpec for KeyModel {
         // A failure that does not say what was found fits every failure.
         let is_failure = matches!(truth, Answer::CasFailed(_) | Answer::CasFailedAbsent);
         truth == *answer || (is_failure && *answer == Answer::CasFailed(None))
+    }
+}
+
+impl Model for KeyModel {
+    type Op = Call;
+    type Ret = Answer;
+
+    fn step(&self, call: &Call, answer: Option<&Answer>) -> Option<Self> {
+        step_of_spec(self, call, answer)
+    }
+
+    fn is_pure(call: &Call, answer: Option<&Answer>) -> bool {
+        match call {
+            Call::Read => true,
+            Call::Cas { expected, new } => {
+                let is_failure = matches!(answer, Some(Answer::CasFailed(_) | Answer::CasFailedAbsent));
+                is_failure || expected.as_ref() == Some(new)
+            }
+            Call::Write(_) | Call::Append(_) | Call::Delete => false,
+        }
+    }
+
+    fn is_blind(call: &Call) -> bool {
+        matches!(call, Call::Write(_) | Call::Delete)
+    }
+
+    /// A value that no answer shows and no compare-and-set hopes for: whatever stands right behind the call that makes it can
+    /// be no answered read, no compare-and-set that succeeds, and none that fails and says what it found, for they would have
+    /// to show the value. So it is a call that does not look (a write, a delete), or nothing, and the order without this
+    /// call is as good. A failure that does not say what it found could need the value, and an append would carry it
+    /// along: then nothing is concluded.
+    fn is_out_of_sight(call: &Call, others: &Trace<Self>) -> bool {
+        let value = match call {
+            Call::Read => return true,
+            Call::Write(value) | Call::Cas { new: value, .. } => value,
+            Call::Append(_) | Call::Delete => return false,
+        };
+        !others.iter().any(|other| match (&other.op, other.returned.as_ref().map(|(_, answer)| answer)) {
+            (Call::Append(_), _) | (_, Some(Answer::CasFailed(None))) => true,
+            (Call::Cas { expected: Some(hoped), .. }, None | Some(Answer::CasDone)) => hoped == value,
+            (_, Some(Answer::Value(Some(seen)) | Answer::CasFailed(Some(seen)))) => seen == value,
+            (_, _) => false,
+        })
+    }
+
+    /// The values that answers show and that compare-and-sets expect, ascending.
+    fn shown(trace: &Trace<Self>) -> Option<Vec<Self>> {
+        let mut shown = Vec::new();
+        for entry in trace {
+            match entry.returned.as_ref().map(|(_, answer)| answer) {
+                Some(Answer::CasFailed(None)) => return None,
+                Some(Answer::Value(value) | Answer::CasFailed(value)) => shown.push(value.clone()),
+                Some(Answer::Done | Answer::CasDone | Answer::CasFailedAbsent) | None => {}
+            }
+            if let Call::Cas { expected, .. } = &entry.op {
+                shown.push(expected.clone());
+            }
+        }
+        shown.sort_unstable();
+        shown.dedup();
+        Some(shown.into_iter().map(|value| KeyModel { value }).collect())
+    }
+
+    /// Until the next call that does not look (a write, a delete) the value only gets longer. If no answer shows a value that begins
+    /// with this one, nobody looks until then.
+    fn is_of_use(&self, shown: &[Self]) -> bool {
+        let Some(value) = &self.value else { return true };
+        let behind = shown.partition_point(|other| other.value < self.value);
+        let next = shown.get(behind).and_then(|other| other.value.as_ref());
+        next.is_some_and(|other| other.starts_with(value.as_str()))
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.value.as_ref().map_or(0, |value| value.len() + 16)
     }
 }
 

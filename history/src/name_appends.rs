@@ -5,7 +5,6 @@ use std::collections::{HashMap, HashSet};
 
 use crate::name_values::Name;
 use crate::operation::{Answer, Call, Operation};
-use crate::problem::is_word;
 use crate::report::AnomalyKind;
 use crate::words::{deed, from_node, moment, quoted, span};
 
@@ -18,6 +17,11 @@ pub(crate) fn name<'a>(operations: &[&'a Operation], culprit: &'a Operation) -> 
         .or_else(|| missing(operations, culprit, &words))
         .or_else(|| against_time(culprit, &words, &appends))
         .or_else(|| against_another_read(operations, culprit, &words))
+}
+
+/// Whether a text is one word: it ends in its only comma and has something before it.
+fn is_word(text: &str) -> bool {
+    text.len() > 1 && text.find(',') == Some(text.len() - 1)
 }
 
 type Appends<'a> = HashMap<&'a str, &'a Operation>;

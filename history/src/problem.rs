@@ -1,18 +1,21 @@
 //! What the search has to solve for one key: which operations must be put into an order, which may be, and by when.
 //!
-//! Here the cheap, sound reductions are made. Each is argued where it stands; the agreement tests hold them against brute
+//! Here the cheap, sound reductions are made that need to know of keys and values; those of the search itself are in `linear`. Each is argued where it stands; the agreement tests hold them against brute
 //! force and against stateright's tester.
 
 use std::collections::{HashMap, HashSet};
 
-use crate::operation::{Answer, Call, OpId, Operation, Value};
+use crate::linear::Entry;
+use crate::operation::{Answer, Call, OpId, Operation};
 
 /// An operation as it is seen at some moment of the history: at its end, or earlier.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct View<'a> {
+    /// Its place among the operations of the key.
+    pub(crate) at: usize,
     pub(crate) operation: &'a Operation,
     /// When it had been answered, and with what, if that is before the moment.
-    answer: Option<(u64, &'a Answer)>,
+    pub(crate) answer: Option<(u64, &'a Answer)>,
 }
 
 /// The operations as they are seen at the end of the history. Those that surely had no effect are left out.
@@ -35,57 +38,28 @@ fn views<'a>(
     is_called: impl Fn(&Operation) -> bool,
     is_answered: impl Fn(&Operation) -> bool,
 ) -> Vec<View<'a>> {
-    let counted = operations.iter().filter(|operation| !operation.is_failed() && is_called(operation));
-    let view = |&operation: &&'a Operation| View {
+    let counted =
+        operations.iter().enumerate().filter(|(_, operation)| !operation.is_failed() && is_called(operation));
+    let view = |(at, &operation): (usize, &&'a Operation)| View {
+        at,
         operation,
         answer: operation.answered_ns().zip(operation.answer()).filter(|_| is_answered(operation)),
     };
     counted.map(view).collect()
 }
 
-/// An operation to be put into the order.
-#[derive(Debug, Clone)]
-pub(crate) struct Task {
-    pub(crate) id: OpId,
-    pub(crate) call: Call,
-    pub(crate) invoked_ns: u64,
-    /// By when it must have taken effect, and with what answer; `None`: it may take effect at any time after its call, or
-    /// never.
-    pub(crate) due: Option<(u64, Answer)>,
-    /// Whether it leaves every state as it is in which its answer is right.
-    pub(crate) is_pure: bool,
-    /// The one with the same call, optional too, that was called just before this one. It is used first: in any order
-    /// that uses this one and not that one, the two can be swapped, since both are open for ever.
-    pub(crate) twin: Option<usize>,
+/// The operations as the search takes them, each with its place among those of the key: without those that need not take
+/// effect; with a return for those that surely did.
+pub(crate) fn entries(views: &[View<'_>]) -> (Vec<Entry<Call, Answer>>, Vec<usize>) {
+    let kind = KeyKind::of(views);
+    let observations = Observations::of(views);
+    let entries = views.iter().filter_map(|view| Some((entry_of(view, &kind, &observations)?, view.at)));
+    entries.unzip()
 }
 
-/// The tasks of one key: first those that are due, by ascending call, then the optional ones, by ascending call.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Problem {
-    pub(crate) tasks: Vec<Task>,
-    pub(crate) due_count: usize,
-    /// Where nothing but reads and appends happens: the read with the longest value. Until it was put into the order every
-    /// state must be a prefix of that value, since appends only ever make a value longer.
-    pub(crate) longest_read: Option<(usize, Value)>,
-}
-
-impl Problem {
-    pub(crate) fn new(views: &[View<'_>]) -> Self {
-        let kind = KeyKind::of(views);
-        let observations = Observations::of(views, &kind);
-        let mut tasks: Vec<Task> =
-            views.iter().filter_map(|view| task_of(view, &kind, &observations)).collect();
-        tasks.sort_by_key(|task| (task.due.is_none(), task.invoked_ns, task.id));
-        link_twins(&mut tasks);
-        let due_count = tasks.iter().filter(|task| task.due.is_some()).count();
-        let longest_read = (kind.appends && !kind.others).then(|| longest_read(&tasks)).flatten();
-        Problem { tasks, due_count, longest_read }
-    }
-}
-
-fn task_of(view: &View<'_>, kind: &KeyKind, observations: &Observations<'_>) -> Option<Task> {
+fn entry_of(view: &View<'_>, kind: &KeyKind, observations: &Observations<'_>) -> Option<Entry<Call, Answer>> {
     let operation = view.operation;
-    let due = match view.answer {
+    let returned = match view.answer {
         Some((time_ns, answer)) => Some((time_ns, answer.clone())),
         None => match observations.fate(&operation.call, kind) {
             Fate::NeedNotHappen => return None,
@@ -100,69 +74,30 @@ fn task_of(view: &View<'_>, kind: &KeyKind, observations: &Observations<'_>) -> 
             }
         },
     };
-    let due = due.map(|(time_ns, answer)| (time_ns.max(operation.invoked_ns), answer));
-    let is_pure = match (&operation.call, &due) {
-        (Call::Read, _) => true,
-        (Call::Cas { .. }, Some((_, Answer::CasFailed(_) | Answer::CasFailedAbsent))) => true,
-        (Call::Cas { expected, new }, Some((_, Answer::CasDone))) => expected.as_ref() == Some(new),
-        (Call::Cas { .. } | Call::Write(_) | Call::Append(_) | Call::Delete, _) => false,
-    };
-    let (id, invoked_ns) = (operation.id, operation.invoked_ns);
-    Some(Task { id, call: operation.call.clone(), invoked_ns, due, is_pure, twin: None })
-}
-
-fn link_twins(tasks: &mut [Task]) {
-    let mut last: HashMap<Call, usize> = HashMap::new();
-    for (at, task) in tasks.iter_mut().enumerate().filter(|(_, task)| task.due.is_none()) {
-        task.twin = last.insert(task.call.clone(), at);
-    }
-}
-
-fn longest_read(tasks: &[Task]) -> Option<(usize, Value)> {
-    let reads = tasks.iter().enumerate().filter_map(|(at, task)| match &task.due {
-        Some((_, Answer::Value(Some(value)))) => Some((at, value)),
-        Some(_) | None => None,
-    });
-    reads.max_by_key(|(at, value)| (value.len(), usize::MAX - at)).map(|(at, value)| (at, value.clone()))
+    let returned = returned.map(|(time_ns, answer)| (time_ns.max(operation.invoked_ns), answer));
+    Some(Entry { op: operation.call.clone(), called: operation.invoked_ns, returned })
 }
 
 /// Which calls there are on the key.
 struct KeyKind {
     appends: bool,
-    /// Writes, compare-and-sets, deletes.
-    others: bool,
     /// An answered compare-and-set failed without saying what it found, or one found the key absent.
     vague_failures: bool,
-    /// Only reads and appends, and every append adds one word that ends in its only comma, each word once: then the words
-    /// of a value say exactly which appends made it.
-    words: bool,
 }
 
 impl KeyKind {
     fn of(views: &[View<'_>]) -> Self {
         let calls = || views.iter().map(|view| &view.operation.call);
         let appends = calls().any(|call| matches!(call, Call::Append(_)));
-        let others = calls().any(|call| matches!(call, Call::Write(_) | Call::Cas { .. } | Call::Delete));
         let vague_failures =
             views.iter().any(|view| matches!(view.answer, Some((_, Answer::CasFailed(None)))));
-        let mut seen = HashSet::new();
-        let is_word = |call: &Call| match call {
-            Call::Append(text) => is_word(text) && seen.insert(text.clone()),
-            Call::Read | Call::Write(_) | Call::Cas { .. } | Call::Delete => true,
-        };
-        let words = appends && !others && calls().all(is_word);
-        KeyKind { appends, others, vague_failures, words }
+        KeyKind { appends, vague_failures }
     }
-}
-
-/// Whether a text is one word: it ends in its only comma and has something before it.
-pub(crate) fn is_word(text: &str) -> bool {
-    text.len() > 1 && text.find(',') == Some(text.len() - 1)
 }
 
 /// What answers say about values, and how many calls could have made them.
 struct Observations<'a> {
-    /// For each value, or word, that an answer shows: the earliest return of such an answer.
+    /// For each value that an answer shows: the earliest return of such an answer.
     shown_by_ns: HashMap<&'a str, u64>,
     /// Values that an open compare-and-set expects: it can only take effect on them.
     hoped_for: HashSet<&'a str>,
@@ -177,7 +112,7 @@ enum Fate {
 }
 
 impl<'a> Observations<'a> {
-    fn of(views: &[View<'a>], kind: &KeyKind) -> Self {
+    fn of(views: &[View<'a>]) -> Self {
         let mut observations =
             Observations { shown_by_ns: HashMap::new(), hoped_for: HashSet::new(), makers: HashMap::new() };
         for view in views {
@@ -188,7 +123,7 @@ impl<'a> Observations<'a> {
             match (view.answer, call) {
                 (Some((time_ns, Answer::Value(Some(value)) | Answer::CasFailed(Some(value)))), _)
                 | (Some((time_ns, Answer::CasDone)), Call::Cas { expected: Some(value), .. }) => {
-                    observations.show(value, time_ns, kind);
+                    observations.show(value, time_ns);
                 }
                 (None, Call::Cas { expected: Some(value), .. }) => {
                     observations.hoped_for.insert(value);
@@ -201,12 +136,9 @@ impl<'a> Observations<'a> {
         observations
     }
 
-    fn show(&mut self, value: &'a str, time_ns: u64, kind: &KeyKind) {
-        let mut note = |text: &'a str| {
-            let earliest = self.shown_by_ns.entry(text).or_insert(time_ns);
-            *earliest = time_ns.min(*earliest);
-        };
-        if kind.words { value.split_inclusive(',').for_each(&mut note) } else { note(value) }
+    fn show(&mut self, value: &'a str, time_ns: u64) {
+        let earliest = self.shown_by_ns.entry(value).or_insert(time_ns);
+        *earliest = time_ns.min(*earliest);
     }
 
     /// What is known of a call without an answer.
@@ -233,13 +165,6 @@ impl<'a> Observations<'a> {
                     Some(_) | None => Fate::MayHappen,
                 }
             }
-            // Where each word is appended once and nothing else changes the value, a word that was seen took effect. One
-            // that no answer shows stands in every later state, so no answered read comes behind it, and other appends do
-            // not look.
-            Call::Append(text) if kind.words => match self.shown_by_ns.get(text.as_str()) {
-                Some(&time_ns) => Fate::HappenedBy(time_ns),
-                None => Fate::NeedNotHappen,
-            },
             Call::Write(_) | Call::Append(_) | Call::Cas { .. } | Call::Delete => Fate::MayHappen,
         }
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
+use crate::certificate::Certificate;
 use crate::history::History;
 use crate::operation::{OpId, Operation};
 
@@ -132,6 +133,9 @@ pub struct KeyReport {
     pub steps: u64,
     /// Why the verdict is unknown, and how far the search got.
     pub note: Option<String>,
+    /// What backs the verdict.
+    #[serde(skip)]
+    pub certificate: Certificate,
 }
 
 /// How many operations there are, by what came of them.

@@ -1,10 +1,13 @@
 //! The judge agrees with two others on thousands of random histories, and its names are proofs.
 
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
-use ordeal_history::{AnomalyKind, Budget, History, Report, Verdict, check};
+use ordeal_history::linear::{self, Entry, Limits, all_orders, replay};
+use ordeal_history::model::KeyModel;
+use ordeal_history::{AnomalyKind, Answer, Budget, Call, Certificate, History, OpId, Report, Verdict, check};
 
-use crate::generator::{MIXES, Mix, Recipe, mutate, valid};
+use crate::generator::{MIXES, Mix, Recipe, make_stale, mutate, valid};
 use crate::second_opinions::{brute_force_accepts, stateright_accepts};
 
 fn judge(history: &History) -> Report {
@@ -14,6 +17,36 @@ fn judge(history: &History) -> Report {
 /// Without memory for the search, only names and claims are left to judge by.
 fn judge_by_name(history: &History) -> Report {
     check(history, &Budget { time: Duration::from_secs(20), memory_bytes: 0 }, &|_| {})
+}
+
+/// What was recorded, for the search and the replayer, with the ids.
+fn trace_of(history: &History) -> (Vec<Entry<Call, Answer>>, Vec<OpId>) {
+    let counted = history.operations.iter().filter(|operation| !operation.is_failed());
+    let entries = counted.map(|operation| {
+        let returned = operation.answered_ns().zip(operation.answer().cloned());
+        (Entry { op: operation.call.clone(), called: operation.invoked_ns, returned }, operation.id)
+    });
+    entries.unzip()
+}
+
+/// An order replays; a core has no order. Says whether there was one.
+fn confirm(history: &History, certificate: &Certificate) -> bool {
+    let (trace, ids) = trace_of(history);
+    let at = |id: &OpId| ids.iter().position(|other| other == id).expect("an operation that did not fail");
+    match certificate {
+        Certificate::Order(order) => {
+            let order: Vec<usize> = order.iter().map(at).collect();
+            replay(&KeyModel::default(), &trace, &order).expect("an order that explains all answers");
+        }
+        Certificate::Core(answered, open) => {
+            let answered = answered.iter().map(|id| trace[at(id)].clone());
+            let open = open.iter().map(|id| Entry { returned: None, ..trace[at(id)].clone() });
+            let core: Vec<_> = answered.chain(open).collect();
+            assert!(!all_orders(&KeyModel::default(), &core), "{certificate:?} of {history:#?}");
+        }
+        Certificate::None => return false,
+    }
+    true
 }
 
 /// How the histories of a round were judged.
@@ -47,6 +80,10 @@ fn round(mix: Mix, operations: u64, seeds: std::ops::Range<u64>, opinion: fn(&Hi
         );
         let report = judge(&history);
         assert_eq!(report.verdict, expected, "{mix:?}, seed {seed}: {report:#?}\n{history:#?}");
+        if let Some(key) = report.keys.first() {
+            let is_backed = confirm(&history, &key.certificate);
+            assert!(is_backed, "{mix:?}, seed {seed}: {history:#?}");
+        }
         let named = judge_by_name(&history);
         assert!(
             named.verdict != Verdict::Invalid || expected == Verdict::Invalid,
@@ -71,11 +108,73 @@ fn round(mix: Mix, operations: u64, seeds: std::ops::Range<u64>, opinion: fn(&Hi
 fn it_agrees_with_all_orders_of_up_to_6_operations() {
     for mix in MIXES {
         for operations in 2..=6 {
-            let tally = round(mix, operations, 0..2000, brute_force_accepts);
+            let tally = round(mix, operations, 0..histories() / 30, brute_force_accepts);
             assert!(tally.valid > 500, "{mix:?}, {operations}: {tally:?}");
             assert!(operations < 4 || tally.invalid > 100, "{mix:?}, {operations}: {tally:?}");
         }
     }
+}
+
+/// So many histories against all orders: `ORDEAL_HISTORIES=10000000` for the long version.
+fn histories() -> u64 {
+    std::env::var("ORDEAL_HISTORIES").ok().and_then(|count| count.parse().ok()).unwrap_or(60_000)
+}
+
+/// What the search says that knows of no fast path; `None` when it gives up.
+fn search_accepts(history: &History) -> Option<bool> {
+    let stop = AtomicBool::new(false);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let limits = Limits { steps: 10_000, deadline, memory_bytes: 1 << 30, stop: &stop };
+    match linear::decide(&KeyModel::default(), &trace_of(history).0, &limits).0 {
+        linear::Decision::Order(_) => Some(true),
+        linear::Decision::NoOrder(_) => Some(false),
+        linear::Decision::GaveUp(..) => None,
+    }
+}
+
+#[test]
+fn fast_paths_and_the_search_agree_on_histories_that_are_too_long_for_all_orders() {
+    for mix in [Mix::UniqueWrites, Mix::UniqueCas, Mix::Words] {
+        let (mut valid, mut invalid) = (0, 0);
+        for seed in 0..120 {
+            let crashed_of_ten = u32::try_from(seed % 4).expect("below 4");
+            let recipe = Recipe {
+                mix,
+                clients: 4,
+                operations: 12 + seed % 16,
+                crashed_of_ten,
+                pause_max: 1 + seed % 9,
+            };
+            let mut history = valid_or_not(&recipe, seed);
+            if seed.is_multiple_of(5) {
+                make_stale(&mut history);
+            }
+            let Some(expected) = search_accepts(&history) else { continue };
+            let report = judge(&history);
+            assert_eq!(
+                report.verdict == Verdict::Valid,
+                expected,
+                "{mix:?} {seed}: {report:#?}\n{history:#?}"
+            );
+            let certificate = &report.keys[0].certificate;
+            let is_long =
+                matches!(certificate, Certificate::Core(answered, open) if answered.len() + open.len() > 10);
+            // A read of many words needs them all, and all orders of them are too many.
+            assert!(!is_long || mix == Mix::Words, "{mix:?} {seed}: {certificate:?}");
+            assert!(is_long || confirm(&history, certificate), "{mix:?} {seed}: nothing backs it");
+            valid += u32::from(expected);
+            invalid += u32::from(!expected);
+        }
+        assert!(valid > 15 && invalid > 15, "{mix:?}: {valid} valid, {invalid} invalid");
+    }
+}
+
+fn valid_or_not(recipe: &Recipe, seed: u64) -> History {
+    let mut history = valid(recipe, seed);
+    if !seed.is_multiple_of(3) {
+        mutate(&mut history, seed);
+    }
+    history
 }
 
 #[test]

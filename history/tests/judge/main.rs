@@ -6,6 +6,7 @@ mod budgets;
 mod claims;
 mod files;
 mod generator;
+mod online;
 mod second_opinions;
 mod stories;
 mod story;

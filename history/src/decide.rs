@@ -1,0 +1,69 @@
+//! How one key is decided: without a search where its operations are of a kind that needs none, by the search otherwise.
+
+use std::sync::atomic::Ordering;
+
+use crate::fast::{self, Fast};
+use crate::linear::{self, Limit, Limits, replay};
+use crate::model::KeyModel;
+use crate::operation::{Answer, Call, Operation};
+use crate::problem::{View, entries};
+
+/// What came of it, in places of the operations of the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// An order that explains all answers.
+    Order(Vec<usize>),
+    /// There is none, and these few operations show it, if any are named: the first is the one to blame.
+    NoOrder(Vec<usize>),
+    /// A limit was reached; so many of so many operations that must take effect had done so at best.
+    GaveUp(Limit, usize, usize),
+}
+
+/// Decides; also gives the number of steps.
+pub(crate) fn decide(views: &[View<'_>], limits: &Limits<'_>) -> (Decision, u64) {
+    if limits.stop.load(Ordering::Relaxed) {
+        return (Decision::GaveUp(Limit::Stopped, 0, views.len()), 0);
+    }
+    let places = |places: Vec<u32>| places.into_iter().map(|view| views[view as usize].at).collect();
+    match fast::decide(views, limits.memory_bytes) {
+        Some(Fast::Order(order)) => (Decision::Order(places(order)), views.len() as u64),
+        Some(Fast::NoOrder(evidence)) => (Decision::NoOrder(places(evidence)), views.len() as u64),
+        None => search(views, limits),
+    }
+}
+
+fn search(views: &[View<'_>], limits: &Limits<'_>) -> (Decision, u64) {
+    let (entries, places) = entries(views);
+    let (decision, steps) = linear::decide(&KeyModel::default(), &entries, limits);
+    let decision = match decision {
+        linear::Decision::Order(order) => {
+            Decision::Order(order.into_iter().map(|entry| places[entry]).collect())
+        }
+        linear::Decision::NoOrder(_) => Decision::NoOrder(Vec::new()),
+        linear::Decision::GaveUp(limit, stuck) => {
+            let due = entries.iter().filter(|entry| entry.returned.is_some()).count();
+            Decision::GaveUp(limit, stuck.returns, due)
+        }
+    };
+    (decision, steps)
+}
+
+/// Operations as a trace for the search and its replayer: as they were recorded, without those that failed, each with its
+/// place.
+pub(crate) fn trace_of(operations: &[&Operation]) -> (Vec<linear::Entry<Call, Answer>>, Vec<usize>) {
+    let counted = operations.iter().enumerate().filter(|(_, operation)| !operation.is_failed());
+    let entries = counted.map(|(at, operation)| {
+        let returned = operation.answered_ns().zip(operation.answer().cloned());
+        (linear::Entry { op: operation.call.clone(), called: operation.invoked_ns, returned }, at)
+    });
+    entries.unzip()
+}
+
+/// Whether an order, in places of the operations, explains all that was recorded; the error says what is wrong with it.
+pub(crate) fn confirm(operations: &[&Operation], order: &[usize]) -> Result<(), String> {
+    let (trace, places) = trace_of(operations);
+    let mut back = vec![usize::MAX; operations.len()];
+    places.iter().enumerate().for_each(|(entry, &at)| back[at] = entry);
+    let order: Vec<usize> = order.iter().map(|&at| back[at]).collect();
+    replay(&KeyModel::default(), &trace, &order)
+}

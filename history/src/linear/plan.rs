@@ -1,0 +1,218 @@
+//! A trace made ready for the search: levels, slots and classes.
+//!
+//! A *level* is the return of an operation: the moment at which it must be in the order. Between its call and its return an
+//! operation has a *slot*, the lowest that is free, so that a set of pending operations is a few words however long the
+//! history is. Operations that ask and answer the same are of one *class*.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Place;
+
+use super::{Model, Trace};
+
+/// No operation.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// Operations that ask the same and are answered the same.
+pub(super) struct Class<M: Model> {
+    pub(super) op: M::Op,
+    /// `None`: never answered.
+    pub(super) ret: Option<M::Ret>,
+    pub(super) is_pure: bool,
+    pub(super) is_blind: bool,
+}
+
+/// The return of an operation.
+pub(super) struct Level {
+    /// The operation.
+    pub(super) target: u32,
+    /// Where in [`Plan::calls`] those end that were called before this return.
+    pub(super) calls_end: usize,
+}
+
+/// Operations of one class that never returned, by ascending call, each with the first level that it can be used at.
+/// They are interchangeable, so the one called first is used first: in any order that uses a later one and not that one,
+/// the two can be swapped, since both are open for ever.
+pub(super) struct Optional {
+    pub(super) members: Vec<(usize, u32)>,
+}
+
+pub(super) struct Plan<M: Model> {
+    pub(super) classes: Vec<Class<M>>,
+    /// The class of each operation.
+    pub(super) class_of: Vec<usize>,
+    /// The slot of each operation that returned.
+    pub(super) slot_of: Vec<usize>,
+    pub(super) levels: Vec<Level>,
+    /// Operations that returned, in the order of their calls.
+    pub(super) calls: Vec<u32>,
+    /// By ascending first level.
+    pub(super) optional: Vec<Optional>,
+    /// Words that a set of slots needs.
+    pub(super) words: usize,
+}
+
+impl<M: Model> Plan<M> {
+    pub(super) fn new(initial: &M, trace: &Trace<M>) -> Self {
+        let (classes, class_of) = classes_of(initial, trace);
+        let mut plan = Plan {
+            classes,
+            class_of,
+            slot_of: vec![usize::MAX; trace.len()],
+            levels: Vec::new(),
+            calls: Vec::new(),
+            optional: Vec::new(),
+            words: 0,
+        };
+        plan.walk(trace);
+        plan.optional.sort_by_key(|optional| optional.members[0].0);
+        plan
+    }
+
+    /// Goes through calls and returns in the order of time, calls before returns of the same time: those overlap.
+    fn walk(&mut self, trace: &Trace<M>) {
+        let mut events: Vec<(u64, bool, usize)> = Vec::with_capacity(trace.len() * 2);
+        for (at, entry) in trace.iter().enumerate() {
+            events.push((entry.called, false, at));
+            events.extend(entry.returned.iter().map(|(time, _)| (entry.called.max(*time), true, at)));
+        }
+        events.sort_unstable();
+        let mut free: Vec<usize> = Vec::new();
+        let mut slots = 0;
+        let mut optional_of: HashMap<usize, usize> = HashMap::new();
+        for (_, is_return, at) in events {
+            let number = u32::try_from(at).expect("4 G operations are beyond any memory limit");
+            let class = self.class_of[at];
+            if is_return {
+                free.push(self.slot_of[at]);
+                self.levels.push(Level { target: number, calls_end: self.calls.len() });
+            } else if trace[at].returned.is_some() {
+                self.slot_of[at] = free.pop().unwrap_or_else(|| {
+                    slots += 1;
+                    slots - 1
+                });
+                self.calls.push(number);
+            } else if !self.classes[class].is_pure {
+                let member = (self.levels.len(), number);
+                let place = *optional_of.entry(class).or_insert(self.optional.len());
+                match self.optional.get_mut(place) {
+                    Some(optional) => optional.members.push(member),
+                    None => self.optional.push(Optional { members: vec![member] }),
+                }
+            }
+        }
+        self.words = slots.div_ceil(64).max(1);
+    }
+
+    /// Where in [`Plan::calls`] those of a level begin.
+    pub(super) fn calls_begin(&self, level: usize) -> usize {
+        level.checked_sub(1).map_or(0, |before| self.levels[before].calls_end)
+    }
+
+    /// How many of the optional classes have a member at a level.
+    pub(super) fn optional_at(&self, level: usize) -> usize {
+        self.optional.partition_point(|optional| optional.members[0].0 <= level)
+    }
+}
+
+fn classes_of<M: Model>(initial: &M, trace: &Trace<M>) -> (Vec<Class<M>>, Vec<usize>) {
+    let mut numbers: HashMap<(&M::Op, Option<&M::Ret>), usize> = HashMap::new();
+    let mut classes: Vec<Class<M>> = Vec::new();
+    let mut class_of = Vec::with_capacity(trace.len());
+    for entry in trace {
+        let ret = entry.returned.as_ref().map(|(_, ret)| ret);
+        let number = match numbers.entry((&entry.op, ret)) {
+            Place::Occupied(place) => *place.get(),
+            Place::Vacant(place) => {
+                // A blind one with a wrong answer has it wrong in every state.
+                let is_blind = M::is_blind(&entry.op) && initial.step(&entry.op, ret).is_some();
+                let is_pure = M::is_pure(&entry.op, ret);
+                classes.push(Class { op: entry.op.clone(), ret: ret.cloned(), is_pure, is_blind });
+                *place.insert(classes.len() - 1)
+            }
+        };
+        class_of.push(number);
+    }
+    (classes, class_of)
+}
+
+/// The pending operations of a level: those that were called before its return and did not return before it.
+pub(super) struct Window {
+    level: usize,
+    /// The operation in each slot.
+    pub(super) operation: Vec<u32>,
+    /// Slots of pure operations.
+    pub(super) pure_slots: Vec<u64>,
+    /// Slots of blind operations.
+    pub(super) blind_slots: Vec<u64>,
+    /// Slots of operations that are not pure.
+    pub(super) other_slots: Vec<u64>,
+}
+
+impl Window {
+    /// At the first level.
+    pub(super) fn new<M: Model>(plan: &Plan<M>) -> Self {
+        let empty = vec![0; plan.words];
+        let mut window = Window {
+            level: 0,
+            operation: vec![NONE; plan.words * 64],
+            pure_slots: empty.clone(),
+            blind_slots: empty.clone(),
+            other_slots: empty,
+        };
+        if !plan.levels.is_empty() {
+            window.calls(plan, 0, true);
+        }
+        window
+    }
+
+    /// Goes to a level, from wherever it is.
+    pub(super) fn move_to<M: Model>(&mut self, plan: &Plan<M>, level: usize) {
+        while self.level < level {
+            self.set(plan, plan.levels[self.level].target, false);
+            self.level += 1;
+            self.calls(plan, self.level, true);
+        }
+        while self.level > level {
+            self.calls(plan, self.level, false);
+            self.level -= 1;
+            self.set(plan, plan.levels[self.level].target, true);
+        }
+    }
+
+    fn calls<M: Model>(&mut self, plan: &Plan<M>, level: usize, is_there: bool) {
+        for &operation in &plan.calls[plan.calls_begin(level)..plan.levels[level].calls_end] {
+            self.set(plan, operation, is_there);
+        }
+    }
+
+    fn set<M: Model>(&mut self, plan: &Plan<M>, operation: u32, is_there: bool) {
+        let slot = plan.slot_of[operation as usize];
+        let class = &plan.classes[plan.class_of[operation as usize]];
+        self.operation[slot] = if is_there { operation } else { NONE };
+        let (word, bit) = (slot / 64, 1 << (slot % 64));
+        let kinds = [
+            (&mut self.pure_slots, class.is_pure),
+            (&mut self.blind_slots, class.is_blind && !class.is_pure),
+            (&mut self.other_slots, !class.is_pure),
+        ];
+        for (slots, is_of_kind) in kinds {
+            if is_there && is_of_kind {
+                slots[word] |= bit;
+            } else {
+                slots[word] &= !bit;
+            }
+        }
+    }
+}
+
+/// The members of a set of slots, ascending.
+pub(super) fn slots_of(words: impl IntoIterator<Item = u64>) -> impl Iterator<Item = usize> {
+    words.into_iter().enumerate().flat_map(|(at, word)| {
+        let mut left = word;
+        std::iter::from_fn(move || {
+            let bit = (left != 0).then(|| left.trailing_zeros() as usize)?;
+            left &= left - 1;
+            Some(at * 64 + bit)
+        })
+    })
+}

@@ -1,0 +1,230 @@
+//! The search for an order: level by level, from every configuration to those that follow from it.
+//!
+//! It dives first: a history that can be explained mostly shows its order soon. Every now and then it goes wide: it
+//! finishes the lowest level that is not finished, so that one that cannot be explained needs memory for one level only, and few
+//! configurations survive it. The two alternate, each time for twice as long; the history alone decides what is done when.
+//!
+//! Nothing here recurses; the clock is read every few steps.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::configs::{Configs, NOTHING, Shape};
+use super::expand::{Draft, Node};
+use super::plan::{Plan, Window};
+use super::states::States;
+use super::{Decision, Limit, Limits, Model, Stuck, Trace};
+
+/// How often the clock is read: a step takes some 50 ns, so about every 50 µs.
+const STEPS_PER_LOOK: u64 = 1024;
+
+/// Configurations of the first dive beside one for each level.
+const FIRST_DIVE: u64 = 4096;
+
+/// Marks a step that puts a blind operation right before the last blind one.
+pub(super) const ABSORBED: u32 = 1 << 31;
+
+/// Decides whether any order explains a trace that starts from this state; also gives the number of steps.
+pub fn decide<M: Model>(initial: &M, trace: &Trace<M>, limits: &Limits<'_>) -> (Decision, u64) {
+    let plan = Plan::new(initial, trace);
+    let mut search = Search::new(initial, trace, &plan, limits);
+    let decision = match search.run() {
+        Ok(Some(trail)) => Decision::Order(search.order_of(trail)),
+        Ok(None) => Decision::NoOrder(search.stuck()),
+        Err(limit) => Decision::GaveUp(limit, search.stuck()),
+    };
+    (decision, search.steps)
+}
+
+pub(super) struct Search<'a, M: Model> {
+    pub(super) plan: &'a Plan<M>,
+    limits: &'a Limits<'a>,
+    pub(super) shape: Shape,
+    pub(super) states: States<M>,
+    pub(super) window: Window,
+    levels: Vec<Option<Box<AtLevel>>>,
+    /// Nothing is left to do below the first, nor above the second.
+    lowest: usize,
+    highest: usize,
+    /// The steps of all orders: what was put in, and the step before it.
+    pub(super) trails: Vec<(u32, u32)>,
+    pub(super) draft: Draft,
+    /// The highest level that was reached, and by which order.
+    best: (usize, u32),
+    level_bytes: usize,
+    steps: u64,
+    next_look: u64,
+}
+
+/// The configurations of a level, and those of them that are not looked at yet.
+#[derive(Default)]
+struct AtLevel {
+    known: Configs,
+    todo: Vec<u32>,
+}
+
+impl<'a, M: Model> Search<'a, M> {
+    fn new(initial: &M, trace: &Trace<M>, plan: &'a Plan<M>, limits: &'a Limits<'a>) -> Self {
+        Search {
+            plan,
+            limits,
+            shape: Shape { words: plan.words },
+            states: States::new(initial, trace),
+            window: Window::new(plan),
+            levels: std::iter::repeat_with(|| None).take(plan.levels.len()).collect(),
+            lowest: 0,
+            highest: 0,
+            trails: Vec::new(),
+            draft: Draft::default(),
+            best: (0, NOTHING),
+            level_bytes: 0,
+            steps: 0,
+            next_look: 0,
+        }
+    }
+
+    /// The last step of an order, or `None` when there is no order.
+    fn run(&mut self) -> Result<Option<u32>, Limit> {
+        if self.plan.levels.is_empty() {
+            return Ok(Some(NOTHING));
+        }
+        self.draft.config = vec![0; 1 + 2 * self.shape.words];
+        if let Some(trail) = self.arrive(0, NOTHING)? {
+            return Ok(Some(trail));
+        }
+        let mut turn = FIRST_DIVE + self.plan.levels.len() as u64;
+        loop {
+            for is_dive in [true, false] {
+                for _ in 0..turn {
+                    let Some((level, id)) = self.next(is_dive) else { return Ok(None) };
+                    if let Some(trail) = self.look_at(level, id)? {
+                        return Ok(Some(trail));
+                    }
+                }
+            }
+            turn *= 2;
+        }
+    }
+
+    /// The next configuration to look at.
+    fn next(&mut self, is_dive: bool) -> Option<(usize, u32)> {
+        loop {
+            // Nothing can come any more to where nothing is left to do, and nothing below.
+            while self.lowest < self.highest && self.is_finished(self.lowest) {
+                self.forget(self.lowest);
+                self.lowest += 1;
+            }
+            let level = if is_dive { self.highest } else { self.lowest };
+            let at = self.levels[level].as_mut();
+            let found =
+                at.and_then(|at| std::iter::from_fn(|| at.todo.pop()).find(|&id| !at.known.is_covered(id)));
+            if let Some(id) = found {
+                return Some((level, id));
+            }
+            if self.lowest == self.highest {
+                return None;
+            }
+            if is_dive {
+                self.highest -= 1;
+            }
+        }
+    }
+
+    fn is_finished(&self, level: usize) -> bool {
+        self.levels[level].as_ref().is_none_or(|at| at.todo.is_empty())
+    }
+
+    fn forget(&mut self, level: usize) {
+        if let Some(at) = self.levels[level].take() {
+            self.level_bytes -= at.known.bytes();
+        }
+    }
+
+    fn look_at(&mut self, level: usize, id: u32) -> Result<Option<u32>, Limit> {
+        let known = &self.levels[level].as_ref().expect("what is to be looked at is there").known;
+        let (config, trail) = (known.config(id).to_vec(), known.trail(id));
+        self.expand(&Node { level, config, trail, is_idle: known.is_idle(id) })
+    }
+
+    /// Remembers the draft, unless another is known to cover it.
+    pub(super) fn keep(&mut self, level: usize, trail: u32, is_idle: bool) {
+        let at = self.levels[level].get_or_insert_default();
+        let before = at.known.bytes();
+        let Some(id) = at.known.insert(self.shape, &self.draft.config, is_idle) else { return };
+        at.todo.push(id);
+        self.level_bytes += at.known.bytes() - before;
+        self.highest = self.highest.max(level);
+        let trail = self.steps_taken(trail);
+        if let Some(at) = &mut self.levels[level] {
+            at.known.set_trail(id, trail);
+        }
+        if level > self.best.0 || self.best.1 == NOTHING {
+            self.best = (level, trail);
+        }
+    }
+
+    /// Takes the steps of the draft over into the orders; returns the last one.
+    pub(super) fn steps_taken(&mut self, trail: u32) -> u32 {
+        let mut trail = trail;
+        for &operation in &self.draft.steps {
+            self.trails.push((operation, trail));
+            trail = u32::try_from(self.trails.len() - 1).expect("4 G steps are beyond any memory limit");
+        }
+        trail
+    }
+
+    /// Counts a step, and sees whether it is one too many.
+    pub(super) fn tick(&mut self) -> Result<(), Limit> {
+        self.steps += 1;
+        if self.steps < self.next_look {
+            return Ok(());
+        }
+        self.next_look = self.steps + STEPS_PER_LOOK;
+        if self.steps >= self.limits.steps {
+            return Err(Limit::Steps);
+        }
+        let bytes = self.level_bytes + self.states.bytes + self.trails.len() * 8;
+        if bytes >= self.limits.memory_bytes {
+            return Err(Limit::Memory);
+        }
+        if self.limits.stop.load(Ordering::Relaxed) {
+            return Err(Limit::Stopped);
+        }
+        if Instant::now() >= self.limits.deadline { Err(Limit::Time) } else { Ok(()) }
+    }
+
+    fn stuck(&self) -> Stuck {
+        let (returns, trail) = self.best;
+        let culprit = self.plan.levels.get(returns).map(|level| level.target as usize);
+        Stuck { returns, order: self.order_of(trail), culprit }
+    }
+
+    /// The order that a step ends.
+    fn order_of(&self, last: u32) -> Vec<usize> {
+        let mut steps = Vec::new();
+        let mut at = last;
+        while at != NOTHING {
+            let (operation, before) = self.trails[at as usize];
+            steps.push(operation);
+            at = before;
+        }
+        steps.reverse();
+        let is_blind = |operation: u32| self.plan.classes[self.plan.class_of[operation as usize]].is_blind;
+        // Each step with the place that it is put to: absorbed ones before the last blind one.
+        let mut placed: Vec<(usize, bool, usize)> = Vec::with_capacity(steps.len());
+        let mut last_blind = 0;
+        for (place, &step) in steps.iter().enumerate() {
+            let operation = step & !ABSORBED;
+            if step & ABSORBED != 0 {
+                placed.push((last_blind, false, operation as usize));
+            } else {
+                placed.push((place, true, operation as usize));
+                if is_blind(operation) {
+                    last_blind = place;
+                }
+            }
+        }
+        placed.sort_by_key(|&(place, is_own, _)| (place, is_own));
+        placed.into_iter().map(|(.., operation)| operation).collect()
+    }
+}
