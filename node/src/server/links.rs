@@ -119,7 +119,12 @@ impl Links {
     }
 
     /// A node of the cluster has dialled us, and says where it is.
+    /// It is there, so a link to it that rests has rested long enough.
     pub(super) fn came(&mut self, guest: NodeId, address: Option<String>, registry: &Registry, now: Instant) {
+        let link = self.by_node.get(&guest).and_then(|&place| self.links.get_mut(place));
+        if let Some(Link { phase: Phase::Resting { until }, .. }) = link {
+            *until = now;
+        }
         if let Some(address) = address.filter(|_| guest != self.us.node && self.guests.len() < LINKS_MAX) {
             self.guests.insert(guest, address);
             self.relink(registry, now);

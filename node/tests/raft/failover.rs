@@ -27,6 +27,8 @@ struct Kind {
     message_us: RangeInclusive<u64>,
     /// Of a thousand ticks, before so many a member stands still, as it has no processor.
     stalls_permille: u64,
+    /// How soon the others hear that the leader's connection was closed; never, where it only falls silent.
+    closes_us: Option<RangeInclusive<u64>>,
 }
 
 #[derive(Debug)]
@@ -37,6 +39,8 @@ enum Event {
     Synced(NodeId, usize),
     /// A member that stood still goes on; behind what came for it meanwhile come its ticks.
     Goes(NodeId),
+    /// A member hears that the connection of another was closed.
+    Closed(NodeId, NodeId),
     CatchesUp(NodeId, u32),
 }
 
@@ -44,7 +48,11 @@ impl Event {
     /// Whom it befalls.
     fn at(&self) -> NodeId {
         match self {
-            Event::Tick(id) | Event::Synced(id, _) | Event::Goes(id) | Event::CatchesUp(id, _) => *id,
+            Event::Tick(id)
+            | Event::Synced(id, _)
+            | Event::Goes(id)
+            | Event::Closed(id, _)
+            | Event::CatchesUp(id, _) => *id,
             Event::Deliver(packet) => packet.to,
         }
     }
@@ -117,11 +125,15 @@ impl World {
                 self.stands.remove(&id);
                 self.later(0, Event::CatchesUp(id, missed.min(LATE_TICKS_MAX)));
             }
-            (Some((until_us, _)), event @ (Event::Deliver(_) | Event::Synced(..) | Event::CatchesUp(..))) => {
+            (
+                Some((until_us, _)),
+                event @ (Event::Deliver(_) | Event::Synced(..) | Event::Closed(..) | Event::CatchesUp(..)),
+            ) => {
                 let wait_us = *until_us - at_us;
                 self.later(wait_us, event);
             }
             (None, Event::CatchesUp(_, ticks)) => (0..ticks).for_each(|_| self.net.member(id.0).tick()),
+            (None, Event::Closed(_, old)) => self.net.member(id.0).raft.leader_unreachable(old),
             (None, Event::Deliver(packet)) => self.net.deliver(packet),
             (None, Event::Synced(_, writes)) => {
                 (0..writes).for_each(|_| self.net.member(id.0).persist());
@@ -164,7 +176,7 @@ impl World {
 
 /// Milliseconds of silence after the leader fell silent, and how many terms it took.
 fn silence(seed: u64, kind: Kind) -> (u64, u64) {
-    let mut world = World::new(seed, kind);
+    let mut world = World::new(seed, kind.clone());
     world.await_leader_above(0);
     let some_us = world.rng.random_range(1_000 * MS..1_100 * MS);
     world.run(some_us);
@@ -172,6 +184,12 @@ fn silence(seed: u64, kind: Kind) -> (u64, u64) {
     let newest = world.net.leaders().into_iter().max_by_key(|(_, term)| *term);
     let (old, term) = newest.expect("it leads on");
     world.net.isolate(old.0);
+    if let Some(closes_us) = kind.closes_us {
+        for id in world.net.members.keys().copied().filter(|&id| id != old).collect::<Vec<_>>() {
+            let delay_us = world.rng.random_range(closes_us.clone());
+            world.later(delay_us, Event::Closed(id, old));
+        }
+    }
     (
         world.await_leader_above(term),
         world.net.leaders().iter().map(|(_, term)| *term).max().expect("one") - term,
@@ -199,7 +217,8 @@ fn check(what: &str, kind: &Kind, most: [u64; 4]) {
     }
 }
 
-const QUICK: Kind = Kind { members: 3, sync_us: 200..=2_000, message_us: 100..=500, stalls_permille: 0 };
+const QUICK: Kind =
+    Kind { members: 3, sync_us: 200..=2_000, message_us: 100..=500, stalls_permille: 0, closes_us: None };
 
 /// With what a client needs to find the new leader (50 ms), this is below 400 ms.
 #[test]
@@ -222,4 +241,12 @@ fn members_that_stand_still_now_and_then_elect_all_the_same() {
 #[test]
 fn slow_messages_split_few_votes() {
     check("messages of 2 to 15 ms", &Kind { message_us: 2 * MS..=15 * MS, ..QUICK }, [310, 400, 650, 4]);
+}
+
+/// Its process was killed: its kernel says so to all others, to each when it gets to it.
+#[test]
+fn a_leader_whose_connections_closed_is_replaced_within_a_few_ticks() {
+    let kind = |closes_us| Kind { closes_us: Some(closes_us), ..QUICK };
+    check("closed at once", &kind(100..=500), [25, 40, 60, 0]);
+    check("closed within 20 ms", &kind(100..=20 * MS), [30, 60, 80, 0]);
 }

@@ -190,3 +190,26 @@ fn heartbeats_of_many_groups_travel_as_one_message() {
     from_leader.send(&FrameBuilder::single(Kind::Heartbeats, GroupId(0), &smuggled));
     until_left(&mut from_leader, |_| {});
 }
+
+/// A node that was started again is spoken to as soon as it has dialled: who votes for it, answers it.
+#[test]
+fn who_dials_us_is_dialled_at_once() {
+    // A link that was closed rests for so long, at least.
+    const REST_MIN: Duration = Duration::from_millis(50);
+    let dir = tempfile::tempdir().unwrap();
+    let mut plan = cluster(dir.path(), 2);
+    let (_, peer) = plan.pop().unwrap();
+    let (config, listener) = plan.pop().unwrap();
+    let node = Running::start(&config, listener);
+    let mut to_peer = dialled(&peer, 2);
+    // On a busy machine most take longer; without a hint none is quicker.
+    let soon = (0..20).any(|_| {
+        let closed = Instant::now();
+        to_peer.stream.shutdown(std::net::Shutdown::Both).unwrap();
+        let mut from_peer = Wire::dial(node.address);
+        from_peer.hello(&Hello::new(Some(CLUSTER), Role::Peer { from: NodeId(2), to: NodeId(1) }));
+        to_peer = dialled(&peer, 2);
+        closed.elapsed() < REST_MIN
+    });
+    assert!(soon, "twenty times it rested first");
+}
