@@ -89,9 +89,6 @@ fn an_invalid_key_counts_even_when_the_search_gave_up() {
     assert_eq!(report.verdict, Verdict::Invalid, "{report:#?}");
 }
 
-/// A second of processor time in a debug build at most, on machines that do much else.
-const QUICK: Duration = Duration::from_secs(30);
-
 /// The bounds under which a run is planned until there is a polynomial judge: 4 clients and 128 operations a key.
 #[test]
 fn a_key_as_runs_have_them_is_decided_quickly() {
@@ -100,14 +97,14 @@ fn a_key_as_runs_have_them_is_decided_quickly() {
             let recipe = Recipe { mix, clients: 4, operations: 128, crashed_of_ten: 0, pause_max: 30 };
             let mut history = valid(&recipe, seed);
             forget(&mut history, 20, seed);
-            let (report, elapsed) = judge(&history, Duration::from_secs(60), 1 << 30);
+            let (report, elapsed) = judge(&history, Duration::from_secs(10), 1 << 30);
             assert_eq!(report.verdict, Verdict::Valid, "{mix:?} {seed}");
-            assert!(elapsed < QUICK, "{mix:?} {seed}: {elapsed:?}");
+            assert!(elapsed < Duration::from_secs(2), "{mix:?} {seed}: {elapsed:?}");
             if matches!(mix, Mix::UniqueWrites | Mix::Words | Mix::UniqueCas) {
                 make_stale(&mut history);
-                let (report, elapsed) = judge(&history, Duration::from_secs(60), 1 << 30);
+                let (report, elapsed) = judge(&history, Duration::from_secs(10), 1 << 30);
                 assert_eq!(report.verdict, Verdict::Invalid, "{mix:?} {seed}");
-                assert!(elapsed < QUICK, "{mix:?} {seed}: {elapsed:?}");
+                assert!(elapsed < Duration::from_secs(2), "{mix:?} {seed}: {elapsed:?}");
             }
         }
     }
