@@ -210,7 +210,7 @@ pub fn read_file(path: &Path) -> Result<Loaded, ReadError> {
 }
 
 /// Reads a line with its line end; empty at the end of the file. Stops a byte beyond [`LINE_BYTES_MAX`].
-fn next_line(reader: &mut BufReader<File>, line: &mut Vec<u8>) -> io::Result<()> {
+pub(crate) fn next_line(reader: &mut BufReader<impl io::Read>, line: &mut Vec<u8>) -> io::Result<()> {
     line.clear();
     reader.take(LINE_BYTES_MAX as u64 + 1).read_until(b'\n', line).map(drop)
 }

@@ -1,11 +1,11 @@
 //! Our own JSON lines, record by record. See [`crate::file`].
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufReader, Read};
 
 use super::record::Record;
 use super::source::Source;
 use super::trouble::{Place, Trouble};
-use crate::file::{Header, LINE_BYTES_MAX, Parsed, header_of, parse_line};
+use crate::file::{Header, LINE_BYTES_MAX, Parsed, header_of, next_line, parse_line};
 
 /// Reads JSON lines.
 pub(crate) struct OwnLines<R> {
@@ -32,9 +32,7 @@ impl<R: Read> OwnLines<R> {
     }
 
     fn advance(&mut self) -> Result<bool, Trouble> {
-        self.line.clear();
-        let mut limited = self.inner.by_ref().take(LINE_BYTES_MAX as u64 + 1);
-        limited.read_until(b'\n', &mut self.line).map_err(Trouble::Io)?;
+        next_line(&mut self.inner, &mut self.line).map_err(Trouble::Io)?;
         self.number += 1;
         if self.line.len() > LINE_BYTES_MAX {
             let detail = format!("the line is longer than {LINE_BYTES_MAX} bytes");

@@ -10,7 +10,7 @@
 //! In the old logs a failed compare-and-set found another value than it expected; anywhere else `:fail` did not happen.
 //! Neither has times: lines are a millisecond apart.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufReader, Read};
 
 use super::form::Form;
 use super::forms::{Flavour, Forms};
@@ -20,7 +20,7 @@ use super::pairing::{Dialect, Pairing};
 use super::record::Record;
 use super::source::Source;
 use super::trouble::{Place, Trouble};
-use crate::file::LINE_BYTES_MAX;
+use crate::file::{LINE_BYTES_MAX, next_line};
 
 /// What stands before the operation in a line of an old log.
 pub(crate) const LOG_PREFIX: &str = "jepsen.util - ";
@@ -42,9 +42,7 @@ impl<R: Read> Lines<R> {
 
     /// Whether there was another line.
     fn advance(&mut self) -> Result<bool, Trouble> {
-        self.line.clear();
-        let mut limited = self.inner.by_ref().take(LINE_BYTES_MAX as u64 + 1);
-        limited.read_until(b'\n', &mut self.line).map_err(Trouble::Io)?;
+        next_line(&mut self.inner, &mut self.line).map_err(Trouble::Io)?;
         self.number += 1;
         if self.line.len() > LINE_BYTES_MAX {
             let detail = format!("the line is longer than {LINE_BYTES_MAX} bytes");
