@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ordeal_client::wire::GroupId;
 use ordeal_node::engine::{Batch, BatchTicket};
-use ordeal_node::raft::{Entry, Index, LogId, Recovered, Snapshot, Term};
+use ordeal_node::raft::{Index, LogId, Recovered, Snapshot, Term};
 use ordeal_node::storage::{Journal, SnapshotFiles, StorageError};
 use ordeal_wal::media::{Fault, Media, Memory, Tear};
 use rand::RngExt;
@@ -198,11 +198,6 @@ impl Disk {
     /// Whether this entry is written here, durably or not, as itself or in a snapshot.
     pub fn has(&self, group: GroupId, id: LogId) -> bool {
         self.written.has(group, id)
-    }
-
-    /// The entry at this index, durable or not.
-    pub fn entry(&self, group: GroupId, index: Index) -> Option<&Entry> {
-        self.written.entry(group, index)
     }
 
     /// Term of what stands at this index, durable or not, also at the end of the snapshot.

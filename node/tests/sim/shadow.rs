@@ -63,11 +63,6 @@ impl Shadow {
         })
     }
 
-    /// The entry at this index.
-    pub fn entry(&self, group: GroupId, index: Index) -> Option<&Entry> {
-        self.0.get(&group)?.entry(index)
-    }
-
     /// Term of what stands at this index, also at the end of the snapshot.
     pub fn term_at(&self, group: GroupId, index: Index) -> Option<Term> {
         let log = self.0.get(&group)?;
