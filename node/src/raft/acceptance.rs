@@ -31,6 +31,9 @@ impl Raft {
         if previous.index > self.commit && !self.log.holds(previous) {
             return self.refuse_append(from, previous);
         }
+        if self.refuses_entries && entries.iter().any(|entry| self.lacks(entry)) {
+            return; // as if it had been lost: the leader sends it again for as long as we live
+        }
         self.take_entries(entries);
         // "5. If leaderCommit > commitIndex, set commitIndex = min(leaderCommit, index of last new entry)": the last of
         // this request, for what stands behind it may be another leader's.
@@ -46,7 +49,7 @@ impl Raft {
     /// on only: an old request that comes late must not shorten the log.
     fn take_entries(&mut self, entries: Vec<Entry>) {
         for entry in entries {
-            if entry.id.index <= self.commit || self.log.holds(entry.id) {
+            if !self.lacks(&entry) {
                 continue;
             }
             if entry.id.index <= self.log.last().index {
@@ -55,6 +58,20 @@ impl Raft {
             self.memberships.append(&entry);
             self.log.append(entry);
         }
+    }
+
+    fn lacks(&self, entry: &Entry) -> bool {
+        entry.id.index > self.commit && !self.log.holds(entry.id)
+    }
+
+    /// The disk has no space: entries and snapshots of a leader are not taken, and not answered. Everything else goes on.
+    pub fn refuse_entries(&mut self) {
+        self.refuses_entries = true;
+    }
+
+    /// It has space again.
+    pub fn accept_entries(&mut self) {
+        self.refuses_entries = false;
     }
 
     fn truncate_from(&mut self, index: Index) {

@@ -106,6 +106,8 @@ pub struct Raft {
     round: u64,
     confirmed_reads: Confirmed,
     asking: Asking,
+    /// There is no space for more entries.
+    refuses_entries: bool,
     output: Output,
 }
 
@@ -195,6 +197,7 @@ impl Raft {
             round: 0,
             confirmed_reads: Confirmed::default(),
             asking: Asking::new(config.incarnation),
+            refuses_entries: false,
             output: Output::new(hard_state.term),
             config,
         };

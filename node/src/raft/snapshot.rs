@@ -117,7 +117,9 @@ impl Raft {
             let reply = Message::InstallSnapshotReply { term, last, received: total_bytes, installed: true };
             return self.output.send_after_persist(from, reply);
         }
-        self.collect(from, part);
+        if !self.refuses_entries {
+            self.collect(from, part);
+        }
     }
 
     fn collect(&mut self, from: NodeId, part: Part) {

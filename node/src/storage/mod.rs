@@ -160,6 +160,11 @@ impl Storage {
         self.journal.mark()
     }
 
+    /// Whether there is space for what comes, see [`Journal::has_room`].
+    pub fn has_room(&mut self) -> bool {
+        self.journal.has_room()
+    }
+
     /// Bytes of the log on disk, the segment that is prepared for later included.
     #[must_use]
     pub fn log_disk_bytes(&self) -> u64 {

@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Guard, Media, Source, Store};
+use super::{Ahead, Guard, Media, Source, Store};
 use crate::SyncMode;
 use crate::layout::BLOCK;
 use crate::mmap::Mapping;
@@ -116,8 +116,8 @@ impl Media for Directory {
         std::collections::hash_map::RandomState::new().build_hasher().finish()
     }
 
-    fn prepares_ahead(&self) -> bool {
-        true
+    fn ahead(&self) -> Ahead {
+        Ahead::Thread
     }
 
     fn path(&self, name: &str) -> PathBuf {
