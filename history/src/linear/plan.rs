@@ -19,6 +19,8 @@ pub(super) struct Class<M: Model> {
     pub(super) ret: Option<M::Ret>,
     pub(super) is_pure: bool,
     pub(super) is_blind: bool,
+    /// Blind, or at least answered the same whatever was there.
+    pub(super) is_quiet: bool,
 }
 
 /// The return of an operation.
@@ -42,6 +44,8 @@ pub(super) struct Plan<M: Model> {
     pub(super) class_of: Vec<usize>,
     /// The slot of each operation that returned.
     pub(super) slot_of: Vec<usize>,
+    /// The place of each operation in the order of the calls.
+    pub(super) rank_of: Vec<u32>,
     pub(super) levels: Vec<Level>,
     /// Operations that returned, in the order of their calls.
     pub(super) calls: Vec<u32>,
@@ -58,6 +62,7 @@ impl<M: Model> Plan<M> {
             classes,
             class_of,
             slot_of: vec![usize::MAX; trace.len()],
+            rank_of: vec![0; trace.len()],
             levels: Vec::new(),
             calls: Vec::new(),
             optional: Vec::new(),
@@ -79,9 +84,14 @@ impl<M: Model> Plan<M> {
         let mut free: Vec<usize> = Vec::new();
         let mut slots = 0;
         let mut optional_of: HashMap<usize, usize> = HashMap::new();
+        let mut calls = 0;
         for (_, is_return, at) in events {
             let number = u32::try_from(at).expect("4 G operations are beyond any memory limit");
             let class = self.class_of[at];
+            if !is_return {
+                self.rank_of[at] = calls;
+                calls += 1;
+            }
             if is_return {
                 free.push(self.slot_of[at]);
                 self.levels.push(Level { target: number, calls_end: self.calls.len() });
@@ -123,10 +133,12 @@ fn classes_of<M: Model>(initial: &M, trace: &Trace<M>) -> (Vec<Class<M>>, Vec<us
         let number = match numbers.entry((&entry.op, ret)) {
             Place::Occupied(place) => *place.get(),
             Place::Vacant(place) => {
-                // A blind one with a wrong answer has it wrong in every state.
-                let is_blind = M::is_blind(&entry.op) && initial.step(&entry.op, ret).is_some();
+                // A quiet one with a wrong answer has it wrong in every state.
+                let is_right = initial.step(&entry.op, ret).is_some();
+                let is_blind = M::is_blind(&entry.op) && is_right;
+                let is_quiet = is_blind || (M::is_quiet(&entry.op) && is_right);
                 let is_pure = M::is_pure(&entry.op, ret);
-                classes.push(Class { op: entry.op.clone(), ret: ret.cloned(), is_pure, is_blind });
+                classes.push(Class { op: entry.op.clone(), ret: ret.cloned(), is_pure, is_blind, is_quiet });
                 *place.insert(classes.len() - 1)
             }
         };
@@ -142,8 +154,8 @@ pub(super) struct Window {
     pub(super) operation: Vec<u32>,
     /// Slots of pure operations.
     pub(super) pure_slots: Vec<u64>,
-    /// Slots of blind operations.
-    pub(super) blind_slots: Vec<u64>,
+    /// Slots of quiet operations.
+    pub(super) quiet_slots: Vec<u64>,
     /// Slots of operations that are not pure.
     pub(super) other_slots: Vec<u64>,
 }
@@ -156,7 +168,7 @@ impl Window {
             level: 0,
             operation: vec![NONE; plan.words * 64],
             pure_slots: empty.clone(),
-            blind_slots: empty.clone(),
+            quiet_slots: empty.clone(),
             other_slots: empty,
         };
         if !plan.levels.is_empty() {
@@ -192,7 +204,7 @@ impl Window {
         let (word, bit) = (slot / 64, 1 << (slot % 64));
         let kinds = [
             (&mut self.pure_slots, class.is_pure),
-            (&mut self.blind_slots, class.is_blind && !class.is_pure),
+            (&mut self.quiet_slots, class.is_quiet && !class.is_pure),
             (&mut self.other_slots, !class.is_pure),
         ];
         for (slots, is_of_kind) in kinds {

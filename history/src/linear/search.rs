@@ -43,6 +43,8 @@ pub(super) struct Search<'a, M: Model> {
     pub(super) states: States<M>,
     pub(super) window: Window,
     levels: Vec<Option<Box<AtLevel>>>,
+    /// Every configuration that may not have been looked at yet, the newest last: where a dive goes on.
+    stack: Vec<(u32, u32)>,
     /// Nothing is left to do below the first, nor above the second.
     lowest: usize,
     highest: usize,
@@ -63,6 +65,19 @@ struct AtLevel {
     todo: Vec<u32>,
 }
 
+impl AtLevel {
+    /// The newest that is not looked at yet; it stays where it is.
+    fn next(&mut self) -> Option<u32> {
+        while let Some(&id) = self.todo.last() {
+            if self.known.is_due(id) {
+                return Some(id);
+            }
+            self.todo.pop();
+        }
+        None
+    }
+}
+
 impl<'a, M: Model> Search<'a, M> {
     fn new(initial: &M, trace: &Trace<M>, plan: &'a Plan<M>, limits: &'a Limits<'a>) -> Self {
         Search {
@@ -72,6 +87,7 @@ impl<'a, M: Model> Search<'a, M> {
             states: States::new(initial, trace),
             window: Window::new(plan),
             levels: std::iter::repeat_with(|| None).take(plan.levels.len()).collect(),
+            stack: Vec::new(),
             lowest: 0,
             highest: 0,
             trails: Vec::new(),
@@ -106,32 +122,29 @@ impl<'a, M: Model> Search<'a, M> {
         }
     }
 
-    /// The next configuration to look at.
+    /// The next configuration to look at; `None` when all were.
     fn next(&mut self, is_dive: bool) -> Option<(usize, u32)> {
-        loop {
-            // Nothing can come any more to where nothing is left to do, and nothing below.
-            while self.lowest < self.highest && self.is_finished(self.lowest) {
-                self.forget(self.lowest);
-                self.lowest += 1;
-            }
-            let level = if is_dive { self.highest } else { self.lowest };
-            let at = self.levels[level].as_mut();
-            let found =
-                at.and_then(|at| std::iter::from_fn(|| at.todo.pop()).find(|&id| !at.known.is_covered(id)));
-            if let Some(id) = found {
+        // Nothing can come any more to where nothing is left to do, and nothing below.
+        while self.lowest < self.highest && self.is_finished(self.lowest) {
+            self.forget(self.lowest);
+            self.lowest += 1;
+        }
+        if !is_dive {
+            let todo = self.levels[self.lowest].as_mut().and_then(|at| at.next());
+            return todo.map(|id| (self.lowest, id));
+        }
+        while let Some((level, id)) = self.stack.pop() {
+            let level = level as usize;
+            let is_due = |at: &AtLevel| at.known.is_due(id);
+            if self.levels[level].as_deref().is_some_and(is_due) {
                 return Some((level, id));
             }
-            if self.lowest == self.highest {
-                return None;
-            }
-            if is_dive {
-                self.highest -= 1;
-            }
         }
+        None
     }
 
-    fn is_finished(&self, level: usize) -> bool {
-        self.levels[level].as_ref().is_none_or(|at| at.todo.is_empty())
+    fn is_finished(&mut self, level: usize) -> bool {
+        self.levels[level].as_mut().is_none_or(|at| at.next().is_none())
     }
 
     fn forget(&mut self, level: usize) {
@@ -141,9 +154,10 @@ impl<'a, M: Model> Search<'a, M> {
     }
 
     fn look_at(&mut self, level: usize, id: u32) -> Result<Option<u32>, Limit> {
-        let known = &self.levels[level].as_ref().expect("what is to be looked at is there").known;
-        let (config, trail) = (known.config(id).to_vec(), known.trail(id));
-        self.expand(&Node { level, config, trail, is_idle: known.is_idle(id) })
+        let known = &mut self.levels[level].as_mut().expect("what is to be looked at is there").known;
+        known.set_looked_at(id);
+        let (config, trail, is_idle) = (known.config(id).to_vec(), known.trail(id), known.is_idle(id));
+        self.expand(&Node { level, config, trail, is_idle })
     }
 
     /// Remembers the draft, unless another is known to cover it.
@@ -152,6 +166,7 @@ impl<'a, M: Model> Search<'a, M> {
         let before = at.known.bytes();
         let Some(id) = at.known.insert(self.shape, &self.draft.config, is_idle) else { return };
         at.todo.push(id);
+        self.stack.push((u32::try_from(level).expect("fewer levels than operations"), id));
         self.level_bytes += at.known.bytes() - before;
         self.highest = self.highest.max(level);
         let trail = self.steps_taken(trail);
