@@ -170,6 +170,13 @@ impl Configs {
         self.items[id as usize].is_idle
     }
 
+    pub(super) fn clear(&mut self) {
+        self.cells.clear();
+        self.items.clear();
+        self.by_state.clear();
+        self.by_hash.clear();
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.cells.len() * 8 + self.items.len() * ITEM_BYTES
     }

@@ -6,10 +6,10 @@
 //! * Of optional operations that ask the same, the first called is used first (see `plan`). One that **changes nothing** here is
 //!   not used: without it the order is as good. (Unless it is blind, and others could hide behind it that cannot yet:
 //!   without this exception one history of 56,000 was judged wrongly.)
-//! * An optional operation is not used when it leaves behind a state of **no use** ([`Model::is_of_use`]): take an order that
-//!   uses as few optional ones as there can be; it has none of these. A quiet one that is not optional is then put in only when
-//!   it is the one that returns: all that comes behind it up to the next blind one is quiet, so it can as well come
-//!   behind them, and right before that blind one it is absorbed.
+//! * An optional operation is not used when it leaves behind a state of **no use** ([`Sights`](super::Sights)): up to the next
+//!   blind one nothing but quiet operations and answers that merely deny other states come behind it, and all of those could
+//!   be put in without it. A quiet one that is not optional is then put in only when it is the one that returns: it can as well
+//!   come behind those, and right before the blind one it is absorbed.
 //! * A blind operation **right behind a quiet one that nobody made use of** is not tried: if that one is optional, the order
 //!   without it is as good; if not, the order without it leaves it absorbable, and that covers having it done.
 //! * Nothing is put in before its time: an operation that is neither the one that returns here nor needed before it comes later.
@@ -37,31 +37,36 @@ pub(super) struct Draft {
     pub(super) steps: Vec<u32>,
 }
 
+/// What may come next: its place in the order of the calls, the operation, and its optional class if it is of one.
+pub(super) type Choice = (u32, u32, Option<usize>);
+
 impl<M: Model> Search<'_, M> {
-    /// Everything that may come next. Those that use most are made first, as the newest are looked at first. Returns the last
-    /// step of an order of all operations, if one was found.
+    /// Everything that may come next. Those that were called first are put in last, as the newest configurations are looked at
+    /// first: operations mostly take effect in the order of their calls, also those that never returned. Returns the last step of
+    /// an order of all operations, if one was found.
     pub(super) fn expand(&mut self, node: &Node) -> Result<Option<u32>, Limit> {
         self.window.move_to(self.plan, node.level);
-        let mut next: Vec<(u32, u32, Option<usize>)> = Vec::new();
+        let mut choices = std::mem::take(&mut self.choices);
         for optional in 0..self.plan.optional_at(node.level) {
             let used = self.shape.count_used(&node.config, optional);
             let member = self.plan.optional[optional].members.get(used);
             if let Some(&(_, operation)) = member.filter(|(first, _)| *first <= node.level) {
-                next.push((self.plan.rank_of[operation as usize], operation, Some(optional)));
+                choices.push((self.plan.rank_of[operation as usize], operation, Some(optional)));
             }
         }
         let done = self.shape.done(&node.config);
         let pending = self.window.other_slots.iter().zip(done).map(|(others, done)| others & !done);
         for slot in slots_of(pending) {
             let operation = self.window.operation[slot];
-            next.push((self.plan.rank_of[operation as usize], operation, None));
+            choices.push((self.plan.rank_of[operation as usize], operation, None));
         }
-        next.sort_unstable_by(|one, other| other.cmp(one));
-        for (_, operation, optional) in next {
+        choices.sort_unstable_by(|one, other| other.cmp(one));
+        for (_, operation, optional) in choices.drain(..) {
             if let Some(found) = self.put_in(node, operation, optional)? {
                 return Ok(Some(found));
             }
         }
+        self.choices = choices;
         Ok(None)
     }
 
@@ -74,7 +79,7 @@ impl<M: Model> Search<'_, M> {
         }
         self.tick()?;
         let state = Shape::state(&node.config);
-        let Some(next) = self.states.step(state, class, &self.plan.classes) else { return Ok(None) };
+        let Some(next) = self.states.step(state, class, self.plan.classes) else { return Ok(None) };
         if optional.is_some() && next == state && !(is_blind && self.hides_more(&node.config)) {
             return Ok(None);
         }
@@ -138,7 +143,7 @@ impl<M: Model> Search<'_, M> {
         self.tick()?;
         let state = Shape::state(&self.draft.config);
         let class = self.plan.class_of[operation as usize];
-        if self.states.step(state, class, &self.plan.classes).is_some() {
+        if self.states.step(state, class, self.plan.classes).is_some() {
             self.shape.set_done(&mut self.draft.config, self.plan.slot_of[operation as usize]);
             self.draft.steps.push(operation);
         }

@@ -9,6 +9,7 @@
 //!   that nothing explains.
 
 mod brute;
+mod classes;
 mod configs;
 mod core;
 mod expand;

@@ -1,27 +1,16 @@
-//! A trace made ready for the search: levels, slots and classes.
+//! A trace made ready for the search: levels and slots.
 //!
 //! A *level* is the return of an operation: the moment at which it must be in the order. Between its call and its return an
 //! operation has a *slot*, the lowest that is free, so that a set of pending operations is a few words however long the
-//! history is. Operations that ask and answer the same are of one *class*.
+//! history is.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry as Place;
 
-use super::{Model, Trace};
+use super::Model;
+use super::classes::{Class, Member};
 
 /// No operation.
 pub(super) const NONE: u32 = u32::MAX;
-
-/// Operations that ask the same and are answered the same.
-pub(super) struct Class<M: Model> {
-    pub(super) op: M::Op,
-    /// `None`: never answered.
-    pub(super) ret: Option<M::Ret>,
-    pub(super) is_pure: bool,
-    pub(super) is_blind: bool,
-    /// Blind, or at least answered the same whatever was there.
-    pub(super) is_quiet: bool,
-}
 
 /// The return of an operation.
 pub(super) struct Level {
@@ -38,8 +27,8 @@ pub(super) struct Optional {
     pub(super) members: Vec<(usize, u32)>,
 }
 
-pub(super) struct Plan<M: Model> {
-    pub(super) classes: Vec<Class<M>>,
+pub(super) struct Plan<'a, M: Model> {
+    pub(super) classes: &'a [Class<M>],
     /// The class of each operation.
     pub(super) class_of: Vec<usize>,
     /// The slot of each operation that returned.
@@ -55,30 +44,29 @@ pub(super) struct Plan<M: Model> {
     pub(super) words: usize,
 }
 
-impl<M: Model> Plan<M> {
-    pub(super) fn new(initial: &M, trace: &Trace<M>) -> Self {
-        let (classes, class_of) = classes_of(initial, trace);
+impl<'a, M: Model> Plan<'a, M> {
+    pub(super) fn new(classes: &'a [Class<M>], members: &[Member]) -> Self {
         let mut plan = Plan {
             classes,
-            class_of,
-            slot_of: vec![usize::MAX; trace.len()],
-            rank_of: vec![0; trace.len()],
+            class_of: members.iter().map(|member| member.class).collect(),
+            slot_of: vec![usize::MAX; members.len()],
+            rank_of: vec![0; members.len()],
             levels: Vec::new(),
             calls: Vec::new(),
             optional: Vec::new(),
             words: 0,
         };
-        plan.walk(trace);
+        plan.walk(members);
         plan.optional.sort_by_key(|optional| optional.members[0].0);
         plan
     }
 
     /// Goes through calls and returns in the order of time, calls before returns of the same time: those overlap.
-    fn walk(&mut self, trace: &Trace<M>) {
-        let mut events: Vec<(u64, bool, usize)> = Vec::with_capacity(trace.len() * 2);
-        for (at, entry) in trace.iter().enumerate() {
-            events.push((entry.called, false, at));
-            events.extend(entry.returned.iter().map(|(time, _)| (entry.called.max(*time), true, at)));
+    fn walk(&mut self, members: &[Member]) {
+        let mut events: Vec<(u64, bool, usize)> = Vec::with_capacity(members.len() * 2);
+        for (at, member) in members.iter().enumerate() {
+            events.push((member.called, false, at));
+            events.extend(member.returned.map(|time| (member.called.max(time), true, at)));
         }
         events.sort_unstable();
         let mut free: Vec<usize> = Vec::new();
@@ -95,7 +83,7 @@ impl<M: Model> Plan<M> {
             if is_return {
                 free.push(self.slot_of[at]);
                 self.levels.push(Level { target: number, calls_end: self.calls.len() });
-            } else if trace[at].returned.is_some() {
+            } else if members[at].returned.is_some() {
                 self.slot_of[at] = free.pop().unwrap_or_else(|| {
                     slots += 1;
                     slots - 1
@@ -124,29 +112,6 @@ impl<M: Model> Plan<M> {
     }
 }
 
-fn classes_of<M: Model>(initial: &M, trace: &Trace<M>) -> (Vec<Class<M>>, Vec<usize>) {
-    let mut numbers: HashMap<(&M::Op, Option<&M::Ret>), usize> = HashMap::new();
-    let mut classes: Vec<Class<M>> = Vec::new();
-    let mut class_of = Vec::with_capacity(trace.len());
-    for entry in trace {
-        let ret = entry.returned.as_ref().map(|(_, ret)| ret);
-        let number = match numbers.entry((&entry.op, ret)) {
-            Place::Occupied(place) => *place.get(),
-            Place::Vacant(place) => {
-                // A quiet one with a wrong answer has it wrong in every state.
-                let is_right = initial.step(&entry.op, ret).is_some();
-                let is_blind = M::is_blind(&entry.op) && is_right;
-                let is_quiet = is_blind || (M::is_quiet(&entry.op) && is_right);
-                let is_pure = M::is_pure(&entry.op, ret);
-                classes.push(Class { op: entry.op.clone(), ret: ret.cloned(), is_pure, is_blind, is_quiet });
-                *place.insert(classes.len() - 1)
-            }
-        };
-        class_of.push(number);
-    }
-    (classes, class_of)
-}
-
 /// The pending operations of a level: those that were called before its return and did not return before it.
 pub(super) struct Window {
     level: usize,
@@ -162,7 +127,7 @@ pub(super) struct Window {
 
 impl Window {
     /// At the first level.
-    pub(super) fn new<M: Model>(plan: &Plan<M>) -> Self {
+    pub(super) fn new<M: Model>(plan: &Plan<'_, M>) -> Self {
         let empty = vec![0; plan.words];
         let mut window = Window {
             level: 0,
@@ -178,7 +143,7 @@ impl Window {
     }
 
     /// Goes to a level, from wherever it is.
-    pub(super) fn move_to<M: Model>(&mut self, plan: &Plan<M>, level: usize) {
+    pub(super) fn move_to<M: Model>(&mut self, plan: &Plan<'_, M>, level: usize) {
         while self.level < level {
             self.set(plan, plan.levels[self.level].target, false);
             self.level += 1;
@@ -191,13 +156,13 @@ impl Window {
         }
     }
 
-    fn calls<M: Model>(&mut self, plan: &Plan<M>, level: usize, is_there: bool) {
+    fn calls<M: Model>(&mut self, plan: &Plan<'_, M>, level: usize, is_there: bool) {
         for &operation in &plan.calls[plan.calls_begin(level)..plan.levels[level].calls_end] {
             self.set(plan, operation, is_there);
         }
     }
 
-    fn set<M: Model>(&mut self, plan: &Plan<M>, operation: u32, is_there: bool) {
+    fn set<M: Model>(&mut self, plan: &Plan<'_, M>, operation: u32, is_there: bool) {
         let slot = plan.slot_of[operation as usize];
         let class = &plan.classes[plan.class_of[operation as usize]];
         self.operation[slot] = if is_there { operation } else { NONE };

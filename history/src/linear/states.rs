@@ -1,7 +1,7 @@
 //! Every state that came up, once, so that a configuration holds a number; and what follows from each.
 
+use super::classes::Class;
 use super::fast_hash::FastMap;
-use super::plan::Class;
 use super::{Model, Sights, Trace};
 
 /// With so many different operations or fewer, what follows from a state is kept in a row of numbers: 1 KiB a state at
