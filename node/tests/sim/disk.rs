@@ -89,6 +89,7 @@ impl Disk {
                 hard_state: log.hard_state,
                 snapshot: log.snapshot.clone(),
                 entries: log.entries.iter().cloned().collect(),
+                lost: Vec::new(),
             }
         };
         self.synced.iter().map(|(&group, log)| (group, recovered(log))).collect()
