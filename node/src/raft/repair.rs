@@ -34,8 +34,8 @@
 //! asks as everybody does, in its term. It ends as one of these:
 //!
 //! * all came back: it writes its no-op and leads;
-//! * 6. a majority of the voters (both, while joint), itself not among them, answered **in its term** that it holds no such id, neither
-//!   intact nor lost nor before its log's begin: it steps down and truncates;
+//! * a majority of the voters (of both halves, while joint), itself not among them, answered **in its term** that it has no such
+//!   id, neither whole nor lost nor before the begin of its log (rule 6): it steps down and truncates;
 //! * another voter acknowledged all of the log, so it lacks nothing: that one is to lead, and repairs us (by its snapshot, when
 //!   it has cut the entry);
 //! * nothing came back for two election timeouts: it steps down, and the group waits for whoever has the entry.
