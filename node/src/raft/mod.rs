@@ -332,6 +332,12 @@ impl Raft {
         self.finish();
     }
 
+    /// Term of the entry at `index`, if the log holds it.
+    #[must_use]
+    pub fn term_at(&self, index: Index) -> Option<Term> {
+        self.log.term_at(index)
+    }
+
     /// Who belongs to the group as of the entry at `index`, which is applied and not before the newest snapshot.
     #[must_use]
     pub fn membership_at(&self, index: Index) -> &Arc<Membership> {

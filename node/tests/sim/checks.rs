@@ -120,7 +120,6 @@ impl Checks {
             if now.role == Role::Leader {
                 self.elections += u64::from(seen.leads(id, group, now.term, nodes));
             }
-            // What a snapshot covers cannot be looked at: the disk may hold other entries there until it is stored.
             for index in now.first.max(commit_before + 1)..=now.commit {
                 seen.committed(id, (group, now.term, index), nodes);
             }
@@ -210,9 +209,11 @@ impl Seen {
     /// A node calls this entry committed: whoever did so before meant the same one, a majority has it durably, and so
     /// have the leaders of later terms.
     fn committed(&mut self, id: NodeId, (group, term, index): (GroupId, Term, Index), nodes: &[Node]) {
-        // What is covered by a snapshot already cannot be looked at; the digests speak for it.
-        let Some(entry) = nodes[id.0 as usize].disk.entry(group, index) else { return };
-        let found = entry.id;
+        let engine = nodes[id.0 as usize].engine.as_ref().expect("it took a turn");
+        // What is covered by a snapshot already cannot be looked at; the digests speak for it. The disk is not asked: while a
+        // snapshot of the leader is being stored, it holds what that is to replace.
+        let Some(term_found) = engine.term_at(group, index) else { return };
+        let found = LogId::new(index, term_found);
         let known = place(&mut self.committed, index);
         if let Some(before) = *known {
             assert!(before == found, "state machine safety: {id} committed {found} of {group}, not {before}");
@@ -222,7 +223,6 @@ impl Seen {
         if found.index > self.newest.index {
             self.newest = found;
         }
-        let engine = nodes[id.0 as usize].engine.as_ref().expect("it took a turn");
         let now = engine.membership(group).expect("a group of the plan");
         // Followers may know less of who belongs to the group; and their leader knew before them. A leader may have begun
         // a change later in the same turn: what it committed before, it counted as it knew the group before.

@@ -105,11 +105,6 @@ impl Disk {
         self.written.get(&group).is_some_and(|log| log.holds(id))
     }
 
-    /// The entry at this index, durable or not.
-    pub fn entry(&self, group: GroupId, index: Index) -> Option<&Entry> {
-        self.written.get(&group)?.entry(index)
-    }
-
     /// Term of what stands at this index, durable or not, also at the end of the snapshot.
     pub fn term_at(&self, group: GroupId, index: Index) -> Option<Term> {
         let log = self.written.get(&group)?;
