@@ -92,7 +92,7 @@ fn remember(
     check(state, &entries).map_err(inconsistent)?;
     let last = state.snapshot.map(|(index, term)| LogId::new(index, term));
     let snapshot = last.map(|last| snapshots.read(group, last)).transpose()?;
-    Ok(Recovered { hard_state, snapshot, entries })
+    Ok(Recovered { hard_state, snapshot, entries, lost: Vec::new() })
 }
 
 /// Whether it makes sense together; the error says what does not.
