@@ -211,11 +211,15 @@ impl Wal {
     /// Whether there is space for what comes: the next segment is ready, or nothing says that it will not be. When there is
     /// none, half of the current one is still left, for what is under way and for votes. To be asked now and then: each call
     /// tries once more to have the next one prepared.
-    pub fn has_room(&mut self) -> bool {
-        self.look_at_spare();
+    ///
+    /// # Errors
+    /// As [`Wal::commit`], but never for want of space.
+    pub fn has_room(&mut self) -> Result<bool, WalError> {
+        self.check_poison()?;
+        self.look_at_spare()?;
         self.prepare_ahead();
-        self.look_at_spare();
-        !self.short
+        self.look_at_spare()?;
+        Ok(!self.short)
     }
 
     /// Bytes of the entries that are still needed.
@@ -392,7 +396,7 @@ impl Wal {
     }
 
     /// Notes what came of the next segment. For one that did not fit, a smaller one is tried.
-    fn look_at_spare(&mut self) {
+    fn look_at_spare(&mut self) -> Result<(), WalError> {
         self.spare = self.spare.take().map(Spare::settled);
         match self.spare.as_ref().map(Spare::progress) {
             Some(Progress::Ready) => self.short = false,
@@ -400,8 +404,17 @@ impl Wal {
                 (self.short, self.spare) = (true, None);
                 self.next_length = self.options.segment_bytes_first;
             }
-            Some(Progress::UnderWay | Progress::Failed) | None => {}
+            Some(Progress::Failed) => {
+                let failed = self.spare.take().map_or(Ok(()), |spare| {
+                    let error =
+                        io_error("prepare", self.media.path(&unfinished_name(self.current.segment + 1)));
+                    spare.finish().map(drop).map_err(error)
+                });
+                return self.poison_on_error(failed);
+            }
+            Some(Progress::UnderWay) | None => {}
         }
+        Ok(())
     }
 
     fn oldest_needed(&self) -> u64 {

@@ -30,7 +30,7 @@ pub(super) trait Store: Send + 'static {
     /// Proves the last of them durable for whoever reads the log after damage to it.
     fn mark(&mut self) -> Result<(), StorageError>;
     /// Whether there is space for what comes.
-    fn has_room(&mut self) -> bool;
+    fn has_room(&mut self) -> Result<bool, StorageError>;
     /// Bytes of the log on the disk.
     fn log_disk_bytes(&self) -> u64;
 }
@@ -158,12 +158,15 @@ impl Worker {
         while let Some(batches) = self.next(is_marked) {
             let bytes: usize = batches.iter().map(weight).sum();
             let done = if batches.is_empty() { store.mark() } else { self.persist(&mut store, &batches) };
-            if let Err(failure) = done {
+            let has_room = match done.and_then(|()| store.has_room()) {
+                Ok(has_room) => has_room,
                 // Of no space only when it is time to end: then nothing failed.
-                self.shared.queue().failure = Some(failure).filter(|failure| !failure.is_no_space());
-                return;
-            }
-            self.note_space(store.has_room());
+                Err(failure) => {
+                    self.shared.queue().failure = Some(failure).filter(|failure| !failure.is_no_space());
+                    return;
+                }
+            };
+            self.note_space(has_room);
             is_marked = batches.is_empty();
             let Some(newest) = batches.last().map(|batch| batch.ticket) else { continue };
             self.shared.log_bytes.store(store.log_disk_bytes(), Ordering::Relaxed);
@@ -284,8 +287,8 @@ mod tests {
             Ok(())
         }
 
-        fn has_room(&mut self) -> bool {
-            self.room.load(Ordering::Relaxed)
+        fn has_room(&mut self) -> Result<bool, StorageError> {
+            Ok(self.room.load(Ordering::Relaxed))
         }
 
         fn log_disk_bytes(&self) -> u64 {

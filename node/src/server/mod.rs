@@ -413,7 +413,7 @@ impl Store for Storage {
         Storage::mark(self)
     }
 
-    fn has_room(&mut self) -> bool {
+    fn has_room(&mut self) -> Result<bool, StorageError> {
         Storage::has_room(self)
     }
 

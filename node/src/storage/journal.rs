@@ -102,8 +102,13 @@ impl<S: SnapshotFiles> Journal<S> {
 
     /// Whether there is space for what comes; while there is not, entries are to be refused, so that what is left is for what
     /// is under way and for votes. To be asked now and then.
-    pub fn has_room(&mut self) -> bool {
-        self.failed || self.wal.has_room()
+    ///
+    /// # Errors
+    /// Any is the end, as of [`Journal::persist_all`].
+    pub fn has_room(&mut self) -> Result<bool, StorageError> {
+        let has_room = self.wal.has_room();
+        self.failed |= has_room.is_err();
+        Ok(has_room?)
     }
 
     /// Makes sure that damage to the newest frame would be known for damage. To be called when nothing was persisted for

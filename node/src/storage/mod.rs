@@ -161,7 +161,10 @@ impl Storage {
     }
 
     /// Whether there is space for what comes, see [`Journal::has_room`].
-    pub fn has_room(&mut self) -> bool {
+    ///
+    /// # Errors
+    /// As there.
+    pub fn has_room(&mut self) -> Result<bool, StorageError> {
         self.journal.has_room()
     }
 

@@ -126,11 +126,11 @@ impl Disk {
     }
 
     /// Whether it became full, or has room again: news for its node.
-    pub fn space_news(&mut self) -> Option<Input> {
-        let lacks_space = !self.journal.as_mut().expect("it is up").has_room();
+    pub fn space_news(&mut self) -> Result<Option<Input>, StorageError> {
+        let lacks_space = !self.journal.as_mut().expect("it is up").has_room()?;
         let news = lacks_space != self.lacks_space;
         self.lacks_space = lacks_space;
-        news.then_some(if lacks_space { Input::DiskFull } else { Input::DiskHasRoom })
+        Ok(news.then_some(if lacks_space { Input::DiskFull } else { Input::DiskHasRoom }))
     }
 
     /// Somebody else fills it, or makes space again.

@@ -208,11 +208,11 @@ impl World {
         let tick_us = node.tick_us;
         if node.paused > 0 {
             node.missed_ticks += 1;
-        } else if let Err(error) = node.disk.idle() {
-            self.disk_failed(id, &error);
-            return;
         } else {
-            let space = node.disk.space_news();
+            let space = match node.disk.idle().and_then(|()| node.disk.space_news()) {
+                Ok(space) => space,
+                Err(error) => return self.disk_failed(id, &error),
+            };
             let engine = node.engine.as_mut().expect("it is up");
             let filled = space == Some(Input::DiskFull);
             space.into_iter().for_each(|news| engine.handle(news));
