@@ -37,6 +37,7 @@ use std::path::{Path, PathBuf};
 use ordeal_client::wire::{GroupId, NodeId};
 use ordeal_wal::{SyncMode, Wal};
 
+pub(crate) use entry::decode as decode_entry;
 pub use error::StorageError;
 pub use identity::{FORMAT, Identity};
 pub use snapshots::Snapshots;
