@@ -133,7 +133,7 @@ impl Raft {
             let reply = Message::InstallSnapshotReply { term, last, received: total_bytes, installed: true };
             return self.output.send_after_persist(from, reply);
         }
-        if !self.refuses_entries {
+        if self.room_bytes.is_none() {
             self.collect(from, part);
         }
     }
