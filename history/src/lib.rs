@@ -26,6 +26,7 @@ pub mod online;
 pub mod operation;
 mod problem;
 pub mod recorder;
+mod replay;
 pub mod report;
 mod words;
 
