@@ -40,7 +40,7 @@ fn put_as(put: Put, batch: &mut Batch, group: u64, entry: &Entry) {
 }
 
 /// The entry with this content; the error says what is wrong with it.
-pub(super) fn decode(id: LogId, content: &[u8]) -> Result<Entry, String> {
+pub(crate) fn decode(id: LogId, content: &[u8]) -> Result<Entry, String> {
     let (kind, rest) = content.split_first().ok_or("cut short")?;
     let payload = match *kind {
         NOOP if rest.is_empty() => Payload::Noop,
