@@ -5,6 +5,7 @@
 mod bad_input;
 mod by_hand;
 mod help;
+mod inspect;
 mod members;
 mod remains;
 mod runs;

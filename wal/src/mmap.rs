@@ -6,6 +6,8 @@
 //! * The file belongs to this process alone: the directory is locked, and nobody shortens a segment.
 //! * Bytes are never read through the mapping: recovery reads files with plain reads, which answer a bad sector with an
 //!   error and not with a signal.
+//! * Longer stores go by a plain write to the same file (`media/directory.rs`): mapping and file are the same pages of the
+//!   page cache, and a sync of either range writes both.
 
 use std::fs::File;
 use std::io;
