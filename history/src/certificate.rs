@@ -1,9 +1,10 @@
 //! What a verdict is backed by, so that nobody need trust the judge: an order, or a few operations that have none.
 
 use crate::decide::trace_of;
-use crate::linear::{Limits, smallest_core};
+use crate::history::History;
+use crate::linear::{Entry, Limits, smallest_core};
 use crate::model::KeyModel;
-use crate::operation::{Call, OpId, Operation};
+use crate::operation::{Answer, Call, OpId, Operation};
 
 /// What a verdict on a key is backed by.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -17,6 +18,25 @@ pub enum Certificate {
     /// Nothing, or nothing short.
     #[default]
     None,
+}
+
+impl Certificate {
+    /// The core with the operations as the proof sees them, each with its id; `None` where there is none.
+    #[must_use]
+    pub fn core(&self, history: &History) -> Option<(Vec<OpId>, Vec<Entry<Call, Answer>>)> {
+        let Certificate::Core(answered, open) = self else { return None };
+        let entry = |id: OpId, is_open: bool| {
+            let operation = history.operation(id)?;
+            let returned = operation.answered_ns().zip(operation.answer().cloned()).filter(|_| !is_open);
+            let entry = Entry { op: operation.call.clone(), called: operation.invoked_ns, returned };
+            Some((id, entry))
+        };
+        let answered = answered.iter().map(|&id| entry(id, false));
+        answered
+            .chain(open.iter().map(|&id| entry(id, true)))
+            .collect::<Option<Vec<_>>>()
+            .map(|all| all.into_iter().unzip())
+    }
 }
 
 /// Keys of more operations are not searched for a core, unless a few are known already that show it.

@@ -46,7 +46,10 @@ fn in_order_of_return<'a>(operations: &[&'a Operation]) -> Vec<&'a Operation> {
 
 /// The operation with whose return the history became inexplicable: no order explains what had returned until then, one
 /// explains what had returned before. `None` when the search gave up on the way.
-fn first_unexplained<'a>(operations: &[&'a Operation], limits: &Limits<'_>) -> Option<&'a Operation> {
+pub(crate) fn first_unexplained<'a>(
+    operations: &[&'a Operation],
+    limits: &Limits<'_>,
+) -> Option<&'a Operation> {
     let answered = in_order_of_return(operations);
     // A prefix of a history that can be explained can be explained, so halving finds the border: the first `good` returns
     // have an order, the first `bad` have none.

@@ -5,6 +5,7 @@
 mod bad_input;
 mod by_hand;
 mod help;
+mod histories;
 mod members;
 mod remains;
 mod runs;

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use ordeal_history::{Answer, Call, History, OpId, Operation, Outcome, Value};
+use ordeal_history::{History, OpId, Operation, Outcome};
 
-use super::escape::{Escaped, tail};
+use super::escape::Escaped;
 use super::svg::{Axis, CHAR, LEFT, WIDTH, band_names, bands, bands_height, open};
+use super::words::words;
 use crate::plan::seconds;
 use crate::store::FaultSpan;
 
@@ -161,28 +162,4 @@ fn title(op: &Operation) -> String {
 
 fn label(op: &Operation) -> String {
     words(op, LABEL_CHARS)
-}
-
-/// Call and outcome; the outcome also as a sign, since colour never carries meaning alone.
-fn words(op: &Operation, chars_max: usize) -> String {
-    let shown = |value: &Value| tail(value, chars_max);
-    let optional = |value: &Option<Value>| value.as_ref().map_or("nothing".to_owned(), shown);
-    let call = match &op.call {
-        Call::Read => "read".to_owned(),
-        Call::Write(value) => format!("write {}", shown(value)),
-        Call::Append(value) => format!("append {}", shown(value)),
-        Call::Delete => "delete".to_owned(),
-        Call::Cas { expected, new } => format!("cas {} → {}", optional(expected), shown(new)),
-    };
-    match &op.returned {
-        None => format!("{call} ? (never returned)"),
-        Some((_, Outcome::Unknown(reason))) => format!("{call} ? ({})", tail(reason, chars_max)),
-        Some((_, Outcome::Failed(reason))) => format!("{call} ✗ ({})", tail(reason, chars_max)),
-        Some((_, Outcome::Ok(answer, _))) => match answer {
-            Answer::Value(value) => format!("{call} = {}", optional(value)),
-            Answer::Done | Answer::CasDone => format!("{call} ✓"),
-            Answer::CasFailed(found) => format!("{call} ≠ {}", optional(found)),
-            Answer::CasFailedAbsent => format!("{call} ≠ nothing"),
-        },
-    }
 }

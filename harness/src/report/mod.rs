@@ -12,8 +12,10 @@ mod overview;
 mod page;
 mod svg;
 pub mod text;
+mod words;
 
 pub use page::html;
+pub use words::{asked, came};
 
 #[cfg(test)]
 mod tests;
