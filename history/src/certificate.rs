@@ -21,23 +21,22 @@ pub enum Certificate {
 }
 
 impl Certificate {
-    /// The core with the operations as the proof sees them, each with its id; `None` where there is none.
+    /// The operations of the core as the proof sees them, each with its id; `None` where there is none.
     #[must_use]
-    pub fn core(&self, history: &History) -> Option<(Vec<OpId>, Vec<Entry<Call, Answer>>)> {
+    pub fn core(&self, history: &History) -> Option<Vec<(OpId, KeyEntry)>> {
         let Certificate::Core(answered, open) = self else { return None };
         let entry = |id: OpId, is_open: bool| {
             let operation = history.operation(id)?;
             let returned = operation.answered_ns().zip(operation.answer().cloned()).filter(|_| !is_open);
-            let entry = Entry { op: operation.call.clone(), called: operation.invoked_ns, returned };
-            Some((id, entry))
+            Some((id, Entry { op: operation.call.clone(), called: operation.invoked_ns, returned }))
         };
         let answered = answered.iter().map(|&id| entry(id, false));
-        answered
-            .chain(open.iter().map(|&id| entry(id, true)))
-            .collect::<Option<Vec<_>>>()
-            .map(|all| all.into_iter().unzip())
+        answered.chain(open.iter().map(|&id| entry(id, true))).collect()
     }
 }
+
+/// An operation on a key with its times, for the search.
+pub type KeyEntry = Entry<Call, Answer>;
 
 /// Keys of more operations are not searched for a core, unless a few are known already that show it.
 const OPERATIONS_MAX: usize = 3_000;

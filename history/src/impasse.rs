@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use stateright::semantics::SequentialSpec;
 
-use crate::certificate::Certificate;
+use crate::certificate::{Certificate, KeyEntry};
 use crate::explain::first_unexplained;
 use crate::history::History;
-use crate::linear::{Entry, Limits, Model};
+use crate::linear::{Limits, Model};
 use crate::model::KeyModel;
-use crate::operation::{Answer, Call, OpId, Operation};
+use crate::operation::{Answer, OpId, Operation};
 use crate::words::{moment, quoted, shown};
 
 /// Operations of a core whose orders are all tried: 10! steps at the very most, far fewer with their times.
@@ -50,7 +50,7 @@ pub struct Blocked {
 /// Finds it; `None` where there is no core, or one of too many operations.
 #[must_use]
 pub fn impasse(history: &History, certificate: &Certificate) -> Option<Impasse> {
-    let (ids, trace) = certificate.core(history)?;
+    let (ids, trace): (Vec<OpId>, Vec<KeyEntry>) = certificate.core(history)?.into_iter().unzip();
     if trace.len() > CORE_MAX {
         return None;
     }
@@ -86,8 +86,6 @@ fn prefix(operations: &[&Operation]) -> Option<(usize, OpId)> {
         operations.iter().filter(|other| other.answered_ns().is_some_and(|ns| (ns, other.id) < reached));
     Some((before.count(), culprit.id))
 }
-
-type KeyEntry = Entry<Call, Answer>;
 
 #[derive(Default)]
 struct Best {

@@ -32,7 +32,7 @@ pub mod recorder;
 pub mod report;
 mod words;
 
-pub use certificate::Certificate;
+pub use certificate::{Certificate, KeyEntry};
 pub use check::{Budget, Progress, check, check_until};
 pub use file::{Header, Loaded, ReadError, read_file};
 pub use history::{History, HistoryError};

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use super::{Done, done, ordeal};
 
-const HEADER: &str = "{\"ordeal-history\":1,\"model\":\"key-value\"}\n";
+pub(super) const HEADER: &str = "{\"ordeal-history\":1,\"model\":\"key-value\"}\n";
 
 /// Two keys; a read of `k2` answers this.
-fn history(answer: &str) -> String {
+pub(super) fn history(answer: &str) -> String {
     let mut text = HEADER.to_owned();
     let mut op = |op: u64, client: u32, key: &str, call: &str, ok: &str| {
         let (called, returned) = (op * 1_000_000_000, op * 1_000_000_000 + 500_000_000);

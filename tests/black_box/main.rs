@@ -7,6 +7,7 @@ mod by_hand;
 mod help;
 mod histories;
 mod members;
+mod picture;
 mod remains;
 mod runs;
 mod scenarios;

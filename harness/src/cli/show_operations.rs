@@ -16,7 +16,7 @@ use crate::exit::Cause;
 use crate::report::{asked, came};
 use crate::run::screen::{Screen, say};
 use crate::store::FaultSpan;
-use crate::verdict::{Failing, failing, figures, full_stop, judge, window};
+use crate::verdict::{Failing, anomalies, failing, figures, full_stop, judge, window};
 
 /// Broken promises whose operations are shown: the others are told by `ordeal check`.
 const FAILING_MAX: usize = 3;
@@ -138,7 +138,8 @@ impl Shown {
         });
         screen.clear();
         let shown = Shown { history: judged.history, spans: self.spans };
-        let all = failing(&judged.report, &shown.history, &shown.spans);
+        let broken = anomalies(&judged.report, &shown.history, &shown.spans);
+        let all = failing(&broken, &judged.report, &shown.history);
         let sentence = full_stop(&judged.report.sentence());
         if all.is_empty() {
             let code = match judged.report.verdict {

@@ -2,7 +2,7 @@
 
 use ordeal_history::{Answer, Call, Operation, Outcome, Value};
 
-use super::escape::tail;
+use super::escape::{head, tail};
 
 /// Call and outcome; the outcome also as a sign, since colour never carries meaning alone.
 #[must_use]
@@ -31,8 +31,8 @@ pub fn came(op: &Operation, chars_max: usize) -> String {
     let optional = |value: &Option<Value>| optional(value.as_ref(), chars_max);
     match &op.returned {
         None => "? (never returned)".to_owned(),
-        Some((_, Outcome::Unknown(reason))) => format!("? ({})", tail(reason, chars_max)),
-        Some((_, Outcome::Failed(reason))) => format!("✗ ({})", tail(reason, chars_max)),
+        Some((_, Outcome::Unknown(reason))) => format!("? ({})", head(reason, chars_max)),
+        Some((_, Outcome::Failed(reason))) => format!("✗ ({})", head(reason, chars_max)),
         Some((_, Outcome::Ok(answer, _))) => match answer {
             Answer::Value(value) => format!("= {}", optional(value)),
             Answer::Done | Answer::CasDone => "✓".to_owned(),

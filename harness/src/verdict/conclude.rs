@@ -67,6 +67,8 @@ pub struct Concluded {
     pub events: Vec<Event>,
     /// Numbers.
     pub figures: Figures,
+    /// The judgement.
+    pub report: Report,
 }
 
 /// Judges a history file of this format, or of the one that it begins like.
@@ -109,10 +111,11 @@ pub fn conclude(
     let judged = judge_file(&dir.history(), Some(Format::Ordeal), budget, progress)?;
     let figures = figures(&judged.history, window(&events, &judged.history));
     let summary = summarize(dir, &plan, known, &judged, &events, &figures);
-    Ok(Concluded { summary, plan, history: judged.history, events, figures })
+    Ok(Concluded { summary, plan, history: judged.history, events, figures, report: judged.report })
 }
 
-/// Puts together what a run recorded with the verdict that it was given, without judging again.
+/// Puts together what a run recorded with the verdict that it was given. What was recorded is judged again for the orders and
+/// cores that a picture shows; the verdict stays the one that was given.
 ///
 /// # Errors
 /// When a file of the run is missing or damaged.
@@ -120,7 +123,8 @@ pub fn recall(dir: &RunDir, summary: Summary) -> anyhow::Result<Concluded> {
     let (plan, events) = (dir.read_plan()?, dir.read_events()?);
     let history = read_file(&dir.history())?.history;
     let figures = figures(&history, window(&events, &history));
-    Ok(Concluded { summary, plan, history, events, figures })
+    let report = check(&history, &Budget::default(), &|_| {});
+    Ok(Concluded { summary, plan, history, events, figures, report })
 }
 
 fn summarize(

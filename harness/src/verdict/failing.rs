@@ -3,8 +3,7 @@
 use ordeal_history::{Certificate, History, Impasse, Report, impasse};
 use serde::Serialize;
 
-use super::judge::anomalies;
-use crate::store::FaultSpan;
+use crate::store::AnomalyRecord;
 
 /// One of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -28,16 +27,16 @@ pub struct Failing {
 /// Keys whose core is told: the first ones tell the story.
 const CORES_MAX: usize = 20;
 
-/// All of them, the most telling first. The core of a key goes with its first broken promise.
+/// One for each broken promise, in their order. The core of a key goes with the first of them.
 #[must_use]
-pub fn failing(report: &Report, history: &History, spans: &[FaultSpan]) -> Vec<Failing> {
+pub fn failing(broken: &[AnomalyRecord], report: &Report, history: &History) -> Vec<Failing> {
     let mut told: Vec<String> = Vec::new();
-    let all = anomalies(report, history, spans).into_iter().map(|record| {
+    let all = broken.iter().map(|record| {
         let mut failing = Failing {
-            kind: record.kind,
-            key: record.key,
-            sentence: record.sentence,
-            operations: record.operations,
+            kind: record.kind.clone(),
+            key: record.key.clone(),
+            sentence: record.sentence.clone(),
+            operations: record.operations.clone(),
             core: Vec::new(),
             open: Vec::new(),
             impasse: None,
