@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 use rayon::prelude::*;
 
 use crate::certificate::{Certificate, core_of};
-use crate::decide::{Decision, confirm, decide};
+use crate::decide::{Decision, Evidence, decide};
 use crate::history::History;
 use crate::linear::{Limit, Limits};
 use crate::operation::{Claim, OpId, Operation};
 use crate::problem::at_the_end;
+use crate::replay::confirm;
 use crate::report::{Anomaly, Counts, KeyReport, Report, Verdict};
 use crate::{claims, explain};
 
@@ -104,8 +105,7 @@ enum Found {
     /// The search is to go on, with more steps.
     Nothing,
     Order(Vec<OpId>),
-    /// With the places of operations that show it, if any are known.
-    NoOrder(Vec<usize>),
+    NoOrder(Evidence),
     /// And will not be decided: why.
     GaveUp(String),
 }
@@ -222,7 +222,7 @@ impl<'a> Judge<'a> {
         };
         let certificate = match &key.found {
             Found::Order(order) => Certificate::Order(order.clone()),
-            Found::NoOrder(evidence) => core_of(&key.operations, evidence, &limits),
+            Found::NoOrder(evidence) => core_of(&key.operations, &evidence.few, &limits),
             Found::GaveUp(_) | Found::Nothing => Certificate::None,
         };
         let note = match &key.found {
@@ -249,7 +249,7 @@ impl Key<'_> {
     fn confirmed(&self, order: Vec<usize>) -> Result<Vec<OpId>, String> {
         let mut ids: Vec<OpId> = self.operations.iter().map(|operation| operation.id).collect();
         ids.sort_unstable();
-        if ids.windows(2).any(|pair| pair[0] == pair[1]) {
+        if !ids.is_sorted_by(|one, other| one < other) {
             return Err("two operations have the same id".to_owned());
         }
         confirm(&self.operations, &order)?;

@@ -13,6 +13,11 @@ const PER_KEY_MAX: usize = 5;
 
 /// Looks for claims on one key that cannot all be true; at most one for an operation.
 pub(crate) fn broken(operations: &[&Operation]) -> Vec<Anomaly> {
+    let has_claims =
+        |operation: &&Operation| operation.claim().is_some_and(|claim| *claim != Claim::default());
+    if !operations.iter().any(has_claims) {
+        return Vec::new();
+    }
     let chain = Chain::of(operations);
     let mut found = Vec::new();
     let mut known: HashSet<OpId> = HashSet::new();

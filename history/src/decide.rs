@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::fast::{self, Fast};
-use crate::linear::{self, Limit, Limits, replay};
+use crate::linear::{self, Limit, Limits};
 use crate::model::KeyModel;
 use crate::operation::{Answer, Call, Operation};
 use crate::problem::{View, entries};
@@ -13,10 +13,19 @@ use crate::problem::{View, entries};
 pub(crate) enum Decision {
     /// An order that explains all answers.
     Order(Vec<usize>),
-    /// There is none, and these few operations show it, if any are named: the first is the one to blame.
-    NoOrder(Vec<usize>),
+    /// There is none.
+    NoOrder(Evidence),
     /// A limit was reached; so many of so many operations that must take effect had done so at best.
     GaveUp(Limit, usize, usize),
+}
+
+/// What is known of why there is no order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Evidence {
+    /// Operations that show it, if any are named: the first is the one to blame.
+    pub(crate) few: Vec<usize>,
+    /// The one whose return the search found no order for.
+    pub(crate) stuck_at: Option<usize>,
 }
 
 /// Decides; also gives the number of steps.
@@ -27,7 +36,9 @@ pub(crate) fn decide(views: &[View<'_>], limits: &Limits<'_>) -> (Decision, u64)
     let places = |places: Vec<u32>| places.into_iter().map(|view| views[view as usize].at).collect();
     match fast::decide(views, limits.memory_bytes) {
         Some(Fast::Order(order)) => (Decision::Order(places(order)), views.len() as u64),
-        Some(Fast::NoOrder(evidence)) => (Decision::NoOrder(places(evidence)), views.len() as u64),
+        Some(Fast::NoOrder(evidence)) => {
+            (Decision::NoOrder(Evidence { few: places(evidence), stuck_at: None }), views.len() as u64)
+        }
         None => search(views, limits),
     }
 }
@@ -39,7 +50,10 @@ fn search(views: &[View<'_>], limits: &Limits<'_>) -> (Decision, u64) {
         linear::Decision::Order(order) => {
             Decision::Order(order.into_iter().map(|entry| places[entry]).collect())
         }
-        linear::Decision::NoOrder(_) => Decision::NoOrder(Vec::new()),
+        linear::Decision::NoOrder(stuck) => {
+            let stuck_at = stuck.culprit.map(|entry| places[entry]);
+            Decision::NoOrder(Evidence { few: Vec::new(), stuck_at })
+        }
         linear::Decision::GaveUp(limit, stuck) => {
             let due = entries.iter().filter(|entry| entry.returned.is_some()).count();
             Decision::GaveUp(limit, stuck.returns, due)
@@ -48,7 +62,7 @@ fn search(views: &[View<'_>], limits: &Limits<'_>) -> (Decision, u64) {
     (decision, steps)
 }
 
-/// Operations as a trace for the search and its replayer: as they were recorded, without those that failed, each with its
+/// Operations as a trace for the search: as they were recorded, without those that failed, each with its
 /// place.
 pub(crate) fn trace_of(operations: &[&Operation]) -> (Vec<linear::Entry<Call, Answer>>, Vec<usize>) {
     let counted = operations.iter().enumerate().filter(|(_, operation)| !operation.is_failed());
@@ -57,13 +71,4 @@ pub(crate) fn trace_of(operations: &[&Operation]) -> (Vec<linear::Entry<Call, An
         (linear::Entry { op: operation.call.clone(), called: operation.invoked_ns, returned }, at)
     });
     entries.unzip()
-}
-
-/// Whether an order, in places of the operations, explains all that was recorded; the error says what is wrong with it.
-pub(crate) fn confirm(operations: &[&Operation], order: &[usize]) -> Result<(), String> {
-    let (trace, places) = trace_of(operations);
-    let mut back = vec![usize::MAX; operations.len()];
-    places.iter().enumerate().for_each(|(entry, &at)| back[at] = entry);
-    let order: Vec<usize> = order.iter().map(|&at| back[at]).collect();
-    replay(&KeyModel::default(), &trace, &order)
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crate::decide::{Decision, decide};
+use crate::decide::{Decision, Evidence, decide};
 use crate::linear::Limits;
 use crate::operation::{Call, Operation};
 use crate::problem::at_return;
@@ -15,14 +15,14 @@ use crate::{name_appends, name_values};
 /// that no order explains, and for names in all answers, takes too long.
 const SEARCHED_MAX: usize = 10_000;
 
-/// Explains a key for which there is no order; `evidence` are those of its operations that show it, if any are known.
-pub(crate) fn explain(operations: &[&Operation], evidence: &[usize], limits: &Limits<'_>) -> Anomaly {
-    if operations.len() > SEARCHED_MAX && !evidence.is_empty() {
-        let blamed = || evidence.iter().map(|&at| operations[at]);
+/// Explains a key for which there is no order.
+pub(crate) fn explain(operations: &[&Operation], evidence: &Evidence, limits: &Limits<'_>) -> Anomaly {
+    if operations.len() > SEARCHED_MAX && !evidence.few.is_empty() {
+        let blamed = || evidence.few.iter().map(|&at| operations[at]);
         let named = blamed().find_map(|operation| name(operations, operation));
         return named.unwrap_or_else(|| nameless(operations, blamed().next()));
     }
-    let culprit = first_unexplained(operations, limits);
+    let culprit = first_unexplained(operations, evidence.stuck_at, limits);
     culprit
         .and_then(|culprit| name(operations, culprit))
         .or_else(|| scan(operations, limits))
@@ -48,14 +48,19 @@ fn in_order_of_return<'a>(operations: &[&'a Operation]) -> Vec<&'a Operation> {
 /// explains what had returned before. `None` when the search gave up on the way.
 pub(crate) fn first_unexplained<'a>(
     operations: &[&'a Operation],
+    stuck_at: Option<usize>,
     limits: &Limits<'_>,
 ) -> Option<&'a Operation> {
     let answered = in_order_of_return(operations);
     // A prefix of a history that can be explained can be explained, so halving finds the border: the first `good` returns
     // have an order, the first `bad` have none.
     let (mut good, mut bad) = (0, answered.len());
+    // Mostly it is where the search was stuck.
+    let guess = stuck_at.and_then(|at| answered.iter().position(|other| other.id == operations[at].id));
+    let mut guesses = guess.into_iter().flat_map(|at| [at + 1, at]);
     while bad > good + 1 {
-        let middle = usize::midpoint(good, bad);
+        let guess = guesses.find(|&guess| good < guess && guess < bad);
+        let middle = guess.unwrap_or(usize::midpoint(good, bad));
         let last = answered[middle - 1];
         let views = at_return(operations, last.answered_ns()?, last.id);
         match decide(&views, limits).0 {

@@ -1,8 +1,9 @@
 //! A history: the operations that some clients had on some keys.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::linear::fast_hash::FastMap;
 use crate::operation::{ClientId, Event, OpId, Operation};
 
 /// Operations in the order of their ids. Every key starts out absent.
@@ -61,8 +62,9 @@ impl History {
     #[must_use]
     pub fn by_key(&self) -> BTreeMap<Arc<str>, Vec<&Operation>> {
         let mut keys: BTreeMap<Arc<str>, Vec<&Operation>> = BTreeMap::new();
-        for operation in &self.operations {
-            keys.entry(Arc::clone(&operation.key)).or_default().push(operation);
+        // Runs of operations on one key cost one look.
+        for run in self.operations.chunk_by(|one, other| one.key == other.key) {
+            keys.entry(Arc::clone(&run[0].key)).or_default().extend(run);
         }
         keys
     }
@@ -94,7 +96,7 @@ impl History {
 #[derive(Debug, Default)]
 pub struct HistoryBuilder {
     operations: Vec<Operation>,
-    clients: HashMap<ClientId, Client>,
+    clients: FastMap<ClientId, Client>,
 }
 
 #[derive(Debug, Default)]
@@ -126,10 +128,7 @@ impl HistoryBuilder {
                 self.operations.push(operation);
             }
             Event::Return { op, time_ns, outcome, node } => {
-                let at = self
-                    .operations
-                    .binary_search_by_key(&op, |operation| operation.id)
-                    .map_err(|_| HistoryError::ReturnWithoutCall(op))?;
+                let at = self.place(op).ok_or(HistoryError::ReturnWithoutCall(op))?;
                 let operation = &mut self.operations[at];
                 if operation.returned.is_some() {
                     return Err(HistoryError::SecondReturn(op));
@@ -147,6 +146,16 @@ impl HistoryBuilder {
             }
         }
         Ok(())
+    }
+
+    /// Where an operation stands: mostly no id was left out, and so where its id says.
+    fn place(&self, op: OpId) -> Option<usize> {
+        let first = self.operations.first()?.id;
+        let guess = usize::try_from(op.0.checked_sub(first.0)?).ok()?;
+        match self.operations.get(guess) {
+            Some(operation) if operation.id == op => Some(guess),
+            Some(_) | None => self.operations.binary_search_by_key(&op, |operation| operation.id).ok(),
+        }
     }
 
     /// The history so far.

@@ -80,7 +80,7 @@ fn prefix(operations: &[&Operation]) -> Option<(usize, OpId)> {
         memory_bytes: 256 << 20,
         stop: &stop,
     };
-    let culprit = first_unexplained(operations, &limits)?;
+    let culprit = first_unexplained(operations, None, &limits)?;
     let reached = (culprit.answered_ns()?, culprit.id);
     let before =
         operations.iter().filter(|other| other.answered_ns().is_some_and(|ns| (ns, other.id) < reached));

@@ -29,6 +29,7 @@ pub mod online;
 pub mod operation;
 mod problem;
 pub mod recorder;
+mod replay;
 pub mod report;
 mod words;
 

@@ -2,7 +2,7 @@
 
 use stateright::semantics::SequentialSpec;
 
-use crate::linear::{Model, Trace, step_of_spec};
+use crate::linear::{Entry, Model, Sights, Trace, step_of_spec};
 use crate::operation::{Answer, Call, Value};
 
 /// One key: its value, or absent, as it is at first.
@@ -76,6 +76,10 @@ impl Model for KeyModel {
         matches!(call, Call::Write(_) | Call::Delete)
     }
 
+    fn is_quiet(call: &Call) -> bool {
+        matches!(call, Call::Write(_) | Call::Append(_) | Call::Delete)
+    }
+
     /// A value that no answer shows and no compare-and-set hopes for: whatever stands right behind the call that makes it can
     /// be no answered read, no compare-and-set that succeeds, and none that fails and says what it found, for they would have
     /// to show the value. So it is a call that does not look (a write, a delete), or nothing, and the order without this
@@ -95,30 +99,35 @@ impl Model for KeyModel {
         })
     }
 
-    /// The values that answers show and that compare-and-sets expect, ascending.
-    fn shown(trace: &Trace<Self>) -> Option<Vec<Self>> {
-        let mut shown = Vec::new();
-        for entry in trace {
-            match entry.returned.as_ref().map(|(_, answer)| answer) {
-                Some(Answer::CasFailed(None)) => return None,
-                Some(Answer::Value(value) | Answer::CasFailed(value)) => shown.push(value.clone()),
+    /// The values that answers show and that compare-and-sets expect. A failure that does not say what it found denies what it
+    /// expected.
+    fn sights(trace: &Trace<Self>) -> Option<Sights<Self>> {
+        let (mut told, mut denied) = (Vec::new(), Vec::new());
+        for Entry { op, returned, .. } in trace {
+            let answer = returned.as_ref().map(|(_, answer)| answer);
+            match answer {
+                Some(Answer::Value(value) | Answer::CasFailed(value)) => told.push(value),
                 Some(Answer::Done | Answer::CasDone | Answer::CasFailedAbsent) | None => {}
             }
-            if let Call::Cas { expected, .. } = &entry.op {
-                shown.push(expected.clone());
+            if let Call::Cas { expected, .. } = op {
+                told.push(expected);
+                denied.extend((answer == Some(&Answer::CasFailed(None))).then_some(expected));
             }
         }
-        shown.sort_unstable();
-        shown.dedup();
-        Some(shown.into_iter().map(|value| KeyModel { value }).collect())
+        let ascending = |mut values: Vec<&Option<Value>>| {
+            values.sort_unstable();
+            values.dedup();
+            values.into_iter().map(|value| KeyModel { value: value.clone() }).collect()
+        };
+        Some(Sights { told: ascending(told), denied: ascending(denied) })
     }
 
-    /// Until the next call that does not look (a write, a delete) the value only gets longer. If no answer shows a value that begins
-    /// with this one, nobody looks until then.
-    fn is_of_use(&self, shown: &[Self]) -> bool {
-        let Some(value) = &self.value else { return true };
-        let behind = shown.partition_point(|other| other.value < self.value);
-        let next = shown.get(behind).and_then(|other| other.value.as_ref());
+    /// Until the next call that does not look (a write, a delete) the value only gets longer; an absent key may become
+    /// anything.
+    fn leads_to_any(&self, states: &[Self]) -> bool {
+        let Some(value) = &self.value else { return !states.is_empty() };
+        let behind = states.partition_point(|other| other.value < self.value);
+        let next = states.get(behind).and_then(|other| other.value.as_ref());
         next.is_some_and(|other| other.starts_with(value.as_str()))
     }
 

@@ -14,6 +14,8 @@ pub(crate) struct View<'a> {
     /// Its place among the operations of the key.
     pub(crate) at: usize,
     pub(crate) operation: &'a Operation,
+    /// When it was called.
+    pub(crate) called_ns: u64,
     /// When it had been answered, and with what, if that is before the moment.
     pub(crate) answer: Option<(u64, &'a Answer)>,
 }
@@ -43,6 +45,7 @@ fn views<'a>(
     let view = |(at, &operation): (usize, &&'a Operation)| View {
         at,
         operation,
+        called_ns: operation.invoked_ns,
         answer: operation.answered_ns().zip(operation.answer()).filter(|_| is_answered(operation)),
     };
     counted.map(view).collect()

@@ -90,6 +90,7 @@ impl Model {
             snapshot: None,
             truncate_from: None,
             entries: Vec::new(),
+            repairs: Vec::new(),
             first: self.first,
         };
         let (last, snapshot) = (self.last(), self.snapshot());
@@ -241,6 +242,7 @@ impl Model {
             snapshot: compact.map(|_| any_snapshot(last, chance)),
             truncate_from: None,
             entries: (1..=count).map(|step| entry(last.index + step, 1, chance)).collect(),
+            repairs: Vec::new(),
             first: compact.map_or(self.first, |kept| last.index + 1 - kept),
         };
         self.apply(&persist);

@@ -55,11 +55,14 @@ pub enum Kind {
     HeartbeatReplies = 45,
     /// Of a whole node, for all its groups at rest; the group in the header is 0.
     Beat = 46,
+    /// For entries that a disk lost.
+    Fetch = 47,
+    Fetched = 48,
 }
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Kind; 21] = [
+    pub const ALL: [Kind; 23] = [
         Kind::Hello,
         Kind::Welcome,
         Kind::Refused,
@@ -81,6 +84,8 @@ impl Kind {
         Kind::Heartbeats,
         Kind::HeartbeatReplies,
         Kind::Beat,
+        Kind::Fetch,
+        Kind::Fetched,
     ];
 
     /// Whether it answers another message.
@@ -96,7 +101,8 @@ impl Kind {
             | Kind::HeartbeatReply
             | Kind::HeartbeatReplies
             | Kind::InstallSnapshotReply
-            | Kind::ReadIndexReply => true,
+            | Kind::ReadIndexReply
+            | Kind::Fetched => true,
             Kind::Hello
             | Kind::Ping
             | Kind::Request
@@ -107,7 +113,8 @@ impl Kind {
             | Kind::Beat
             | Kind::InstallSnapshot
             | Kind::TimeoutNow
-            | Kind::ReadIndex => false,
+            | Kind::ReadIndex
+            | Kind::Fetch => false,
         }
     }
 

@@ -7,6 +7,7 @@
 
 mod appends;
 mod registers;
+mod values;
 pub(crate) mod zones;
 
 use crate::problem::View;

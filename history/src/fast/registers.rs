@@ -10,6 +10,7 @@
 //!   expected stands. Where that does not work out at once, the search is asked.
 
 use super::Fast;
+use super::values::Values;
 use super::zones::{Zone, order};
 use crate::linear::fast_hash::FastMap;
 use crate::operation::{Answer, Call};
@@ -63,20 +64,25 @@ pub(super) fn decide(views: &[View<'_>]) -> Option<Fast> {
 }
 
 fn called(view: &View<'_>) -> u64 {
-    view.operation.invoked_ns
+    view.called_ns
 }
 
 fn returned(view: &View<'_>) -> u64 {
-    view.answer.map_or(u64::MAX, |(ns, _)| ns.max(view.operation.invoked_ns))
+    view.answer.map_or(u64::MAX, |(ns, _)| ns.max(view.called_ns))
 }
 
 fn place(at: usize) -> u32 {
     u32::try_from(at).expect("there are fewer operations")
 }
 
+/// The cluster of a value; that of the absent key comes before all.
+fn cluster_of(values: &Values<'_>, value: &str) -> Option<u32> {
+    values.number(value).map(|number| number + 1)
+}
+
 impl<'a> Key<'a> {
     /// With a cluster for every value that a call makes; `None` where one is made twice, or where there are other calls.
-    fn with_makers(views: &'a [View<'a>]) -> Option<(Self, FastMap<&'a str, u32>)> {
+    fn with_makers(views: &'a [View<'a>]) -> Option<(Self, Values<'a>)> {
         let cluster = Cluster {
             maker: NONE,
             from: NONE,
@@ -89,8 +95,8 @@ impl<'a> Key<'a> {
             is_there: false,
         };
         let mut clusters = vec![Cluster { is_there: true, ..cluster }];
-        let mut values = FastMap::default();
-        values.reserve(views.len() / 2);
+        let count = views.iter().filter(|view| !matches!(view.operation.call, Call::Read)).count();
+        let mut values = Values::with_room_for(count);
         for (at, view) in views.iter().enumerate() {
             let value = match (&view.operation.call, view.answer) {
                 (Call::Delete | Call::Append(_), _) => return None,
@@ -99,7 +105,7 @@ impl<'a> Key<'a> {
                 (Call::Cas { new, .. }, None | Some((_, Answer::CasDone))) => new,
                 (Call::Cas { .. }, Some(_)) => continue,
             };
-            if values.insert(value.as_str(), place(clusters.len())).is_some() {
+            if !values.insert(value.as_str()) {
                 return None;
             }
             clusters.push(Cluster { maker: place(at), is_there: view.answer.is_some(), ..cluster });
@@ -110,11 +116,11 @@ impl<'a> Key<'a> {
     }
 
     /// Notes which value each answer shows.
-    fn show(&mut self, values: &FastMap<&str, u32>) -> Option<Fast> {
+    fn show(&mut self, values: &Values<'_>) -> Option<Fast> {
         let mut hopes: Vec<(u32, u32)> = Vec::new();
         for (at, view) in self.views.iter().enumerate() {
             let at = place(at);
-            let find = |value: Option<&str>| value.map_or(Some(ABSENT), |value| values.get(value).copied());
+            let find = |value: Option<&str>| value.map_or(Some(ABSENT), |value| cluster_of(values, value));
             let call = &view.operation.call;
             let expected = match call {
                 Call::Cas { expected, .. } => find(expected.as_deref()),
@@ -169,9 +175,9 @@ impl<'a> Key<'a> {
     }
 
     /// Compare-and-sets with the clusters of what they expect. Those without an answer took effect if their value was there.
-    fn hope(&mut self, hopes: Vec<(u32, u32)>, values: &FastMap<&str, u32>) -> Option<Fast> {
+    fn hope(&mut self, hopes: Vec<(u32, u32)>, values: &Values<'_>) -> Option<Fast> {
         let own = |at: u32| match &self.views[at as usize].operation.call {
-            Call::Cas { new, .. } => values.get(new.as_str()).copied(),
+            Call::Cas { new, .. } => cluster_of(values, new),
             Call::Read | Call::Write(_) | Call::Append(_) | Call::Delete => None,
         };
         let hopes: Vec<(u32, u32, u32)> =

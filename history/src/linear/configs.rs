@@ -4,7 +4,7 @@
 //! ```text
 //! state │ done slots … │ absorbable slots … │ (optional class, how many of it are used) …
 //! ```
-//! A pending operation is *done* when it is in the order. A pending blind one that is not done is *absorbable* when some blind
+//! A pending operation is *done* when it is in the order. A pending quiet one that is not done is *absorbable* when some blind
 //! operation was put into the order since its call: it may be put right before that one, where nobody sees it, whenever it
 //! pleases. So one that is absorbable can do all that one that is done can, and more.
 
@@ -72,8 +72,8 @@ impl Shape {
     }
 
     /// A blind operation was put into the order: those that are pending can hide behind it.
-    pub(super) fn absorb(self, config: &mut [u64], blind_slots: &[u64]) {
-        for (word, &slots) in blind_slots.iter().enumerate() {
+    pub(super) fn absorb(self, config: &mut [u64], quiet_slots: &[u64]) {
+        for (word, &slots) in quiet_slots.iter().enumerate() {
             config[1 + self.words + word] |= slots & !config[1 + word];
         }
     }
@@ -128,6 +128,7 @@ struct Item {
     /// See [`Configs::insert`].
     is_idle: bool,
     is_covered: bool,
+    is_looked_at: bool,
 }
 
 /// Configurations at one moment, none of which is known to be covered by another that was there before it.
@@ -154,14 +155,26 @@ impl Configs {
         self.items[id as usize].trail = trail;
     }
 
-    /// Whether one that came later can do all that this one can.
-    pub(super) fn is_covered(&self, id: u32) -> bool {
-        self.items[id as usize].is_covered
+    /// Whether it is to be looked at: it was not yet, and none that came later can do all that it can.
+    pub(super) fn is_due(&self, id: u32) -> bool {
+        let item = &self.items[id as usize];
+        !item.is_looked_at && !item.is_covered
+    }
+
+    pub(super) fn set_looked_at(&mut self, id: u32) {
+        self.items[id as usize].is_looked_at = true;
     }
 
     /// Whether this one may go on only in some ways, as it was said when it was put in.
     pub(super) fn is_idle(&self, id: u32) -> bool {
         self.items[id as usize].is_idle
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.cells.clear();
+        self.items.clear();
+        self.by_state.clear();
+        self.by_hash.clear();
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -212,7 +225,16 @@ impl Configs {
         self.cells.extend_from_slice(config);
         let end = index(self.cells.len());
         let (same_state, same_hash) = (NOTHING, NOTHING);
-        let item = Item { begin, end, trail: NOTHING, same_state, same_hash, is_idle, is_covered: false };
+        let item = Item {
+            begin,
+            end,
+            trail: NOTHING,
+            same_state,
+            same_hash,
+            is_idle,
+            is_covered: false,
+            is_looked_at: false,
+        };
         self.items.push(item);
         match self.items.len() {
             0..=LINEAR_MAX => {}

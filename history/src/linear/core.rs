@@ -9,7 +9,10 @@
 //! * **forget a return**, so that the operation may take effect at any time from its call on, or never: it still may when it did;
 //! * leave out an operation without a return that **nobody can have seen** ([`Model::is_out_of_sight`]).
 
-use super::{Decision, Entry, Limits, Model, Trace, decide};
+use super::classes::{Classes, Member};
+use super::search::search;
+use super::states::States;
+use super::{Decision, Entry, Limits, Model, Trace};
 
 /// Few operations that nothing explains.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,18 +31,45 @@ impl Core {
     }
 }
 
+/// Searches of parts of one trace, which share its classes and states.
+struct Trials<'a, M: Model> {
+    classes: Classes<'a, M>,
+    /// The operations of the trace, and their classes without their returns.
+    members: Vec<Member>,
+    open: Vec<usize>,
+    states: States<M>,
+    limits: Limits<'a>,
+}
+
+impl<'a, M: Model> Trials<'a, M> {
+    fn new(initial: &'a M, trace: &'a Trace<M>, limits: &Limits<'a>) -> Self {
+        let (mut classes, members) = Classes::of(initial, trace);
+        let open = trace.iter().map(|entry| classes.number(&entry.op, None)).collect();
+        Trials { classes, members, open, states: States::new(initial, trace), limits: *limits }
+    }
+
+    fn decide(&mut self, members: &[Member]) -> Decision {
+        let (decision, steps) = search(&self.classes.all, members, &mut self.states, &self.limits);
+        self.limits.steps = self.limits.steps.saturating_sub(steps);
+        decision
+    }
+
+    fn fails(&mut self, core: &Core) -> bool {
+        let answered = core.answered.iter().map(|&at| self.members[at]);
+        let is_open = |&at: &usize| Member { class: self.open[at], returned: None, ..self.members[at] };
+        let members: Vec<Member> = answered.chain(core.open.iter().map(is_open)).collect();
+        matches!(self.decide(&members), Decision::NoOrder(_))
+    }
+}
+
 /// A core of a trace that no order explains: none of its operations can be spared. `None` when the whole has an order,
 /// or when the limits end before that is known; when they end later, the core is larger than need be.
 pub fn smallest_core<M: Model>(initial: &M, trace: &Trace<M>, limits: &Limits<'_>) -> Option<Core> {
-    let mut steps_left = limits.steps;
-    let mut decide = |trace: &Trace<M>| {
-        let (decision, steps) = decide(initial, trace, &Limits { steps: steps_left, ..*limits });
-        steps_left = steps_left.saturating_sub(steps);
-        decision
-    };
-    let Decision::NoOrder(stuck) = decide(trace) else { return None };
+    let mut trials = Trials::new(initial, trace, limits);
+    let whole = trials.members.clone();
+    let Decision::NoOrder(stuck) = trials.decide(&whole) else { return None };
     let (reached, _) = trace[stuck.culprit?].returned.as_ref()?;
-    let mut fails = |core: &Core| matches!(decide(&core.trace::<M>(trace)), Decision::NoOrder(_));
+    let mut fails = |core: &Core| trials.fails(core);
     // What was called before the culprit returned mostly fails already; where an answer is needed that was given only later,
     // halving finds the first return by which there is no order.
     let mut ends: Vec<u64> = trace.iter().filter_map(|entry| Some(entry.returned.as_ref()?.0)).collect();
@@ -102,10 +132,11 @@ fn until<M: Model>(trace: &Trace<M>, end: u64) -> Core {
 }
 
 fn leave_out_unseen<M: Model>(core: &mut Core, trace: &Trace<M>) {
+    let mut entries = core.trace::<M>(trace);
     loop {
-        let entries = core.trace::<M>(trace);
         let place = core.open.iter().position(|&at| M::is_out_of_sight(&trace[at].op, &entries));
         let Some(place) = place else { return };
         core.open.remove(place);
+        entries.remove(core.answered.len() + place);
     }
 }

@@ -6,9 +6,11 @@
 //! * Of optional operations that ask the same, the first called is used first (see `plan`). One that **changes nothing** here is
 //!   not used: without it the order is as good. (Unless it is blind, and others could hide behind it that cannot yet:
 //!   without this exception one history of 56,000 was judged wrongly.)
-//! * An optional operation is not used when it leaves behind what **no answer shows** ([`Model::is_of_use`]): take an order that
-//!   uses as few optional ones as there can be; it has none of these.
-//! * A blind operation **right behind a blind one that nobody made use of** is not tried: if that one is optional, the order
+//! * An optional operation is not used when it leaves behind a state of **no use** ([`Sights`](super::Sights)): up to the next
+//!   blind one nothing but quiet operations and answers that merely deny other states come behind it, and all of those could
+//!   be put in without it. A quiet one that is not optional is then put in only when it is the one that returns: it can as well
+//!   come behind those, and right before the blind one it is absorbed.
+//! * A blind operation **right behind a quiet one that nobody made use of** is not tried: if that one is optional, the order
 //!   without it is as good; if not, the order without it leaves it absorbable, and that covers having it done.
 //! * Nothing is put in before its time: an operation that is neither the one that returns here nor needed before it comes later.
 //! * Configurations that others **cover** (see `configs`).
@@ -24,7 +26,7 @@ pub(super) struct Node {
     pub(super) config: Vec<u64>,
     /// The last step of its order.
     pub(super) trail: u32,
-    /// Whether its last step was a blind operation that nobody made use of.
+    /// Whether its last step was a quiet operation that nobody made use of.
     pub(super) is_idle: bool,
 }
 
@@ -35,47 +37,54 @@ pub(super) struct Draft {
     pub(super) steps: Vec<u32>,
 }
 
+/// What may come next: its place in the order of the calls, the operation, and its optional class if it is of one.
+pub(super) type Choice = (u32, u32, Option<usize>);
+
 impl<M: Model> Search<'_, M> {
-    /// Everything that may come next. Those that use most are made first, as the newest are looked at first. Returns the last
-    /// step of an order of all operations, if one was found.
+    /// Everything that may come next. Those that were called first are put in last, as the newest configurations are looked at
+    /// first: operations mostly take effect in the order of their calls, also those that never returned. Returns the last step of
+    /// an order of all operations, if one was found.
     pub(super) fn expand(&mut self, node: &Node) -> Result<Option<u32>, Limit> {
         self.window.move_to(self.plan, node.level);
+        let mut choices = std::mem::take(&mut self.choices);
         for optional in 0..self.plan.optional_at(node.level) {
             let used = self.shape.count_used(&node.config, optional);
             let member = self.plan.optional[optional].members.get(used);
-            if let Some(&(_, operation)) = member.filter(|(first, _)| *first <= node.level)
-                && let Some(found) = self.put_in(node, operation, Some(optional))?
-            {
-                return Ok(Some(found));
+            if let Some(&(_, operation)) = member.filter(|(first, _)| *first <= node.level) {
+                choices.push((self.plan.rank_of[operation as usize], operation, Some(optional)));
             }
         }
-        let target = self.plan.levels[node.level].target;
         let done = self.shape.done(&node.config);
         let pending = self.window.other_slots.iter().zip(done).map(|(others, done)| others & !done);
-        let mut pending: Vec<u32> = slots_of(pending).map(|slot| self.window.operation[slot]).collect();
-        pending.sort_by_key(|&operation| operation == target);
-        for operation in pending {
-            if let Some(found) = self.put_in(node, operation, None)? {
+        for slot in slots_of(pending) {
+            let operation = self.window.operation[slot];
+            choices.push((self.plan.rank_of[operation as usize], operation, None));
+        }
+        choices.sort_unstable_by(|one, other| other.cmp(one));
+        for (_, operation, optional) in choices.drain(..) {
+            if let Some(found) = self.put_in(node, operation, optional)? {
                 return Ok(Some(found));
             }
         }
+        self.choices = choices;
         Ok(None)
     }
 
     /// Puts one more operation in.
     fn put_in(&mut self, node: &Node, operation: u32, optional: Option<usize>) -> Result<Option<u32>, Limit> {
         let class = self.plan.class_of[operation as usize];
-        let is_blind = self.plan.classes[class].is_blind;
+        let (is_blind, is_quiet) = (self.plan.classes[class].is_blind, self.plan.classes[class].is_quiet);
         if is_blind && node.is_idle {
             return Ok(None);
         }
         self.tick()?;
         let state = Shape::state(&node.config);
-        let Some(next) = self.states.step(state, class, &self.plan.classes) else { return Ok(None) };
+        let Some(next) = self.states.step(state, class, self.plan.classes) else { return Ok(None) };
         if optional.is_some() && next == state && !(is_blind && self.hides_more(&node.config)) {
             return Ok(None);
         }
-        if optional.is_some() && !self.states.is_of_use(next) {
+        let is_due = operation == self.plan.levels[node.level].target;
+        if (optional.is_some() || is_quiet && !is_due) && self.states.is_of_no_use(state, next) {
             return Ok(None);
         }
         self.draft.config.clear();
@@ -88,7 +97,7 @@ impl<M: Model> Search<'_, M> {
             None => self.shape.set_done(&mut self.draft.config, self.plan.slot_of[operation as usize]),
         }
         if is_blind {
-            self.shape.absorb(&mut self.draft.config, &self.window.blind_slots);
+            self.shape.absorb(&mut self.draft.config, &self.window.quiet_slots);
         }
         if next != state {
             self.settle_all()?;
@@ -98,7 +107,7 @@ impl<M: Model> Search<'_, M> {
             self.shape.clear(&mut self.draft.config, slot);
             return self.arrive(node.level + 1, node.trail);
         }
-        let is_idle = is_blind && self.draft.steps.len() == 1;
+        let is_idle = is_quiet && self.draft.steps.len() == 1;
         self.keep(node.level, node.trail, is_idle);
         Ok(None)
     }
@@ -134,7 +143,7 @@ impl<M: Model> Search<'_, M> {
         self.tick()?;
         let state = Shape::state(&self.draft.config);
         let class = self.plan.class_of[operation as usize];
-        if self.states.step(state, class, &self.plan.classes).is_some() {
+        if self.states.step(state, class, self.plan.classes).is_some() {
             self.shape.set_done(&mut self.draft.config, self.plan.slot_of[operation as usize]);
             self.draft.steps.push(operation);
         }
@@ -144,7 +153,7 @@ impl<M: Model> Search<'_, M> {
     /// Whether a blind operation would make one absorbable that is not.
     fn hides_more(&self, config: &[u64]) -> bool {
         let (done, absorbable) = (self.shape.done(config), self.shape.absorbable(config));
-        let slots = self.window.blind_slots.iter().zip(done).zip(absorbable);
+        let slots = self.window.quiet_slots.iter().zip(done).zip(absorbable);
         slots.into_iter().any(|((slots, done), absorbable)| slots & !done & !absorbable != 0)
     }
 

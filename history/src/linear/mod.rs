@@ -9,6 +9,7 @@
 //!   that nothing explains.
 
 mod brute;
+mod classes;
 mod configs;
 mod core;
 mod expand;
@@ -55,6 +56,12 @@ pub trait Model: Clone + Eq + Hash {
         false
     }
 
+    /// Whether an operation gives the same answer whatever was there, whatever it leaves behind.
+    #[must_use]
+    fn is_quiet(op: &Self::Op) -> bool {
+        Self::is_blind(op)
+    }
+
     /// Whether an operation that never returned can be left out, as nobody among these can have seen it: if they have an
     /// order with it, they have one without it.
     #[must_use]
@@ -62,16 +69,15 @@ pub trait Model: Clone + Eq + Hash {
         false
     }
 
-    /// What the answers of a trace show of states, for [`Model::is_of_use`]; `None`: there is no telling.
+    /// What the answers of a trace say of states; `None`: there is no telling.
     #[must_use]
-    fn shown(_trace: &Trace<Self>) -> Option<Vec<Self>> {
+    fn sights(_trace: &Trace<Self>) -> Option<Sights<Self>> {
         None
     }
 
-    /// Whether an operation that never returned can be of use when it leaves this state behind: whether some answer can be
-    /// given in this state, or in one that follows from it without a blind operation between, that could not be given without it.
+    /// Whether one of these states, which ascend, is this one or can follow from it without a blind operation between.
     #[must_use]
-    fn is_of_use(&self, _shown: &[Self]) -> bool {
+    fn leads_to_any(&self, _states: &[Self]) -> bool {
         true
     }
 
@@ -80,6 +86,16 @@ pub trait Model: Clone + Eq + Hash {
     fn heap_bytes(&self) -> usize {
         0
     }
+}
+
+/// What answers say of states.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sights<M> {
+    /// States that some operation tells from others, ascending: which do not lead to any of these, are alike, and only quiet
+    /// operations and those that deny other states can be put in there.
+    pub told: Vec<M>,
+    /// Those of them that some answer merely denies, ascending: it can be given in every other state.
+    pub denied: Vec<M>,
 }
 
 /// Any stateright specification as a model, without the short cuts that a model of its own can offer.

@@ -1,25 +1,16 @@
-//! A trace made ready for the search: levels, slots and classes.
+//! A trace made ready for the search: levels and slots.
 //!
 //! A *level* is the return of an operation: the moment at which it must be in the order. Between its call and its return an
 //! operation has a *slot*, the lowest that is free, so that a set of pending operations is a few words however long the
-//! history is. Operations that ask and answer the same are of one *class*.
+//! history is.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry as Place;
 
-use super::{Model, Trace};
+use super::Model;
+use super::classes::{Class, Member};
 
 /// No operation.
 pub(super) const NONE: u32 = u32::MAX;
-
-/// Operations that ask the same and are answered the same.
-pub(super) struct Class<M: Model> {
-    pub(super) op: M::Op,
-    /// `None`: never answered.
-    pub(super) ret: Option<M::Ret>,
-    pub(super) is_pure: bool,
-    pub(super) is_blind: bool,
-}
 
 /// The return of an operation.
 pub(super) struct Level {
@@ -36,12 +27,14 @@ pub(super) struct Optional {
     pub(super) members: Vec<(usize, u32)>,
 }
 
-pub(super) struct Plan<M: Model> {
-    pub(super) classes: Vec<Class<M>>,
+pub(super) struct Plan<'a, M: Model> {
+    pub(super) classes: &'a [Class<M>],
     /// The class of each operation.
     pub(super) class_of: Vec<usize>,
     /// The slot of each operation that returned.
     pub(super) slot_of: Vec<usize>,
+    /// The place of each operation in the order of the calls.
+    pub(super) rank_of: Vec<u32>,
     pub(super) levels: Vec<Level>,
     /// Operations that returned, in the order of their calls.
     pub(super) calls: Vec<u32>,
@@ -51,41 +44,46 @@ pub(super) struct Plan<M: Model> {
     pub(super) words: usize,
 }
 
-impl<M: Model> Plan<M> {
-    pub(super) fn new(initial: &M, trace: &Trace<M>) -> Self {
-        let (classes, class_of) = classes_of(initial, trace);
+impl<'a, M: Model> Plan<'a, M> {
+    pub(super) fn new(classes: &'a [Class<M>], members: &[Member]) -> Self {
         let mut plan = Plan {
             classes,
-            class_of,
-            slot_of: vec![usize::MAX; trace.len()],
+            class_of: members.iter().map(|member| member.class).collect(),
+            slot_of: vec![usize::MAX; members.len()],
+            rank_of: vec![0; members.len()],
             levels: Vec::new(),
             calls: Vec::new(),
             optional: Vec::new(),
             words: 0,
         };
-        plan.walk(trace);
+        plan.walk(members);
         plan.optional.sort_by_key(|optional| optional.members[0].0);
         plan
     }
 
     /// Goes through calls and returns in the order of time, calls before returns of the same time: those overlap.
-    fn walk(&mut self, trace: &Trace<M>) {
-        let mut events: Vec<(u64, bool, usize)> = Vec::with_capacity(trace.len() * 2);
-        for (at, entry) in trace.iter().enumerate() {
-            events.push((entry.called, false, at));
-            events.extend(entry.returned.iter().map(|(time, _)| (entry.called.max(*time), true, at)));
+    fn walk(&mut self, members: &[Member]) {
+        let mut events: Vec<(u64, bool, usize)> = Vec::with_capacity(members.len() * 2);
+        for (at, member) in members.iter().enumerate() {
+            events.push((member.called, false, at));
+            events.extend(member.returned.map(|time| (member.called.max(time), true, at)));
         }
         events.sort_unstable();
         let mut free: Vec<usize> = Vec::new();
         let mut slots = 0;
         let mut optional_of: HashMap<usize, usize> = HashMap::new();
+        let mut calls = 0;
         for (_, is_return, at) in events {
             let number = u32::try_from(at).expect("4 G operations are beyond any memory limit");
             let class = self.class_of[at];
+            if !is_return {
+                self.rank_of[at] = calls;
+                calls += 1;
+            }
             if is_return {
                 free.push(self.slot_of[at]);
                 self.levels.push(Level { target: number, calls_end: self.calls.len() });
-            } else if trace[at].returned.is_some() {
+            } else if members[at].returned.is_some() {
                 self.slot_of[at] = free.pop().unwrap_or_else(|| {
                     slots += 1;
                     slots - 1
@@ -114,27 +112,6 @@ impl<M: Model> Plan<M> {
     }
 }
 
-fn classes_of<M: Model>(initial: &M, trace: &Trace<M>) -> (Vec<Class<M>>, Vec<usize>) {
-    let mut numbers: HashMap<(&M::Op, Option<&M::Ret>), usize> = HashMap::new();
-    let mut classes: Vec<Class<M>> = Vec::new();
-    let mut class_of = Vec::with_capacity(trace.len());
-    for entry in trace {
-        let ret = entry.returned.as_ref().map(|(_, ret)| ret);
-        let number = match numbers.entry((&entry.op, ret)) {
-            Place::Occupied(place) => *place.get(),
-            Place::Vacant(place) => {
-                // A blind one with a wrong answer has it wrong in every state.
-                let is_blind = M::is_blind(&entry.op) && initial.step(&entry.op, ret).is_some();
-                let is_pure = M::is_pure(&entry.op, ret);
-                classes.push(Class { op: entry.op.clone(), ret: ret.cloned(), is_pure, is_blind });
-                *place.insert(classes.len() - 1)
-            }
-        };
-        class_of.push(number);
-    }
-    (classes, class_of)
-}
-
 /// The pending operations of a level: those that were called before its return and did not return before it.
 pub(super) struct Window {
     level: usize,
@@ -142,21 +119,21 @@ pub(super) struct Window {
     pub(super) operation: Vec<u32>,
     /// Slots of pure operations.
     pub(super) pure_slots: Vec<u64>,
-    /// Slots of blind operations.
-    pub(super) blind_slots: Vec<u64>,
+    /// Slots of quiet operations.
+    pub(super) quiet_slots: Vec<u64>,
     /// Slots of operations that are not pure.
     pub(super) other_slots: Vec<u64>,
 }
 
 impl Window {
     /// At the first level.
-    pub(super) fn new<M: Model>(plan: &Plan<M>) -> Self {
+    pub(super) fn new<M: Model>(plan: &Plan<'_, M>) -> Self {
         let empty = vec![0; plan.words];
         let mut window = Window {
             level: 0,
             operation: vec![NONE; plan.words * 64],
             pure_slots: empty.clone(),
-            blind_slots: empty.clone(),
+            quiet_slots: empty.clone(),
             other_slots: empty,
         };
         if !plan.levels.is_empty() {
@@ -166,7 +143,7 @@ impl Window {
     }
 
     /// Goes to a level, from wherever it is.
-    pub(super) fn move_to<M: Model>(&mut self, plan: &Plan<M>, level: usize) {
+    pub(super) fn move_to<M: Model>(&mut self, plan: &Plan<'_, M>, level: usize) {
         while self.level < level {
             self.set(plan, plan.levels[self.level].target, false);
             self.level += 1;
@@ -179,20 +156,20 @@ impl Window {
         }
     }
 
-    fn calls<M: Model>(&mut self, plan: &Plan<M>, level: usize, is_there: bool) {
+    fn calls<M: Model>(&mut self, plan: &Plan<'_, M>, level: usize, is_there: bool) {
         for &operation in &plan.calls[plan.calls_begin(level)..plan.levels[level].calls_end] {
             self.set(plan, operation, is_there);
         }
     }
 
-    fn set<M: Model>(&mut self, plan: &Plan<M>, operation: u32, is_there: bool) {
+    fn set<M: Model>(&mut self, plan: &Plan<'_, M>, operation: u32, is_there: bool) {
         let slot = plan.slot_of[operation as usize];
         let class = &plan.classes[plan.class_of[operation as usize]];
         self.operation[slot] = if is_there { operation } else { NONE };
         let (word, bit) = (slot / 64, 1 << (slot % 64));
         let kinds = [
             (&mut self.pure_slots, class.is_pure),
-            (&mut self.blind_slots, class.is_blind && !class.is_pure),
+            (&mut self.quiet_slots, class.is_quiet && !class.is_pure),
             (&mut self.other_slots, !class.is_pure),
         ];
         for (slots, is_of_kind) in kinds {

@@ -1,6 +1,6 @@
 //! The search for an order: level by level, from every configuration to those that follow from it.
 //!
-//! It dives first: a history that can be explained mostly shows its order soon. Every now and then it goes wide: it
+//! It dives first, from the newest configuration on: a history that can be explained mostly shows its order soon. Every now and then it goes wide: it
 //! finishes the lowest level that is not finished, so that one that cannot be explained needs memory for one level only, and few
 //! configurations survive it. The two alternate, each time for twice as long; the history alone decides what is done when.
 //!
@@ -9,8 +9,9 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use super::classes::{Class, Classes, Member};
 use super::configs::{Configs, NOTHING, Shape};
-use super::expand::{Draft, Node};
+use super::expand::{Choice, Draft, Node};
 use super::plan::{Plan, Window};
 use super::states::States;
 use super::{Decision, Limit, Limits, Model, Stuck, Trace};
@@ -21,13 +22,28 @@ const STEPS_PER_LOOK: u64 = 1024;
 /// Configurations of the first dive beside one for each level.
 const FIRST_DIVE: u64 = 4096;
 
+/// Larger levels are not kept to be used again: what they took would stay taken.
+const SPARE_BYTES_MAX: usize = 4096;
+
 /// Marks a step that puts a blind operation right before the last blind one.
 pub(super) const ABSORBED: u32 = 1 << 31;
 
 /// Decides whether any order explains a trace that starts from this state; also gives the number of steps.
 pub fn decide<M: Model>(initial: &M, trace: &Trace<M>, limits: &Limits<'_>) -> (Decision, u64) {
-    let plan = Plan::new(initial, trace);
-    let mut search = Search::new(initial, trace, &plan, limits);
+    let (classes, members) = Classes::of(initial, trace);
+    search(&classes.all, &members, &mut States::new(initial, trace), limits)
+}
+
+/// As [`decide`], for operations whose classes are known. The states may be those of an earlier search with these classes, for a
+/// trace that held all of these operations: it could tell as many states from each other.
+pub(super) fn search<M: Model>(
+    classes: &[Class<M>],
+    members: &[Member],
+    states: &mut States<M>,
+    limits: &Limits<'_>,
+) -> (Decision, u64) {
+    let plan = Plan::new(classes, members);
+    let mut search = Search::new(&plan, states, limits);
     let decision = match search.run() {
         Ok(Some(trail)) => Decision::Order(search.order_of(trail)),
         Ok(None) => Decision::NoOrder(search.stuck()),
@@ -37,18 +53,23 @@ pub fn decide<M: Model>(initial: &M, trace: &Trace<M>, limits: &Limits<'_>) -> (
 }
 
 pub(super) struct Search<'a, M: Model> {
-    pub(super) plan: &'a Plan<M>,
+    pub(super) plan: &'a Plan<'a, M>,
     limits: &'a Limits<'a>,
     pub(super) shape: Shape,
-    pub(super) states: States<M>,
+    pub(super) states: &'a mut States<M>,
     pub(super) window: Window,
     levels: Vec<Option<Box<AtLevel>>>,
+    /// Levels that were finished, empty, to be used again.
+    spare: Vec<Box<AtLevel>>,
+    /// Every configuration that may not have been looked at yet, the newest last: where a dive goes on.
+    stack: Vec<(u32, u32)>,
     /// Nothing is left to do below the first, nor above the second.
     lowest: usize,
     highest: usize,
     /// The steps of all orders: what was put in, and the step before it.
     pub(super) trails: Vec<(u32, u32)>,
     pub(super) draft: Draft,
+    pub(super) choices: Vec<Choice>,
     /// The highest level that was reached, and by which order.
     best: (usize, u32),
     level_bytes: usize,
@@ -63,19 +84,35 @@ struct AtLevel {
     todo: Vec<u32>,
 }
 
+impl AtLevel {
+    /// The newest that is not looked at yet; it stays where it is.
+    fn next(&mut self) -> Option<u32> {
+        while let Some(&id) = self.todo.last() {
+            if self.known.is_due(id) {
+                return Some(id);
+            }
+            self.todo.pop();
+        }
+        None
+    }
+}
+
 impl<'a, M: Model> Search<'a, M> {
-    fn new(initial: &M, trace: &Trace<M>, plan: &'a Plan<M>, limits: &'a Limits<'a>) -> Self {
+    fn new(plan: &'a Plan<'a, M>, states: &'a mut States<M>, limits: &'a Limits<'a>) -> Self {
         Search {
             plan,
             limits,
             shape: Shape { words: plan.words },
-            states: States::new(initial, trace),
+            states,
             window: Window::new(plan),
             levels: std::iter::repeat_with(|| None).take(plan.levels.len()).collect(),
+            spare: Vec::new(),
+            stack: Vec::new(),
             lowest: 0,
             highest: 0,
             trails: Vec::new(),
             draft: Draft::default(),
+            choices: Vec::new(),
             best: (0, NOTHING),
             level_bytes: 0,
             steps: 0,
@@ -106,52 +143,56 @@ impl<'a, M: Model> Search<'a, M> {
         }
     }
 
-    /// The next configuration to look at.
+    /// The next configuration to look at; `None` when all were.
     fn next(&mut self, is_dive: bool) -> Option<(usize, u32)> {
-        loop {
-            // Nothing can come any more to where nothing is left to do, and nothing below.
-            while self.lowest < self.highest && self.is_finished(self.lowest) {
-                self.forget(self.lowest);
-                self.lowest += 1;
-            }
-            let level = if is_dive { self.highest } else { self.lowest };
-            let at = self.levels[level].as_mut();
-            let found =
-                at.and_then(|at| std::iter::from_fn(|| at.todo.pop()).find(|&id| !at.known.is_covered(id)));
-            if let Some(id) = found {
+        // Nothing can come any more to where nothing is left to do, and nothing below.
+        while self.lowest < self.highest && self.is_finished(self.lowest) {
+            self.forget(self.lowest);
+            self.lowest += 1;
+        }
+        if !is_dive {
+            let todo = self.levels[self.lowest].as_mut().and_then(|at| at.next());
+            return todo.map(|id| (self.lowest, id));
+        }
+        while let Some((level, id)) = self.stack.pop() {
+            let level = level as usize;
+            let is_due = |at: &AtLevel| at.known.is_due(id);
+            if self.levels[level].as_deref().is_some_and(is_due) {
                 return Some((level, id));
             }
-            if self.lowest == self.highest {
-                return None;
-            }
-            if is_dive {
-                self.highest -= 1;
-            }
         }
+        None
     }
 
-    fn is_finished(&self, level: usize) -> bool {
-        self.levels[level].as_ref().is_none_or(|at| at.todo.is_empty())
+    fn is_finished(&mut self, level: usize) -> bool {
+        self.levels[level].as_mut().is_none_or(|at| at.next().is_none())
     }
 
     fn forget(&mut self, level: usize) {
-        if let Some(at) = self.levels[level].take() {
+        if let Some(mut at) = self.levels[level].take() {
             self.level_bytes -= at.known.bytes();
+            if at.known.bytes() <= SPARE_BYTES_MAX {
+                at.known.clear();
+                at.todo.clear();
+                self.spare.push(at);
+            }
         }
     }
 
     fn look_at(&mut self, level: usize, id: u32) -> Result<Option<u32>, Limit> {
-        let known = &self.levels[level].as_ref().expect("what is to be looked at is there").known;
-        let (config, trail) = (known.config(id).to_vec(), known.trail(id));
-        self.expand(&Node { level, config, trail, is_idle: known.is_idle(id) })
+        let known = &mut self.levels[level].as_mut().expect("what is to be looked at is there").known;
+        known.set_looked_at(id);
+        let (config, trail, is_idle) = (known.config(id).to_vec(), known.trail(id), known.is_idle(id));
+        self.expand(&Node { level, config, trail, is_idle })
     }
 
     /// Remembers the draft, unless another is known to cover it.
     pub(super) fn keep(&mut self, level: usize, trail: u32, is_idle: bool) {
-        let at = self.levels[level].get_or_insert_default();
+        let at = self.levels[level].get_or_insert_with(|| self.spare.pop().unwrap_or_default());
         let before = at.known.bytes();
         let Some(id) = at.known.insert(self.shape, &self.draft.config, is_idle) else { return };
         at.todo.push(id);
+        self.stack.push((u32::try_from(level).expect("fewer levels than operations"), id));
         self.level_bytes += at.known.bytes() - before;
         self.highest = self.highest.max(level);
         let trail = self.steps_taken(trail);

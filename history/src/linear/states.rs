@@ -1,8 +1,8 @@
 //! Every state that came up, once, so that a configuration holds a number; and what follows from each.
 
+use super::classes::Class;
 use super::fast_hash::FastMap;
-use super::plan::Class;
-use super::{Model, Trace};
+use super::{Model, Sights, Trace};
 
 /// With so many different operations or fewer, what follows from a state is kept in a row of numbers: 1 KiB a state at
 /// most. With more, states seldom repeat, and nothing is kept.
@@ -19,7 +19,11 @@ pub(super) struct States<M> {
     numbers: FastMap<M, u32>,
     /// For each state, for each class, the state that follows.
     rows: Vec<Box<[u32]>>,
-    shown: Option<Vec<M>>,
+    sights: Option<Sights<M>>,
+    /// For each state, whether it leads to one that some answer denies.
+    is_denied: Vec<bool>,
+    /// Stands for all states of no use: the same can follow on each of them.
+    useless: Option<u32>,
     pub(super) bytes: usize,
 }
 
@@ -27,7 +31,15 @@ impl<M: Model> States<M> {
     /// With the first state as number 0.
     pub(super) fn new(initial: &M, trace: &Trace<M>) -> Self {
         let (states, numbers, rows) = (Vec::new(), FastMap::default(), Vec::new());
-        let mut states = States { states, numbers, rows, shown: M::shown(trace), bytes: 0 };
+        let mut states = States {
+            states,
+            numbers,
+            rows,
+            sights: M::sights(trace),
+            is_denied: Vec::new(),
+            useless: None,
+            bytes: 0,
+        };
         states.intern(initial.clone());
         states
     }
@@ -54,18 +66,28 @@ impl<M: Model> States<M> {
         next
     }
 
-    /// Whether an operation that never returned can be of use when it leaves this state behind.
-    pub(super) fn is_of_use(&self, state: u32) -> bool {
-        self.shown.as_ref().is_none_or(|shown| self.states[state as usize].is_of_use(shown))
+    /// Whether all that is put in from one state on, with the second one behind it, up to the next blind operation, could
+    /// also be put in without what leads from the one to the other: the second leads to none that an answer shows, and the first to none that one denies.
+    pub(super) fn is_of_no_use(&self, before: u32, state: u32) -> bool {
+        self.useless == Some(state) && !self.is_denied[before as usize]
     }
 
     fn intern(&mut self, state: M) -> u32 {
         if let Some(&number) = self.numbers.get(&state) {
             return number;
         }
+        let leads = |to: &dyn Fn(&Sights<M>) -> &Vec<M>| {
+            self.sights.as_ref().is_none_or(|sights| state.leads_to_any(to(sights)))
+        };
+        let (is_of_use, is_denied) = (leads(&|sights| &sights.told), leads(&|sights| &sights.denied));
+        if !is_of_use && let Some(useless) = self.useless {
+            return useless;
+        }
         let number = u32::try_from(self.states.len()).expect("4 G states are beyond any memory limit");
         assert!(number < IMPOSSIBLE, "4 G states are beyond any memory limit");
         self.bytes += TABLE_BYTES + 2 * size_of::<M>() + state.heap_bytes();
+        self.useless = self.useless.or((!is_of_use).then_some(number));
+        self.is_denied.push(is_denied);
         self.states.push(state.clone());
         self.numbers.insert(state, number);
         number

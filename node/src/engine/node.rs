@@ -13,7 +13,7 @@ use super::io::{Batch, BatchTicket, ClientKey, Input, Output, StoredSnapshot, Ta
 use super::members::Members;
 use super::waiters::{Awaited, Waiter, Waiters};
 use crate::kv::{Claim, Op};
-use crate::raft::{self, Membership, Message, Persist, ProposeError, Raft, Recovered, Ticket};
+use crate::raft::{self, Index, Membership, Message, Persist, ProposeError, Raft, Recovered, Term, Ticket};
 use crate::shard::Command;
 
 /// A node without a world.
@@ -157,6 +157,12 @@ impl Engine {
     #[must_use]
     pub fn membership(&self, group: GroupId) -> Option<&Membership> {
         self.groups.get(&group).map(|group| &**group.raft.membership())
+    }
+
+    /// Term of an entry of a group's log, as this node holds it in memory: its disk may be behind.
+    #[must_use]
+    pub fn term_at(&self, group: GroupId, index: Index) -> Option<Term> {
+        self.groups.get(&group)?.raft.term_at(index)
     }
 
     /// Checksum of the state of a group after all that was applied of it.

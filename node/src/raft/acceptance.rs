@@ -35,6 +35,8 @@ impl Raft {
         // "5. If leaderCommit > commitIndex, set commitIndex = min(leaderCommit, index of last new entry)": the last of
         // this request, for what stands behind it may be another leader's.
         self.commit_upto(leader_commit.min(upto));
+        // Nothing behind what the disk has lost is acknowledged (`repair`, rule 2).
+        let upto = self.log.first_lost().map_or(upto, |lost| upto.min(lost - 1));
         let result = AppendResult::Matched { upto };
         // Also when all of it was here before: then it may still be on its way to the disk.
         let reply = Message::AppendEntriesReply { term: self.hard_state.term, result };
@@ -45,7 +47,12 @@ impl Raft {
     /// existing entry and all that follow it. Append any new entries not already in the log". From the first conflict
     /// on only: an old request that comes late must not shorten the log.
     fn take_entries(&mut self, entries: Vec<Entry>) {
+        let mut lost = Vec::new();
         for entry in entries {
+            if self.log.is_lost(entry.id) {
+                lost.push(entry);
+                continue;
+            }
             if entry.id.index <= self.commit || self.log.holds(entry.id) {
                 continue;
             }
@@ -55,9 +62,10 @@ impl Raft {
             self.memberships.append(&entry);
             self.log.append(entry);
         }
+        self.refill(lost);
     }
 
-    fn truncate_from(&mut self, index: Index) {
+    pub(super) fn truncate_from(&mut self, index: Index) {
         assert!(index > self.commit, "entry {index} is committed, up to {}", self.commit);
         self.log.truncate_from(index);
         self.memberships.truncate_from(index);

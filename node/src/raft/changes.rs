@@ -38,6 +38,32 @@ impl Memberships {
         }
     }
 
+    /// Takes an entry in that was lost, wherever it stands.
+    pub(super) fn insert(&mut self, entry: &Entry) {
+        let Payload::Membership(membership) = &entry.payload else { return };
+        let index = entry.id.index;
+        let place = self.later.partition_point(|(at, _)| *at < index);
+        if index > self.base.0 {
+            self.later.retain(|(at, _)| *at != index); // learned from the snapshot of another
+            self.later.insert(place, (index, Arc::clone(membership)));
+        }
+    }
+
+    /// What is in effect at `index`, which is committed, is known from somebody else's snapshot: what is lost before it says
+    /// nothing more.
+    pub(super) fn learn(&mut self, index: Index, membership: Arc<Membership>) {
+        let place = self.later.partition_point(|(at, _)| *at < index);
+        if index > self.base.0 && self.later.get(place).is_none_or(|(at, _)| *at > index) {
+            self.later.insert(place, (index, membership));
+        }
+    }
+
+    /// A snapshot says what is in effect at `index`, and takes the place of what the log said up to there.
+    pub(super) fn begin_at(&mut self, index: Index, membership: Arc<Membership>) {
+        self.later.retain(|(at, _)| *at > index);
+        self.base = (index, membership);
+    }
+
     /// The log lost everything from `index` on, and with it the configurations there (E10).
     pub(super) fn truncate_from(&mut self, index: Index) {
         assert!(index > self.base.0, "what a snapshot covers is never truncated");
@@ -56,7 +82,7 @@ impl Memberships {
         self.later.back().map_or(&self.base.1, |(_, membership)| membership)
     }
 
-    fn latest_index(&self) -> Index {
+    pub(super) fn latest_index(&self) -> Index {
         self.later.back().map_or(self.base.0, |(index, _)| *index)
     }
 
@@ -179,7 +205,7 @@ impl Raft {
     }
 
     /// A follower for each member, none for anybody else.
-    fn follow_membership(&mut self) {
+    pub(super) fn follow_membership(&mut self) {
         // Whoever is new is asked about the entry that makes it a member, and answers how far back to go.
         let (id, next_index) = (self.config.id, self.log.last().index);
         let membership = Arc::clone(self.memberships.latest());
@@ -201,9 +227,10 @@ impl Raft {
 
     /// Whether this member may campaign: it is a voter, or it was in what is not known to be over yet. "A server that is not
     /// part of its own latest configuration should still start new elections, as it might still be needed until the C_new
-    /// entry is committed" (thesis §4.2.2).
+    /// entry is committed" (thesis §4.2.2). And it knows who votes with it (`repair`, rule 5).
     pub(super) fn may_campaign(&self) -> bool {
-        self.memberships.since(self.commit).any(|known| known.is_voter(self.config.id))
+        let voted = self.memberships.since(self.commit).any(|known| known.is_voter(self.config.id));
+        voted && self.knows_members()
     }
 
     /// Everybody whose vote counts, but this one.

@@ -73,12 +73,12 @@ impl Raft {
         let mut bytes = 0;
         while self.applied < upto {
             let entry = self.log.entry(self.applied + 1).expect("the log holds what is not applied yet");
-            bytes += weight(entry);
-            if bytes > self.config.apply_bytes_max && bytes > weight(entry) {
+            bytes += weight(&entry);
+            if bytes > self.config.apply_bytes_max && bytes > weight(&entry) {
                 return;
             }
             self.applied += 1;
-            events.push(Event::Apply(entry.clone()));
+            events.push(Event::Apply(entry));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ordeal_client::wire::NodeId;
 
-use super::{Entry, HardState, Membership, Snapshot};
+use super::{Entry, HardState, LogId, Membership, Snapshot};
 
 /// Settings of one member of one group. Times are in ticks of the driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +89,17 @@ pub struct Recovered {
     pub hard_state: HardState,
     /// The newest durable snapshot.
     pub snapshot: Option<Snapshot>,
-    /// Entries in order, without a gap, the first at most one behind the snapshot's last (or 1).
+    /// Entries in order, the first at most one behind the snapshot's last (or 1); without a gap but for `lost`.
     pub entries: Vec<Entry>,
+    /// What was durable and is damaged, in order. None of it stands at or before the snapshot's last.
+    pub lost: Vec<Lost>,
+}
+
+/// An entry whose content the disk lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lost {
+    /// Which one.
+    pub id: LogId,
+    /// Whether it may have said who belongs to the group.
+    pub may_be_membership: bool,
 }

@@ -8,8 +8,10 @@
 //!
 //! A write that was overtaken by a truncation counts only up to the cut, whatever its ticket says later: an append
 //! acknowledged by the disk may have been replaced meanwhile (etcd raft, `async_storage_writes_append_aba_race`).
+//!
+//! `gaps` are slots whose content is not on the disk, whatever stands behind them: lost, or fetched and on its way there.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::log::Log;
 use super::{Config, HardState, Index, Persist, Snapshot, Term, Ticket};
@@ -42,6 +44,9 @@ pub(super) struct Durability {
     handed: Index,
     /// Entries up to here are on the disk.
     durable: Index,
+    gaps: BTreeSet<Index>,
+    /// Those of them that are in memory again, and not with the driver yet.
+    repairs: BTreeSet<Index>,
     truncate_from: Option<Index>,
     snapshot: Option<(Snapshot, Origin)>,
     first: Index,
@@ -53,11 +58,12 @@ struct Write {
     hard_state: HardState,
     /// The log is durable up to here when this write is; falls with truncations.
     upto: Index,
+    repairs: BTreeSet<Index>,
     snapshot: Option<(Snapshot, Origin)>,
 }
 
 impl Durability {
-    /// Everything is on the disk.
+    /// Everything is on the disk, but for what is lost.
     pub(super) fn new(hard_state: HardState, log: &Log) -> Self {
         let last = log.last().index;
         Durability {
@@ -68,15 +74,23 @@ impl Durability {
             hard_state,
             handed: last,
             durable: last,
+            gaps: log.lost().map(|id| id.index).collect(),
+            repairs: BTreeSet::new(),
             truncate_from: None,
             snapshot: None,
             first: log.first(),
         }
     }
 
-    /// Entries up to here are on the disk.
+    /// Entries up to here are on the disk, all of them.
     pub(super) fn durable(&self) -> Index {
-        self.durable
+        self.gaps.first().map_or(self.durable, |gap| self.durable.min(gap - 1))
+    }
+
+    /// An entry that was lost is in memory again.
+    pub(super) fn filled(&mut self, index: Index) {
+        assert!(self.gaps.contains(&index), "entry {index} was not lost");
+        self.repairs.insert(index);
     }
 
     /// Whether this term and vote are on the disk.
@@ -96,14 +110,27 @@ impl Durability {
             self.truncate_from = Some(self.truncate_from.map_or(index, |from| from.min(index)));
         }
         self.durable = self.durable.min(index - 1);
+        self.gaps.split_off(&index);
+        self.repairs.split_off(&index);
         for write in &mut self.under_way {
             write.upto = write.upto.min(index - 1);
         }
     }
 
+    /// A snapshot of the leader takes the place of the log up to its last entry, which the log holds.
+    pub(super) fn covered_by(&mut self, snapshot: Snapshot) {
+        let last = snapshot.last.index;
+        self.repairs = self.repairs.split_off(&(last + 1));
+        // What was not handed out before it is not needed; without it the disk's log ends there.
+        self.handed = self.handed.max(last);
+        self.snapshot = Some((snapshot, Origin::Received));
+    }
+
     /// The whole log was replaced by a snapshot of the leader.
     pub(super) fn replaced_by(&mut self, snapshot: Snapshot) {
         let last = snapshot.last.index;
+        self.gaps.clear();
+        self.repairs.clear();
         for write in &mut self.under_way {
             write.upto = 0;
         }
@@ -129,11 +156,14 @@ impl Durability {
     pub(super) fn take(&mut self, hard_state: HardState, log: &Log, config: &Config) -> Option<Persist> {
         let changed = hard_state != self.hard_state_handed;
         let last = log.last().index;
-        if !changed && self.snapshot.is_none() && self.truncate_from.is_none() && self.handed == last {
+        let quiet = self.snapshot.is_none() && self.truncate_from.is_none() && self.repairs.is_empty();
+        if !changed && quiet && self.handed == last {
             return None;
         }
         self.ticket.0 += 1;
         let snapshot = self.snapshot.take();
+        let repairs = std::mem::take(&mut self.repairs);
+        let again = |&index: &Index| log.entry(index).expect("what is written again is in memory");
         let kept_from =
             snapshot.as_ref().map_or(0, |(snapshot, _)| log.trailing_from(snapshot.last.index, config));
         self.first = self.first.max(log.first()).max(kept_from);
@@ -143,6 +173,7 @@ impl Durability {
             snapshot: snapshot.as_ref().map(|(snapshot, _)| snapshot.clone()),
             truncate_from: self.truncate_from.take(),
             entries: log.slice(self.handed + 1, last, usize::MAX),
+            repairs: repairs.iter().map(again).collect(),
             first: self.first,
         };
         assert!(self.handed + persist.entries.len() as u64 == last, "a write without a gap");
@@ -151,7 +182,8 @@ impl Durability {
         if self.under_way.is_empty() {
             self.waiting_ticks = 0;
         }
-        self.under_way.push_back(Write { ticket: self.ticket, hard_state, upto: last, snapshot });
+        let (ticket, upto) = (self.ticket, last);
+        self.under_way.push_back(Write { ticket, hard_state, upto, repairs, snapshot });
         Some(persist)
     }
 
@@ -164,6 +196,12 @@ impl Durability {
             self.waiting_ticks = 0;
             self.hard_state = write.hard_state;
             self.durable = self.durable.max(write.upto);
+            write.repairs.iter().for_each(|index| {
+                self.gaps.remove(index);
+            });
+            if let Some((snapshot, _)) = &write.snapshot {
+                self.gaps = self.gaps.split_off(&(snapshot.last.index + 1));
+            }
             newest = write.snapshot.or(newest);
         }
         newest

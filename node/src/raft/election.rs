@@ -15,6 +15,7 @@ use rand::RngExt;
 use super::progress::Progress;
 use super::quorum::Votes;
 use super::reads::Reads;
+use super::repair::Repairing;
 use super::{Event, HardState, Leader, Lease, LogId, Message, Payload, Raft, State, Term};
 
 /// Who wants an election.
@@ -33,7 +34,9 @@ impl Raft {
         self.timer.elapsed = self.timer.elapsed.saturating_add(1);
         let voting = matches!(self.state, State::Candidate(_)) && !self.durability.holds(self.hard_state);
         let may = self.may_campaign() && !self.disk_stalls() && !self.is_promised() && !voting;
-        if may && self.timer.elapsed >= self.timer.timeout.max(self.timer.not_before) {
+        // Who lacks entries gives those time who lack nothing (`repair`, rule 4).
+        let patience = if self.lacks_entries() { 2 * self.config.election_ticks } else { 0 };
+        if may && self.timer.elapsed >= self.timer.timeout.max(self.timer.not_before) + patience {
             self.become_pre_candidate();
         } else if may && self.timer.elapsed.is_multiple_of(self.config.heartbeat_ticks) {
             self.ask_again();
@@ -226,15 +229,22 @@ impl Raft {
 
     fn become_leader(&mut self) {
         assert!(self.durability.holds(self.hard_state), "led before its own vote was durable");
-        let next_index = self.log.last().index + 1;
+        let repairing = self.lacks_entries().then(Repairing::default);
+        // Without an entry of its own it asks about the last one.
+        let next_index = self.log.last().index + u64::from(repairing.is_none());
         let others = self.membership().members().filter(|&node| node != self.config.id);
         let followers = others.map(|node| (node, Progress::new(next_index))).collect();
         let (reads, lease) = (Reads::default(), Lease::default());
-        self.state = State::Leader(Leader { followers, heartbeat_elapsed: 0, reads, lease, handover: None });
+        let whole = repairing.is_none();
+        let heartbeat_elapsed = 0;
+        self.state =
+            State::Leader(Leader { followers, heartbeat_elapsed, reads, lease, handover: None, repairing });
         self.leader = Some(self.config.id);
         self.partial = None;
         // "each leader commits a blank no-op entry into the log at the start of its term" (§8)
-        self.append_as_leader(Payload::Noop);
+        if whole {
+            self.append_as_leader(Payload::Noop);
+        }
     }
 
     /// Follows `leader`, if known, in `term`, which is this one or a higher one.

@@ -46,6 +46,7 @@ impl Raft {
     /// it again. When we know of no leader, and of no candidate for half an election timeout
     /// (so that links that come and go are no storm of requests), we ask after a few ticks: as all do after a start.
     pub fn peer_reachable(&mut self, node: NodeId) {
+        self.ask_for_lost(node);
         match self.state {
             State::Follower
                 if self.leader.is_none()
@@ -77,7 +78,11 @@ impl Raft {
     /// Who asks and asks and cannot win holds nobody up for longer than two election timeouts.
     pub(super) fn give_way(&mut self, candidate: NodeId, last: LogId) {
         match self.state {
-            State::PreCandidate(_) if (last, candidate) < (self.log.last(), self.config.id) => return,
+            State::PreCandidate(_)
+                if (last, candidate) < (self.log.last(), self.config.id) && !self.lacks_entries() =>
+            {
+                return;
+            }
             State::PreCandidate(_) => {
                 self.state = State::Follower;
                 self.timer.elapsed = self.timer.timeout;

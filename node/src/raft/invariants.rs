@@ -27,12 +27,22 @@ impl Raft {
         assert!(self.commit <= last.index, "committed {} but the log ends at {last}", self.commit);
         assert!(base.index <= self.commit, "the log begins behind {base}, but committed is {}", self.commit);
         assert!(last.term <= term, "{last} is in the log in term {term}");
+        let lost = self.log.first_lost();
+        assert!(lost.is_none_or(|lost| lost > self.applied), "{lost:?} is lost, applied {}", self.applied);
         self.durability.check(last.index);
         if let State::Leader(leader) = &self.state {
             let id = self.config.id;
             assert!(self.leader == Some(id), "{id} leads, but takes {:?} for the leader", self.leader);
             assert!(self.hard_state.vote == Some(id), "{id} leads, but voted for {:?}", self.hard_state.vote);
-            assert!(last.term == term, "a leader of term {term} without a no-op, its log ends at {last}");
+            let began = last.term == term;
+            assert!(
+                began || self.is_repairing(),
+                "a leader of term {term} without a no-op, its log ends at {last}"
+            );
+            assert!(
+                self.is_repairing() == self.lacks_entries(),
+                "a leader repairs what it lacks, and only that"
+            );
             let others = self.membership().members().filter(|&node| node != id);
             assert!(leader.followers.keys().copied().eq(others), "followers are the other members");
             for (to, follower) in &leader.followers {

@@ -2,13 +2,14 @@
 //!
 //! Invariants, asserted where entries come in:
 //! * indexes are absolute and grow by one from entry to entry, the first is `base.index + 1`;
-//! * terms never fall from entry to entry, nor below the base's.
+//! * terms never fall from entry to entry, nor below the base's;
+//! * `lost` are the slots without a payload: their ids stand, what they held is gone from the disk (`repair`).
 //!
 //! What of it is on the disk is not known here, see [`super::durability`].
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
-use super::{Config, Entry, Index, LogId, Term};
+use super::{Config, Entry, Index, LogId, Payload, Term};
 
 /// What an entry weighs in limits beside its command: about its encoded head (kind, index, term, length), so that a batch of
 /// a million empty commands is no small batch.
@@ -19,13 +20,16 @@ pub(super) const ENTRY_OVERHEAD_BYTES: usize = 32;
 pub(super) struct Log {
     base: LogId,
     slots: VecDeque<Slot>,
+    lost: BTreeSet<Index>,
     /// Weight of everything ever cut at the base: `bytes_end` counts from the beginning, so that cuts touch no slot.
     base_bytes: u64,
 }
 
 #[derive(Debug, Clone)]
 struct Slot {
-    entry: Entry,
+    id: LogId,
+    /// None: it is lost.
+    payload: Option<Payload>,
     /// Weight of everything up to and including this entry.
     bytes_end: u64,
 }
@@ -33,7 +37,7 @@ struct Slot {
 impl Log {
     /// A log that begins behind `base`.
     pub(super) fn new(base: LogId) -> Self {
-        Log { base, slots: VecDeque::new(), base_bytes: 0 }
+        Log { base, slots: VecDeque::new(), lost: BTreeSet::new(), base_bytes: 0 }
     }
 
     /// The entry before the first.
@@ -48,47 +52,106 @@ impl Log {
 
     /// The last entry, or the base when there is none.
     pub(super) fn last(&self) -> LogId {
-        self.slots.back().map_or(self.base, |slot| slot.entry.id)
+        self.slots.back().map_or(self.base, |slot| slot.id)
     }
 
-    /// The entry at `index`.
-    pub(super) fn entry(&self, index: Index) -> Option<&Entry> {
-        self.slot(index).map(|slot| &slot.entry)
+    /// The entry at `index`; nothing when it is lost.
+    pub(super) fn entry(&self, index: Index) -> Option<Entry> {
+        let slot = self.slot(index)?;
+        Some(Entry { id: slot.id, payload: slot.payload.clone()? })
     }
 
-    /// Term of the entry at `index`, also at the base; nothing before it or behind the last.
+    /// Term of the entry at `index`, lost or not, also at the base; nothing before it or behind the last.
     pub(super) fn term_at(&self, index: Index) -> Option<Term> {
-        if index == self.base.index { Some(self.base.term) } else { self.entry(index).map(|e| e.id.term) }
+        if index == self.base.index {
+            Some(self.base.term)
+        } else {
+            self.slot(index).map(|slot| slot.id.term)
+        }
     }
 
-    /// Whether this very entry is here (§5.3: then everything before it is, too).
+    /// Whether this very entry is here, lost or not (§5.3: then everything before it is, too).
     pub(super) fn holds(&self, id: LogId) -> bool {
         self.term_at(id.index) == Some(id.term)
     }
 
     /// Appends behind the last.
     pub(super) fn append(&mut self, entry: Entry) {
+        self.push(entry.id, Some(entry.payload));
+    }
+
+    /// Appends behind the last what is lost.
+    pub(super) fn append_lost(&mut self, id: LogId) {
+        self.push(id, None);
+        self.lost.insert(id.index);
+    }
+
+    fn push(&mut self, id: LogId, payload: Option<Payload>) {
         let last = self.last();
-        assert!(entry.id.index == last.index + 1, "append of {} behind {last}: a gap", entry.id);
-        assert!(entry.id.term >= last.term, "append of {} behind {last}: the term falls", entry.id);
-        let bytes_end = self.bytes_upto(last.index) + weight(&entry) as u64;
-        self.slots.push_back(Slot { entry, bytes_end });
+        assert!(id.index == last.index + 1, "append of {id} behind {last}: a gap");
+        assert!(id.term >= last.term, "append of {id} behind {last}: the term falls");
+        let bytes_end = self.bytes_upto(last.index) + weight_of(payload.as_ref());
+        self.slots.push_back(Slot { id, payload, bytes_end });
+    }
+
+    /// The ids of what is lost, by ascending index.
+    pub(super) fn lost(&self) -> impl DoubleEndedIterator<Item = LogId> {
+        self.lost.iter().filter_map(|&index| self.slot(index).map(|slot| slot.id))
+    }
+
+    /// How many are lost.
+    pub(super) fn lost_count(&self) -> usize {
+        self.lost.len()
+    }
+
+    /// Index of the first that is lost.
+    pub(super) fn first_lost(&self) -> Option<Index> {
+        self.lost.first().copied()
+    }
+
+    /// Whether this very entry is here, and lost.
+    pub(super) fn is_lost(&self, id: LogId) -> bool {
+        self.is_lost_at(id.index) && self.holds(id)
+    }
+
+    /// Whether the entry at `index` is lost.
+    pub(super) fn is_lost_at(&self, index: Index) -> bool {
+        self.lost.contains(&index)
+    }
+
+    /// Puts an entry back that is lost here. To be followed by [`Log::weigh_from`], once for many.
+    pub(super) fn fill(&mut self, entry: Entry) {
+        assert!(self.is_lost(entry.id), "{} is not lost", entry.id);
+        self.lost.remove(&entry.id.index);
+        let at = to_usize(entry.id.index - self.first());
+        self.slots[at].payload = Some(entry.payload);
+    }
+
+    /// Entries from `index` on weigh more than they did.
+    pub(super) fn weigh_from(&mut self, index: Index) {
+        let mut bytes_end = self.bytes_upto(index - 1);
+        for slot in self.slots.range_mut(to_usize(index - self.base.index - 1)..) {
+            bytes_end += weight_of(slot.payload.as_ref());
+            slot.bytes_end = bytes_end;
+        }
     }
 
     /// Removes everything from `index` on.
     pub(super) fn truncate_from(&mut self, index: Index) {
         assert!(index > self.base.index, "truncation from {index} reaches the base {}", self.base);
         self.slots.truncate(to_usize(index - self.first()));
+        self.lost.split_off(&index);
     }
 
     /// Cuts everything up to and including `index`, which becomes the base.
     pub(super) fn cut_upto(&mut self, index: Index) {
-        let id = self.entry(index).map(|entry| entry.id);
+        let id = self.slot(index).map(|slot| slot.id);
         let Some(base) = id else {
             panic!("cut up to {index} outside {}..={}", self.first(), self.last().index)
         };
         self.base_bytes = self.bytes_upto(index);
         self.slots.drain(..=to_usize(index - self.first()));
+        self.lost = self.lost.split_off(&(index + 1));
         self.base = base;
     }
 
@@ -98,17 +161,17 @@ impl Log {
     }
 
     /// Entries from `from` up to and including `upto`, until they weigh `bytes_max`; at least one, if there is one.
-    /// The tail is cut, nothing is skipped.
+    /// The tail is cut, nothing is skipped: it ends before one that is lost.
     pub(super) fn slice(&self, from: Index, upto: Index, bytes_max: usize) -> Vec<Entry> {
         let mut bytes = 0;
         let mut entries = Vec::new();
         for index in from..=upto {
             let Some(entry) = self.entry(index) else { break };
-            bytes += weight(entry);
+            bytes += weight(&entry);
             if !entries.is_empty() && bytes > bytes_max {
                 break;
             }
-            entries.push(entry.clone());
+            entries.push(entry);
         }
         entries
     }
@@ -117,10 +180,10 @@ impl Log {
     /// stand before the base.
     pub(super) fn last_not_above(&self, index: Index, term: Term) -> Option<LogId> {
         let count = index.checked_sub(self.base.index)?;
-        let with_term = self.slots.partition_point(|slot| slot.entry.id.term <= term) as u64;
+        let with_term = self.slots.partition_point(|slot| slot.id.term <= term) as u64;
         match count.min(with_term) {
             0 => (self.base.term <= term).then_some(self.base),
-            number => self.entry(self.base.index + number).map(|entry| entry.id),
+            number => self.slot(self.base.index + number).map(|slot| slot.id),
         }
     }
 
@@ -165,6 +228,10 @@ impl Log {
 /// Bytes that an entry counts for in limits.
 pub(super) fn weight(entry: &Entry) -> usize {
     entry.payload.len() + ENTRY_OVERHEAD_BYTES
+}
+
+fn weight_of(payload: Option<&Payload>) -> u64 {
+    (payload.map_or(0, Payload::len) + ENTRY_OVERHEAD_BYTES) as u64
 }
 
 fn to_usize(number: u64) -> usize {
@@ -227,6 +294,27 @@ mod tests {
         assert_eq!(indexes(11, 13, 72), [11, 12]);
         assert_eq!(indexes(12, 13, 1000), [12, 13]);
         assert_eq!(indexes(14, 13, 1000), [0; 0]);
+    }
+
+    #[test]
+    fn what_is_lost_keeps_its_place_and_comes_back() {
+        let mut log = log(LogId::new(10, 1), &[1, 2]); // 11, 12
+        log.append_lost(LogId::new(13, 2));
+        log.append(Entry { id: LogId::new(14, 2), payload: Payload::Noop });
+        log.append_lost(LogId::new(15, 3));
+        assert_eq!((log.last(), log.entry(13), log.term_at(13)), (LogId::new(15, 3), None, Some(2)));
+        assert_eq!(log.slice(12, 15, 1000).len(), 1, "a slice ends before what is lost");
+        assert_eq!(log.slice(13, 15, 1000).len(), 0);
+        assert!(log.is_lost(LogId::new(13, 2)) && !log.is_lost(LogId::new(13, 1)));
+        let payload = Payload::Command(Arc::from(&b"four"[..]));
+        log.fill(Entry { id: LogId::new(13, 2), payload });
+        log.weigh_from(13);
+        assert_eq!((log.bytes_behind(12), log.first_lost()), (36 + 32 + 32, Some(15)));
+        log.truncate_from(15);
+        assert_eq!((log.lost_count(), log.slice(12, 15, 1000).len()), (0, 3));
+        log.append_lost(LogId::new(15, 4));
+        log.cut_upto(15);
+        assert_eq!((log.lost_count(), log.base()), (0, LogId::new(15, 4)));
     }
 
     #[test]

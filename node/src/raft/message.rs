@@ -104,6 +104,24 @@ pub enum Message {
         /// Leader's term.
         term: Term,
     },
+    /// My disk lost these entries: who has them? (`repair`)
+    Fetch {
+        /// Sender's term.
+        term: Term,
+        /// The first of them, by ascending index.
+        ids: Vec<LogId>,
+    },
+    /// Answer to `Fetch`, of all but an ordinary leader, which sends `AppendEntries` or a snapshot instead.
+    Fetched {
+        /// Sender's term, durable there.
+        term: Term,
+        /// Those that it has, as many as a message holds.
+        entries: Vec<Entry>,
+        /// Those of which its log holds nothing, not even that they are lost.
+        absent: Vec<LogId>,
+        /// When it has cut some of them: the last entry of its snapshot, and who belongs to the group there.
+        covered: Option<(LogId, Arc<Membership>)>,
+    },
     /// Up to where must I have applied to answer a read now? (thesis §6.4)
     ReadIndex {
         /// Follower's term.
@@ -157,6 +175,8 @@ impl Message {
             Message::TimeoutNow { .. } => Kind::TimeoutNow,
             Message::ReadIndex { .. } => Kind::ReadIndex,
             Message::ReadIndexReply { .. } => Kind::ReadIndexReply,
+            Message::Fetch { .. } => Kind::Fetch,
+            Message::Fetched { .. } => Kind::Fetched,
         }
     }
 
@@ -174,7 +194,9 @@ impl Message {
             | Message::InstallSnapshotReply { term, .. }
             | Message::TimeoutNow { term }
             | Message::ReadIndex { term, .. }
-            | Message::ReadIndexReply { term, .. } => term,
+            | Message::ReadIndexReply { term, .. }
+            | Message::Fetch { term, .. }
+            | Message::Fetched { term, .. } => term,
         }
     }
 }

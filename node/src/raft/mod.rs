@@ -16,6 +16,7 @@
 //!   quorum       §6, majorities of both halves transfer     thesis §3.10
 //!   hint         connections come and go       lease        thesis §6.4.1
 //!   read_index   §6.4, reads on followers      rest         idle groups say nothing
+//!   repair       what a disk lost comes back from others
 //! ```
 
 pub mod config;
@@ -38,6 +39,7 @@ mod progress;
 mod quorum;
 mod read_index;
 mod reads;
+mod repair;
 mod replication;
 mod rest;
 mod shared_bytes;
@@ -45,7 +47,7 @@ mod snapshot;
 mod transfer;
 
 pub use changes::{ChangeError, Changing};
-pub use config::{Config, Recovered};
+pub use config::{Config, Lost, Recovered};
 pub use lease::{LATE_TICKS_MAX, lease_ticks};
 pub use log_id::{Entry, Index, LogId, Payload, Snapshot, Term};
 pub use membership::{ADDRESS_BYTES_MAX, Change, MEMBERS_MAX, Membership, Unfit};
@@ -69,6 +71,7 @@ use progress::Progress;
 use quorum::Votes;
 use read_index::Asking;
 use reads::{Confirmed, Reader, Reads};
+use repair::{Repair, Repairing};
 use rest::Rest;
 use snapshot::Partial;
 use transfer::Handover;
@@ -99,6 +102,7 @@ pub struct Raft {
     installing: Option<LogId>,
     timer: Timer,
     rest: Rest,
+    repair: Repair,
     /// Ticks since the start.
     now: u64,
     rng: Pcg32,
@@ -126,6 +130,8 @@ struct Leader {
     reads: Reads,
     lease: Lease,
     handover: Option<Handover>,
+    /// While it lacks entries: it leads only to get them.
+    repairing: Option<Repairing>,
 }
 
 /// The election timer, in ticks.
@@ -153,15 +159,15 @@ impl Raft {
     #[must_use]
     pub fn new(config: Config, recovered: Recovered) -> Raft {
         invariants::check_config(&config);
-        let Recovered { hard_state, snapshot, entries } = recovered;
+        let Recovered { hard_state, snapshot, entries, lost } = recovered;
         let mut memberships = match &snapshot {
             Some(snapshot) => Memberships::new(snapshot.last.index, Arc::clone(&snapshot.membership)),
             None => Memberships::new(0, Arc::clone(&config.bootstrap)),
         };
-        let (log, write_again) = snapshot::recovered_log(snapshot.as_ref(), entries);
+        let (log, write_again) = snapshot::recovered_log(snapshot.as_ref(), entries, &lost);
         (log.first()..=log.last().index)
             .filter_map(|index| log.entry(index))
-            .for_each(|e| memberships.append(e));
+            .for_each(|e| memberships.append(&e));
         let commit = snapshot.as_ref().map_or(0, |snapshot| snapshot.last.index);
         let mut durability = Durability::new(hard_state, &log);
         if let Some(snapshot) = snapshot.clone().filter(|_| write_again) {
@@ -189,6 +195,7 @@ impl Raft {
                 since_promise: 0,
             },
             rest: Rest::default(),
+            repair: Repair::of(&lost),
             now: 0,
             // Members share the seed of their group: each draws from a stream of its own.
             rng: Pcg32::new(config.seed, u64::from(config.id.0)),
@@ -238,6 +245,10 @@ impl Raft {
                 self.on_read_index_reply(from, term, number, index, commit);
             }
             Message::TimeoutNow { term } => self.on_timeout_now(from, term),
+            Message::Fetch { term, ids } => self.on_fetch(from, term, &ids),
+            Message::Fetched { term, entries, absent, covered } => {
+                self.on_fetched(from, term, entries, &absent, covered);
+            }
         }
         self.finish();
     }
@@ -248,6 +259,7 @@ impl Raft {
         self.durability.tick();
         self.timer.since_promise = self.timer.since_promise.saturating_add(1);
         self.tick_reads();
+        self.tick_repair();
         match self.state {
             State::Leader(_) => self.tick_leader(),
             State::Follower | State::PreCandidate(_) | State::Candidate(_) => self.tick_election(),
@@ -320,6 +332,12 @@ impl Raft {
         self.finish();
     }
 
+    /// Term of the entry at `index`, if the log holds it.
+    #[must_use]
+    pub fn term_at(&self, index: Index) -> Option<Term> {
+        self.log.term_at(index)
+    }
+
     /// Who belongs to the group as of the entry at `index`, which is applied and not before the newest snapshot.
     #[must_use]
     pub fn membership_at(&self, index: Index) -> &Arc<Membership> {
@@ -354,6 +372,7 @@ impl Raft {
             first: self.log.first(),
             last: self.log.last(),
             snapshot: self.snapshot.as_ref().map_or(LogId::ZERO, |snapshot| snapshot.last),
+            lost: self.log.lost_count(),
             log_bytes: self.log.command_bytes(),
             at_rest: self.is_at_rest(),
         }

@@ -15,7 +15,7 @@ use super::{Config, Index, Snapshot};
 /// A follower, as its leader sees it.
 #[derive(Debug, Clone)]
 pub(super) struct Progress {
-    /// Highest entry known to be durable there. Only grows within a term.
+    /// Highest entry known to be durable there. Only grows within a term, unless it was damaged there (`repair`).
     pub(super) match_index: Index,
     /// Next entry to send. Always above `match_index`.
     pub(super) next_index: Index,
@@ -196,6 +196,15 @@ impl Progress {
     pub(super) fn probe(&mut self, next_index: Index) {
         self.next_index = next_index.max(self.match_index + 1);
         self.mode = Mode::Probe { waiting: false };
+    }
+
+    /// It lost an entry that it may have acknowledged: from there on it is as if it had not. What is committed with that stays.
+    pub(super) fn lost_from(&mut self, index: Index) {
+        if self.match_index >= index {
+            self.match_index = index - 1;
+            self.next_index = index;
+            self.mode = Mode::Probe { waiting: false };
+        }
     }
 
     /// Whether a conflict at `previous` is about what we would send now, and not about something overtaken.

@@ -86,8 +86,9 @@ impl Raft {
         let committed_own_term = self.committed_own_term();
         let (index, round, confirmed) = (self.commit, self.round + 1, self.confirmed_reads.count());
         let reads_max = self.config.reads_max;
+        let repairing = self.is_repairing();
         let reads = &mut self.as_leader()?.reads;
-        if reads.count() + confirmed >= reads_max {
+        if reads.count() + confirmed >= reads_max || repairing {
             return Err(ProposeError::Busy);
         }
         if committed_own_term {

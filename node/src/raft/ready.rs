@@ -30,7 +30,7 @@ pub struct Ready {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Ticket(pub u64);
 
-/// One durable write, in this order: hard state, snapshot, truncation, entries. A snapshot replaces the whole log up to
+/// One durable write, in this order: hard state, snapshot, truncation, entries, repairs. A snapshot replaces the whole log up to
 /// its last entry; when the log does not hold that entry with that term, also everything behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Persist {
@@ -44,6 +44,8 @@ pub struct Persist {
     pub truncate_from: Option<Index>,
     /// Appended behind what is there, without a gap.
     pub entries: Vec<Entry>,
+    /// Written once more, in the places that they have in the log: what stood there is damaged. Nothing behind them goes.
+    pub repairs: Vec<Entry>,
     /// The first index that the log still needs after this write: everything before it may go from the disk.
     pub first: Index,
 }
@@ -129,6 +131,8 @@ pub struct Status {
     pub last: LogId,
     /// Last entry of the newest snapshot.
     pub snapshot: LogId,
+    /// Entries whose content is damaged here and was not fetched from another member yet.
+    pub lost: usize,
     /// Bytes of the commands in the log.
     pub log_bytes: usize,
     /// Whether the group says nothing, because nothing happens in it.

@@ -14,6 +14,7 @@ impl Raft {
     /// heartbeats would hold off everybody who could go on.
     pub(super) fn tick_leader(&mut self) {
         self.tick_handover();
+        self.tick_repairing();
         let (own, patience) = (self.config.id, self.config.election_ticks);
         let State::Leader(leader) = &mut self.state else { return };
         leader.heartbeat_elapsed = leader.heartbeat_elapsed.saturating_add(1);
@@ -61,6 +62,9 @@ impl Raft {
                     break;
                 };
                 let entries = self.log.slice(follower.next_index, last, room);
+                if entries.is_empty() {
+                    break; // it is lost here as well
+                }
                 let upto = previous + entries.len() as u64;
                 follower.sent(upto, self.log.bytes_behind(previous) - self.log.bytes_behind(upto));
                 let message = Message::AppendEntries {

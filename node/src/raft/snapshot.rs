@@ -11,7 +11,7 @@ use super::changes::Memberships;
 use super::durability::Origin;
 use super::log::Log;
 use super::progress::{Mode, Progress, Transfer};
-use super::{Entry, Index, LogId, Membership, Message, Raft, Snapshot, State, Term};
+use super::{Entry, Index, LogId, Lost, Membership, Message, Raft, Snapshot, State, Term};
 
 /// A snapshot from the network is refused above this: it is held in memory as a whole.
 pub(super) const SNAPSHOT_BYTES_MAX: u64 = 4 << 30;
@@ -41,24 +41,38 @@ pub(super) struct Partial {
 
 /// The log as the disk remembered it, behind the snapshot, and whether nothing of it was good: then a crash came between
 /// the snapshot and the rest of its write, which is to be done again. When the log begins in the middle, the first entry is
-/// only good for being the base, as nothing else knows the term before it.
-pub(super) fn recovered_log(snapshot: Option<&Snapshot>, entries: Vec<Entry>) -> (Log, bool) {
+/// only good for being the base, as nothing else knows the term before it. What is lost stands behind the snapshot.
+pub(super) fn recovered_log(snapshot: Option<&Snapshot>, entries: Vec<Entry>, lost: &[Lost]) -> (Log, bool) {
     let covered = snapshot.map_or(LogId::ZERO, |snapshot| snapshot.last);
     let held = entries.iter().any(|entry| entry.id == covered);
-    let follows = entries.first().is_none_or(|entry| entry.id.index == covered.index + 1);
+    assert!(
+        lost.first().is_none_or(|lost| lost.id.index > covered.index),
+        "a snapshot makes up for what it covers"
+    );
+    let mut entries: Vec<(LogId, Option<Entry>)> =
+        entries.into_iter().map(|entry| (entry.id, Some(entry))).collect();
+    entries.extend(lost.iter().map(|lost| (lost.id, None)));
+    entries.sort_by_key(|(id, _)| id.index);
+    let follows = entries.first().is_none_or(|(id, _)| id.index == covered.index + 1);
     if !held && !follows {
-        let first = entries.first().map_or(0, |entry| entry.id.index);
+        let first = entries.first().map_or(0, |(id, _)| id.index);
         assert!(first <= covered.index, "the disk lacks entries between {covered} and {first}");
+        assert!(lost.is_empty(), "entries behind {covered} are lost, but it is not there");
         return (Log::new(covered), true);
     }
     let mut entries = entries.into_iter().peekable();
     let base = match entries.peek() {
-        Some(entry) if entry.id.index == 1 => LogId::ZERO,
-        Some(entry) if entry.id.index <= covered.index => entry.id,
+        Some((id, _)) if id.index == 1 => LogId::ZERO,
+        Some((id, _)) if id.index <= covered.index => *id,
         Some(_) | None => covered,
     };
     let mut log = Log::new(base);
-    entries.filter(|entry| entry.id.index > base.index).for_each(|entry| log.append(entry));
+    for (id, entry) in entries.filter(|(id, _)| id.index > base.index) {
+        match entry {
+            Some(entry) => log.append(entry),
+            None => log.append_lost(id),
+        }
+    }
     (log, false)
 }
 
@@ -112,7 +126,9 @@ impl Raft {
         if self.log.holds(last) && last.index > self.commit {
             self.commit_upto(last.index); // nothing is missing here, the snapshot only says what is committed
         }
-        if last.index <= self.commit {
+        let covers_lost =
+            self.log.first_lost().is_some_and(|lost| lost <= last.index) && self.log.holds(last);
+        if last.index <= self.commit && !covers_lost {
             let term = self.hard_state.term;
             let reply = Message::InstallSnapshotReply { term, last, received: total_bytes, installed: true };
             return self.output.send_after_persist(from, reply);
@@ -142,7 +158,12 @@ impl Raft {
             return self.answer_part(from, last, received);
         }
         let Some(Partial { data, membership, .. }) = self.partial.take() else { return };
-        self.replace_log(Snapshot { last, membership, data: data.into() });
+        let snapshot = Snapshot { last, membership, data: data.into() };
+        if self.log.holds(last) {
+            self.cover_log(snapshot);
+        } else {
+            self.replace_log(snapshot);
+        }
         let term = self.hard_state.term;
         let reply = Message::InstallSnapshotReply { term, last, received, installed: true };
         self.output.send_after_persist(from, reply);
@@ -152,6 +173,16 @@ impl Raft {
         let term = self.hard_state.term;
         let reply = Message::InstallSnapshotReply { term, last, received, installed: false };
         self.output.send_now(to, reply);
+    }
+
+    /// "If existing log entry has same index and term as snapshot's last included entry, retain log entries following it"
+    /// (Figure 13, step 6): something before it is lost, and what is behind it may be acknowledged.
+    fn cover_log(&mut self, snapshot: Snapshot) {
+        let last = snapshot.last.index;
+        self.commit_upto(last);
+        self.log.cut_upto(last);
+        self.memberships.begin_at(last, Arc::clone(&snapshot.membership));
+        self.durability.covered_by(snapshot);
     }
 
     /// "Discard the entire log" (Figure 13, step 7). That the log does not hold the snapshot's last entry is known.

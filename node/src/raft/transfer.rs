@@ -20,6 +20,12 @@ pub(super) struct Handover {
     elapsed: u32,
 }
 
+impl Handover {
+    pub(super) fn new(to: NodeId) -> Self {
+        Handover { to, asked: false, elapsed: 0 }
+    }
+}
+
 /// Why leadership was not handed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TransferError {
@@ -56,7 +62,7 @@ impl Raft {
         let to = heir.ok_or(TransferError::NoHeir)?;
         let State::Leader(leader) = &mut self.state else { return Err(TransferError::NoHeir) };
         if leader.handover.as_ref().is_none_or(|handover| handover.to != to) {
-            leader.handover = Some(Handover { to, asked: false, elapsed: 0 });
+            leader.handover = Some(Handover::new(to));
             self.wake();
         }
         self.finish();
@@ -69,9 +75,9 @@ impl Raft {
         matches!(&self.state, State::Leader(leader) if leader.handover.is_some())
     }
 
-    /// No proposals while leadership is on its way: the heir would never have all of the log.
+    /// No proposals while leadership is on its way: the heir would never have all of the log; nor while entries are missing.
     pub(super) fn keeps_leading(&self) -> Result<(), ProposeError> {
-        if self.is_handing_over() { Err(ProposeError::Busy) } else { Ok(()) }
+        if self.is_handing_over() || self.is_repairing() { Err(ProposeError::Busy) } else { Ok(()) }
     }
 
     /// The other voter of what comes that is nearest to our log, of those who answer.
@@ -117,7 +123,8 @@ impl Raft {
     /// The leader wants us to campaign now. One that could not lead, or is of another mind by now, does not (E17).
     pub(super) fn on_timeout_now(&mut self, from: NodeId, term: Term) {
         let ours = term == self.hard_state.term && self.leader.is_none_or(|leader| leader == from);
-        if ours && !matches!(self.state, State::Leader(_)) && self.may_campaign() && !self.disk_stalls() {
+        let able = self.may_campaign() && !self.disk_stalls() && !self.lacks_entries();
+        if ours && !matches!(self.state, State::Leader(_)) && able {
             self.campaign_as_heir();
         }
     }

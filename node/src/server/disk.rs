@@ -201,7 +201,8 @@ fn weight(batch: &Batch) -> usize {
     const ENTRY_BYTES: usize = 64;
     let of = |persist: &crate::raft::Persist| {
         // Not a snapshot: its bytes are shared with the member that holds it in any case.
-        let entries = persist.entries.iter().map(|entry| entry.payload.len() + ENTRY_BYTES);
+        let entries =
+            persist.entries.iter().chain(&persist.repairs).map(|entry| entry.payload.len() + ENTRY_BYTES);
         ENTRY_BYTES + entries.sum::<usize>()
     };
     batch.groups.iter().map(|(_, persist)| of(persist)).sum()
@@ -280,6 +281,7 @@ mod tests {
                 snapshot: None,
                 truncate_from: None,
                 entries: vec![entry],
+                repairs: Vec::new(),
                 first: 1,
             };
             self.disk.write(Batch { ticket: BatchTicket(ticket), groups: vec![(GroupId(1), persist)] });

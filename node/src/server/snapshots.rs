@@ -10,7 +10,7 @@ use mio::Waker;
 use super::error::{ServerError, loop_error};
 use crate::config::GROUPS_MAX;
 use crate::engine::{Input, RestoreJob, SnapshotJob, StoreJob};
-use crate::storage::{Snapshots, StorageError};
+use crate::storage::{SnapshotFiles, Snapshots, StorageError};
 
 /// A group takes one snapshot at a time, stores one, and restores one.
 const JOBS_MAX: usize = 3 * GROUPS_MAX as usize;

@@ -13,6 +13,8 @@
 //!      └── 0000000000000008.wal
 //! ```
 //!
+//! `journal.rs` is what of this works over any media; this file adds the directory: its lock, identity and free space.
+//!
 //! One [`Storage::persist_all`] is one frame of the log, for all groups of some turns, and one sync. A snapshot's file is
 //! durable before the log names it, and the log names the new one before the old one is removed; so at any moment the two
 //! fit.
@@ -27,22 +29,26 @@ mod entry;
 mod error;
 mod first_members;
 mod identity;
+mod journal;
 mod recovery;
 mod snapshots;
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ordeal_client::wire::{GroupId, NodeId};
-use ordeal_wal::{SyncMode, Wal};
+use ordeal_wal::SyncMode;
+use ordeal_wal::media::Directory;
 
 pub use error::StorageError;
 pub use identity::{FORMAT, Identity};
-pub use snapshots::Snapshots;
+pub use journal::Journal;
+pub use snapshots::{SnapshotFiles, Snapshots};
 
 use crate::engine::Batch;
-use crate::raft::{LogId, Persist, Recovered};
+use crate::raft::Recovered;
 
 /// How a data directory is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,18 +82,12 @@ impl Default for Options {
 /// ours from filling a disk that others use too.
 const LOG_BYTES_MAX: u64 = 16 << 30;
 
-/// A turn with more than this is written in several frames, so that they fit into segments of the usual length.
-const FRAME_BYTES: usize = 4 << 20;
-
 /// An open data directory.
 #[derive(Debug)]
 pub struct Storage {
     dir: PathBuf,
-    wal: Wal,
-    snapshots: Snapshots,
-    /// The frame that is being filled.
-    frame: ordeal_wal::Batch,
-    failed: bool,
+    journal: Journal<Snapshots>,
+    /// Last, so that it is let go after everything else.
     _lock: File,
 }
 
@@ -105,7 +105,6 @@ impl Storage {
         check_space(dir, options.free_bytes_min)?;
         identity::claim(dir, identity)?;
         let snapshots = Snapshots::open(dir.join("snapshots"))?;
-        let log_dir = dir.join("wal");
         let wal_options = ordeal_wal::Options {
             store_id: identity.store_id(),
             segment_bytes_first: options.segment_bytes_first,
@@ -114,16 +113,9 @@ impl Storage {
             slack_bytes: options.slack_bytes,
             sync: options.sync,
         };
-        let (wal, found) = Wal::open(&log_dir, wal_options)?;
-        recovery::log_report(&found.report);
-        let recovered = recovery::groups(&log_dir, &wal, &found, &snapshots)?;
-        let kept: Vec<_> = recovered
-            .iter()
-            .filter_map(|(&group, memory)| Some((group, memory.snapshot.as_ref()?.last)))
-            .collect();
-        snapshots.keep_only(&kept)?;
-        let frame = ordeal_wal::Batch::new();
-        let storage = Storage { dir: dir.to_owned(), wal, snapshots, frame, failed: false, _lock: lock };
+        let media = Arc::new(Directory::new(&dir.join("wal"), options.sync));
+        let (journal, recovered) = Journal::open(media, wal_options, snapshots)?;
+        let storage = Storage { dir: dir.to_owned(), journal, _lock: lock };
         Ok((storage, recovered))
     }
 
@@ -138,7 +130,7 @@ impl Storage {
         first_members::remember(&self.dir, ours)
     }
 
-    /// Makes a batch durable, see [`Storage::persist_all`].
+    /// Makes a batch durable, see [`Journal::persist_all`].
     ///
     /// # Errors
     /// As there.
@@ -146,86 +138,38 @@ impl Storage {
         self.persist_all(std::slice::from_ref(batch))
     }
 
-    /// Makes batches durable, in order, all of them and all their groups with one sync. When this returns, they and all
-    /// before them are.
+    /// Makes batches durable, see [`Journal::persist_all`].
     ///
     /// # Errors
-    /// Any error is the end: stop the process, and let the next start find out what the disk holds.
+    /// As there.
     ///
     /// # Panics
-    /// When called again after an error, or when a batch does not fit what was persisted before: both are mistakes of ours.
+    /// As there.
     pub fn persist_all(&mut self, batches: &[Batch]) -> Result<(), StorageError> {
-        assert!(!self.failed, "nothing is persisted after a failure");
-        self.failed = true;
-        let mut replaced = Vec::new();
-        self.frame.clear();
-        for (group, persist) in batches.iter().flat_map(|batch| &batch.groups) {
-            if let Some(snapshot) = &persist.snapshot {
-                self.snapshots.write(*group, snapshot)?;
-                replaced.push((*group, snapshot.last));
-            }
-            self.put(*group, persist);
-            if self.frame.bytes() > FRAME_BYTES {
-                self.wal.commit(&mut self.frame)?;
-                self.frame.clear();
-            }
-        }
-        self.wal.commit(&mut self.frame)?;
-        for (group, last) in replaced {
-            self.snapshots.remove_before(group, last)?;
-        }
-        self.wal.reclaim()?;
-        self.failed = false;
-        Ok(())
+        self.journal.persist_all(batches)
     }
 
-    /// Makes sure that damage to the newest frame would be known for damage. To be called when nothing was persisted for
-    /// some time; without anything new it does nothing.
+    /// Makes sure that damage to the newest frame would be known for damage, see [`Journal::mark`].
     ///
     /// # Errors
-    /// As [`Storage::persist_all`].
+    /// As there.
     ///
     /// # Panics
-    /// When called after an error.
+    /// As there.
     pub fn mark(&mut self) -> Result<(), StorageError> {
-        assert!(!self.failed, "nothing is persisted after a failure");
-        self.failed = true;
-        self.wal.mark()?;
-        self.failed = false;
-        Ok(())
+        self.journal.mark()
     }
 
     /// Bytes of the log on disk, the segment that is prepared for later included.
     #[must_use]
     pub fn log_disk_bytes(&self) -> u64 {
-        self.wal.disk_bytes()
+        self.journal.log_disk_bytes()
     }
 
     /// Where snapshots may be written aside, on another thread, before a batch names them.
     #[must_use]
     pub fn snapshots(&self) -> Snapshots {
-        self.snapshots.clone()
-    }
-
-    /// One write of one group, in the order of the fields of [`Persist`].
-    fn put(&mut self, group: GroupId, persist: &Persist) {
-        let (id, frame) = (u64::from(group.0), &mut self.frame);
-        if let Some(hard_state) = persist.hard_state {
-            frame.hard_state(id, hard_state.term, hard_state.vote.map_or(0, |node| u64::from(node.0)));
-        }
-        if let Some(snapshot) = &persist.snapshot {
-            let LogId { index, term } = snapshot.last;
-            frame.install(id, index, term);
-        }
-        if let Some(from) = persist.truncate_from {
-            frame.truncate(id, from);
-        }
-        for entry in &persist.entries {
-            entry::put(frame, id, entry);
-        }
-        if persist.first > self.wal.first(id) {
-            frame.compact(id, persist.first);
-        }
+        self.journal.snapshots().clone()
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use ordeal_client::wire::{GroupId, NodeId};
 use ordeal_wal::{GroupState, Loss, Report, Wal};
 
-use super::{Snapshots, StorageError, entry};
+use super::{SnapshotFiles, StorageError, entry};
 use crate::raft::{Entry, HardState, LogId, Recovered};
 
 /// Says on stderr what the log had to say about itself.
@@ -37,7 +37,7 @@ pub(super) fn groups(
     dir: &Path,
     wal: &Wal,
     found: &ordeal_wal::Recovered,
-    snapshots: &Snapshots,
+    snapshots: &impl SnapshotFiles,
 ) -> Result<BTreeMap<GroupId, Recovered>, StorageError> {
     let mut recovered = BTreeMap::new();
     for (&id, state) in &found.groups {
@@ -77,7 +77,7 @@ fn remember(
     wal: &Wal,
     group: GroupId,
     state: &GroupState,
-    snapshots: &Snapshots,
+    snapshots: &impl SnapshotFiles,
 ) -> Result<Recovered, StorageError> {
     let inconsistent = |what: String| StorageError::Inconsistent { dir: dir.to_owned(), group, what };
     let mut entries: Vec<Entry> = Vec::with_capacity(usize::try_from(state.next - state.first).unwrap_or(0));
@@ -92,7 +92,7 @@ fn remember(
     check(state, &entries).map_err(inconsistent)?;
     let last = state.snapshot.map(|(index, term)| LogId::new(index, term));
     let snapshot = last.map(|last| snapshots.read(group, last)).transpose()?;
-    Ok(Recovered { hard_state, snapshot, entries })
+    Ok(Recovered { hard_state, snapshot, entries, lost: Vec::new() })
 }
 
 /// Whether it makes sense together; the error says what does not.

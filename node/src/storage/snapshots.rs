@@ -26,6 +26,35 @@ const MEMBERS_AT: usize = 8 + 4 + 8 + 8;
 const SUM_AT: usize = MEMBERS_AT + 4 + 8;
 const HEADER_BYTES: usize = SUM_AT + 4;
 
+/// Where the snapshots of a node are. Clones are the same place.
+pub trait SnapshotFiles: Clone {
+    /// Makes a snapshot durable, unless it is already. Only then may the log name it. Until it does, the file counts for
+    /// nothing, and so this may be done long before, by another thread.
+    ///
+    /// # Errors
+    /// Any is the end of the process, see [`super::Journal::persist_all`].
+    fn write(&self, group: GroupId, snapshot: &Snapshot) -> Result<(), StorageError>;
+
+    /// Reads the snapshot that the log names.
+    ///
+    /// # Errors
+    /// [`StorageError::Damaged`] when it is not there as it was written.
+    fn read(&self, group: GroupId, last: LogId) -> Result<Snapshot, StorageError>;
+
+    /// Removes every file but the given snapshots: older ones, and those that were never finished or never named.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn keep_only(&self, kept: &[(GroupId, LogId)]) -> Result<(), StorageError>;
+
+    /// Removes the files of a group's older snapshots: the one that this one replaces, and any that were overtaken before
+    /// the log named them. What is still being written is left alone.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn remove_before(&self, group: GroupId, last: LogId) -> Result<(), StorageError>;
+}
+
 /// The directory of all snapshots of a node.
 #[derive(Debug, Clone)]
 pub struct Snapshots {
@@ -38,13 +67,10 @@ impl Snapshots {
         create_dir_durably(&dir)?;
         Ok(Snapshots { dir })
     }
+}
 
-    /// Makes a snapshot durable, unless it is already. Only then may the log name it. Until it does, the file counts for
-    /// nothing, and so this may be done long before, by another thread.
-    ///
-    /// # Errors
-    /// Any is the end of the process, see [`super::Storage::persist_all`].
-    pub fn write(&self, group: GroupId, snapshot: &Snapshot) -> Result<(), StorageError> {
+impl SnapshotFiles for Snapshots {
+    fn write(&self, group: GroupId, snapshot: &Snapshot) -> Result<(), StorageError> {
         // Under its name a file is whole, and of this very state: no two states have the same last entry.
         if self.dir.join(name(group, snapshot.last)).exists() {
             return Ok(());
@@ -54,8 +80,7 @@ impl Snapshots {
         write_durably(&self.dir, &name(group, snapshot.last), &[&header, &membership, &snapshot.data])
     }
 
-    /// Reads the snapshot that the log names.
-    pub(super) fn read(&self, group: GroupId, last: LogId) -> Result<Snapshot, StorageError> {
+    fn read(&self, group: GroupId, last: LogId) -> Result<Snapshot, StorageError> {
         let path = self.dir.join(name(group, last));
         let damaged = |what: &str| StorageError::Damaged { path: path.clone(), what: what.to_owned() };
         let mut file = match File::open(&path) {
@@ -94,8 +119,7 @@ impl Snapshots {
         Ok(snapshot)
     }
 
-    /// Removes every file but the given snapshots: older ones, and those that were never finished or never named.
-    pub(super) fn keep_only(&self, kept: &[(GroupId, LogId)]) -> Result<(), StorageError> {
+    fn keep_only(&self, kept: &[(GroupId, LogId)]) -> Result<(), StorageError> {
         let kept: Vec<String> = kept.iter().map(|&(group, last)| name(group, last)).collect();
         let mut removed = false;
         for item in fs::read_dir(&self.dir).map_err(io_error("list", &self.dir))? {
@@ -108,9 +132,7 @@ impl Snapshots {
         if removed { sync_dir(&self.dir) } else { Ok(()) }
     }
 
-    /// Removes the files of a group's older snapshots: the one that this one replaces, and any that were overtaken before
-    /// the log named them. What is still being written is left alone.
-    pub(super) fn remove_before(&self, group: GroupId, last: LogId) -> Result<(), StorageError> {
+    fn remove_before(&self, group: GroupId, last: LogId) -> Result<(), StorageError> {
         for item in fs::read_dir(&self.dir).map_err(io_error("list", &self.dir))? {
             let path = item.map_err(io_error("list", &self.dir))?.path();
             let index = path.file_name().and_then(|name| index_of(group, name.to_str()?));

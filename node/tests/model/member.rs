@@ -93,7 +93,7 @@ impl Member {
         config.stall_ticks = u32::MAX; // the search lets a write wait for ever
         config.append_bytes_max = 1; // an entry a message, so that a majority may hold a part of what a leader has
         let recovered =
-            Recovered { hard_state: disk.hard_state, snapshot: None, entries: disk.entries.clone() };
+            Recovered { hard_state: disk.hard_state, entries: disk.entries.clone(), ..Recovered::default() };
         Member {
             raft: Raft::new(config, recovered),
             id,

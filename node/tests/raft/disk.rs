@@ -1,6 +1,8 @@
 //! A disk in memory that takes writes as `Persist` documents them, and remembers them as `Recovered`.
 
-use ordeal_node::raft::{Entry, HardState, Index, LogId, Persist, Recovered, Snapshot};
+use std::collections::BTreeSet;
+
+use ordeal_node::raft::{Entry, HardState, Index, LogId, Lost, Payload, Persist, Recovered, Snapshot};
 
 /// What is durable.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -8,6 +10,10 @@ pub struct Disk {
     pub hard_state: HardState,
     pub snapshot: Option<Snapshot>,
     pub entries: Vec<Entry>,
+    /// Those of the entries whose content nobody can read: a restart gives no more than their ids.
+    pub lost: BTreeSet<Index>,
+    /// Whether those may have been configurations, as far as it can tell.
+    pub doubtful: bool,
 }
 
 impl Disk {
@@ -24,17 +30,25 @@ impl Disk {
             if !self.entries.iter().any(|entry| entry.id == snapshot.last) {
                 self.entries.clear();
             }
+            self.lost.retain(|&index| index > snapshot.last.index);
             self.snapshot = Some(snapshot.clone());
         }
         if let Some(from) = persist.truncate_from {
             self.entries.retain(|entry| entry.id.index < from);
+            self.lost.split_off(&from);
         }
         for entry in &persist.entries {
             assert_eq!(entry.id.index, self.last().index + 1, "a gap on the disk");
             assert!(entry.id.term <= self.hard_state.term, "{} is durable before its term", entry.id);
             self.entries.push(entry.clone());
         }
+        for entry in &persist.repairs {
+            let place = self.entries.iter_mut().find(|here| here.id == entry.id);
+            *place.expect("a repair has its place") = entry.clone();
+            self.lost.remove(&entry.id.index);
+        }
         self.entries.retain(|entry| entry.id.index >= persist.first);
+        self.lost = self.lost.split_off(&persist.first);
     }
 
     /// Last entry.
@@ -62,16 +76,33 @@ impl Disk {
         })
     }
 
-    /// Whether `id` is here, in the log or in the snapshot.
+    /// Whether `id` is here whole, in the log or in the snapshot.
     pub fn holds(&self, id: LogId) -> bool {
+        !self.lost.contains(&id.index) && self.claims(id)
+    }
+
+    /// Whether `id` has its place here.
+    pub fn claims(&self, id: LogId) -> bool {
         self.id_at(id.index).map_or(id.index <= self.covered().index, |here| here == id)
     }
 
     pub fn recovered(&self) -> Recovered {
+        let covered = self.covered().index;
+        // What a snapshot covers is not needed; without all of it nothing before its end is.
+        let from = if self.lost.range(..=covered).next().is_some() { covered + 1 } else { 0 };
+        let (lost, entries): (Vec<&Entry>, Vec<&Entry>) = (self.entries.iter())
+            .filter(|entry| entry.id.index >= from)
+            .partition(|entry| self.lost.contains(&entry.id.index));
+        let may_be_membership =
+            |entry: &Entry| self.doubtful || matches!(entry.payload, Payload::Membership(_));
         Recovered {
             hard_state: self.hard_state,
             snapshot: self.snapshot.clone(),
-            entries: self.entries.clone(),
+            entries: entries.into_iter().cloned().collect(),
+            lost: lost
+                .into_iter()
+                .map(|entry| Lost { id: entry.id, may_be_membership: may_be_membership(entry) })
+                .collect(),
         }
     }
 }

@@ -160,7 +160,9 @@ fn ten_thousand_divergent_entries_take_a_round_trip_a_term() {
                 | Message::TimeoutNow { .. }
                 | Message::InstallSnapshotReply { .. }
                 | Message::ReadIndex { .. }
-                | Message::ReadIndexReply { .. } => None,
+                | Message::ReadIndexReply { .. }
+                | Message::Fetch { .. }
+                | Message::Fetched { .. } => None,
             }
         });
         let refusals =

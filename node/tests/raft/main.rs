@@ -23,6 +23,7 @@ mod paper_replication;
 mod paper_snapshot;
 mod paper_transfer;
 mod random;
+mod repair;
 mod rest;
 mod stable_leader;
 mod stories;

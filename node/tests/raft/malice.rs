@@ -98,8 +98,18 @@ fn any_entries(rng: &mut Pcg32, previous: LogId) -> Vec<Entry> {
 
 fn any_message(rng: &mut Pcg32, term: u64) -> Message {
     let term = if rng.random_range(0..3) > 0 { term } else { number(rng).min(term.saturating_add(2)) };
-    let (flag, pre) = (rng.random(), rng.random());
-    match rng.random_range(0..9) {
+    let (flag, pre): (bool, bool) = (rng.random(), rng.random());
+    match rng.random_range(0..11) {
+        9 => {
+            let ids = (0..rng.random_range(0..3)).map(|_| any_id(rng)).collect();
+            Message::Fetch { term, ids }
+        }
+        10 => {
+            let previous = any_id(rng);
+            let absent = (0..rng.random_range(0..3)).map(|_| any_id(rng)).collect();
+            let covered = flag.then(|| (any_id(rng), Arc::new(voters(rng.random_range(0..4)))));
+            Message::Fetched { term, entries: any_entries(rng, previous), absent, covered }
+        }
         8 => Message::TimeoutNow { term },
         0 => Message::RequestVote { term, last: any_id(rng), pre, handed_over: flag },
         1 => Message::RequestVoteReply { term, asked: number(rng), pre, granted: flag },
@@ -136,6 +146,10 @@ fn no_message_makes_a_member_panic() {
         let mut config = config(1, 3);
         (config.trailing_entries, config.chunk_bytes) = (1, 2);
         let mut member = Member::lone_of(config, 2, &[1, 1, 2]);
+        if seed % 2 == 0 {
+            member.disk.lost.extend([2, 3]);
+            member.crash(0, None);
+        }
         for _ in 0..500 {
             let from = n(rng.random_range(0..5));
             let term = member.status().term;
@@ -148,7 +162,7 @@ fn no_message_makes_a_member_panic() {
                     member.campaign_if_follower();
                     member.grant_votes();
                 }
-                4 if member.status().role == Role::Leader => {
+                4 if member.status().role == Role::Leader && member.status().lost == 0 => {
                     member.propose("x");
                 }
                 5 if member.status().applied > 0 => member.compact(),

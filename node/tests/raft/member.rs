@@ -135,7 +135,7 @@ impl Member {
 
     pub fn lone_of(config: Config, term: Term, terms: &[Term]) -> Member {
         let hard_state = HardState { term, vote: None };
-        Member::new(config, Disk { hard_state, snapshot: None, entries: entries(terms) })
+        Member::new(config, Disk { hard_state, entries: entries(terms), ..Disk::default() })
     }
 
     /// A lone member that got itself elected, by all others.
@@ -210,6 +210,9 @@ impl Member {
                         self.written.extend(before.map(|before| (before, entry.clone())));
                         before = Some(entry.id);
                     }
+                    let repairs = persist.repairs.iter();
+                    let view = &self.view;
+                    self.written.extend(repairs.map(|entry| (view.before(entry.id.index), entry.clone())));
                     self.held.push_back(Held { persist, after: ready.send_after_persist });
                 }
                 (None, Some(last)) => last.after.extend(ready.send_after_persist),

@@ -67,7 +67,9 @@ pub fn appends(sent: &[Sent]) -> Vec<(u32, LogId, Vec<Index>)> {
         | Message::InstallSnapshotReply { .. }
         | Message::TimeoutNow { .. }
         | Message::ReadIndex { .. }
-        | Message::ReadIndexReply { .. } => None,
+        | Message::ReadIndexReply { .. }
+        | Message::Fetch { .. }
+        | Message::Fetched { .. } => None,
     });
     appends.collect()
 }
@@ -86,7 +88,9 @@ pub fn rounds(sent: &[Sent], to: u32) -> Vec<u64> {
         | Message::InstallSnapshotReply { .. }
         | Message::TimeoutNow { .. }
         | Message::ReadIndex { .. }
-        | Message::ReadIndexReply { .. } => None,
+        | Message::ReadIndexReply { .. }
+        | Message::Fetch { .. }
+        | Message::Fetched { .. } => None,
     });
     rounds.collect()
 }

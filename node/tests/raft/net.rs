@@ -44,7 +44,7 @@ impl Net {
         let voters = u32::try_from(members.len()).expect("a handful");
         Net::of(members.iter().zip(1..).map(|(&(term, log), own)| {
             let hard_state = HardState { term, vote: None };
-            Member::new(config(own, voters), Disk { hard_state, snapshot: None, entries: entries(log) })
+            Member::new(config(own, voters), Disk { hard_state, entries: entries(log), ..Disk::default() })
         }))
     }
 

@@ -65,6 +65,11 @@ impl Oracle {
         self.committed.len()
     }
 
+    /// Whether anybody ever knew this entry to be committed.
+    pub fn is_committed(&self, id: LogId) -> bool {
+        self.committed.get(&id.index).is_some_and(|(known, _)| *known == id)
+    }
+
     pub fn terms_with_a_leader(&self) -> usize {
         self.leaders.len()
     }
@@ -94,7 +99,7 @@ impl Oracle {
         self.leaders.insert(term, id);
         for (entry, known_in) in self.committed.values() {
             assert!(
-                *known_in >= term || member.view.holds(*entry),
+                *known_in >= term || member.view.claims(*entry),
                 "Leader Completeness: {id} leads term {term} without {entry}"
             );
         }
@@ -126,6 +131,9 @@ impl Oracle {
             | Message::InstallSnapshotReply { last: LogId { index, .. }, installed: true, .. } => {
                 assert!(later || durable.term == term, "term {term} not durable");
                 assert!(later || disk.last().index >= *index, "entries up to {index} not durable");
+                let covered = disk.covered().index;
+                let lost = disk.lost.iter().find(|&&lost| lost > covered && lost <= *index);
+                assert!(later || lost.is_none(), "{id} acknowledges {index}, but lost {lost:?}");
             }
             Message::HeartbeatReply { round, .. } => {
                 assert!(later || durable.term == term || *round == 0, "term {term} not durable");
@@ -135,7 +143,15 @@ impl Oracle {
             | Message::AppendEntriesReply { .. }
             | Message::InstallSnapshotReply { .. }
             | Message::ReadIndex { .. }
-            | Message::ReadIndexReply { .. } => {}
+            | Message::ReadIndexReply { .. }
+            | Message::Fetch { .. } => {}
+            Message::Fetched { entries, .. } => {
+                assert!(later || durable.term == term, "term {term} not durable");
+                for entry in entries {
+                    let made = self.entries.get(&entry.id).map(|(_, payload)| payload);
+                    assert_eq!(made, Some(&entry.payload), "{id} gives another {}", entry.id);
+                }
+            }
             Message::TimeoutNow { .. } => {
                 assert_eq!(self.leaders.get(&term), Some(&id), "{id} hands over, but does not lead");
             }
@@ -162,7 +178,7 @@ impl Oracle {
         }
     }
 
-    /// What is committed is the same for all, and durable on a majority (of both halves of a joint configuration) when the
+    /// What is committed is the same for all, and has its place on a majority of disks (of both halves of a joint configuration) when the
     /// first one knows it. That one may have gone on to the next configuration in the same step.
     fn commits(&mut self, net: &Net, who: NodeId) {
         let member = &net.members[&who];
@@ -178,7 +194,7 @@ impl Oracle {
                 continue;
             }
             self.committed.insert(index, (id, status.term));
-            let holders = net.members.values().filter(|member| member.disk.holds(id));
+            let holders = net.members.values().filter(|member| member.disk.claims(id));
             let holders: BTreeSet<NodeId> = holders.map(|member| member.config.id).collect();
             let enough = [&before, now].into_iter().any(|membership| are_majority(membership, &holders));
             assert!(enough, "{id} is committed, but durable on {holders:?} only, of {before} or {now}");

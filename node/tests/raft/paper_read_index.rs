@@ -27,7 +27,9 @@ fn asked(sent: &[Sent]) -> Vec<u64> {
         | Message::HeartbeatReply { .. }
         | Message::InstallSnapshot { .. }
         | Message::TimeoutNow { .. }
-        | Message::InstallSnapshotReply { .. } => None,
+        | Message::InstallSnapshotReply { .. }
+        | Message::Fetch { .. }
+        | Message::Fetched { .. } => None,
     });
     numbers.collect()
 }

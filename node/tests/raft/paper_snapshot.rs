@@ -74,7 +74,7 @@ fn a_restart_installs_the_snapshot_first() {
         let log: Vec<_> = log.iter().zip(start..).map(|(&term, index)| entry(index, term)).collect();
         let log = if log.is_empty() { log } else { [log, vec![entry(5, 3)]].concat() };
         let hard_state = HardState { term: 3, vote: None };
-        let disk = Disk { hard_state, snapshot: Some(snapshot(id(4, 3))), entries: log };
+        let disk = Disk { hard_state, snapshot: Some(snapshot(id(4, 3))), entries: log, ..Disk::default() };
         let mut member = Member::new(config(1, 3), disk);
         assert_eq!((member.status().commit, member.status().first), (4, first));
         member.step(n(2), append(3, member.status().last, vec![entry(member.status().last.index + 1, 3)], 9));
@@ -89,7 +89,7 @@ fn a_restart_installs_the_snapshot_first() {
 fn a_snapshot_that_the_log_does_not_know_is_written_again() {
     for old in [entries(&[1, 1]), entries(&[1, 1, 1, 1, 1])] {
         let hard_state = HardState { term: 3, vote: None };
-        let disk = Disk { hard_state, snapshot: Some(snapshot(id(4, 3))), entries: old };
+        let disk = Disk { hard_state, snapshot: Some(snapshot(id(4, 3))), entries: old, ..Disk::default() };
         let mut member = Member::new(config(1, 3), disk);
         member.step(n(2), append(3, id(4, 3), vec![entry(5, 3)], 5));
         member.flush();
@@ -212,7 +212,7 @@ fn leader_with_a_short_log() -> Member {
     let mut config = config(1, 3);
     (config.trailing_entries, config.chunk_bytes) = (0, 16);
     let hard_state = HardState { term: 3, vote: None };
-    let disk = Disk { hard_state, snapshot: Some(snapshot(id(4, 3))), entries: vec![] };
+    let disk = Disk { hard_state, snapshot: Some(snapshot(id(4, 3))), entries: vec![], ..Disk::default() };
     let mut leader = Member::new(config, disk);
     leader.campaign();
     leader.grant_votes();

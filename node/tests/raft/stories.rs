@@ -41,6 +41,7 @@ stories! {
     figure_7_followers_of_a_new_leader
     figure_8_an_old_entry_on_a_majority
     figure_8_with_the_rule
+    ctrl_lost_entries_come_back
     e01_commit_by_counting_own_term_only
     e02_no_change_before_own_commit
     e03_removed_member_disturbs_nobody

@@ -72,6 +72,7 @@ fn every_seed(args: &Args) {
         sum.refused,
         sum.parts,
         sum.beats,
+        sum.rotted,
         sum.compared,
     ];
     assert!(rare.iter().all(|&count| count > 20), "something never happens: {rare:?}");

@@ -120,7 +120,6 @@ impl Checks {
             if now.role == Role::Leader {
                 self.elections += u64::from(seen.leads(id, group, now.term, nodes));
             }
-            // What a snapshot covers cannot be looked at: the disk may hold other entries there until it is stored.
             for index in now.first.max(commit_before + 1)..=now.commit {
                 seen.committed(id, (group, now.term, index), nodes);
             }
@@ -142,7 +141,7 @@ impl Checks {
     /// Whether all members are up and have applied the same entries of every group.
     pub fn is_level(&self, nodes: &[Node]) -> bool {
         self.groups.iter().all(|(group, _)| {
-            let mut all = members(*group, nodes).into_iter().map(|node| {
+            let mut all = members(*group, nodes).into_iter().filter(|node| !node.dead).map(|node| {
                 let status = node.engine.as_ref()?.member(*group)?;
                 Some((status.applied, status.commit == status.last.index))
             });
@@ -159,7 +158,8 @@ impl Checks {
                 let found = groups.into_iter().find(|status| status.group == group);
                 found.map(|status| (status.digest, status.keys, status.sessions, status.members))
             };
-            let states: Vec<_> = members(group, nodes).into_iter().map(state).collect();
+            let states: Vec<_> =
+                members(group, nodes).into_iter().filter(|node| !node.dead).map(state).collect();
             let level = states.windows(2).all(|pair| pair[0] == pair[1]);
             assert!(level && !states.is_empty(), "state machine safety: level members of {group} differ");
         }
@@ -210,9 +210,11 @@ impl Seen {
     /// A node calls this entry committed: whoever did so before meant the same one, a majority has it durably, and so
     /// have the leaders of later terms.
     fn committed(&mut self, id: NodeId, (group, term, index): (GroupId, Term, Index), nodes: &[Node]) {
-        // What is covered by a snapshot already cannot be looked at; the digests speak for it.
-        let Some(entry) = nodes[id.0 as usize].disk.entry(group, index) else { return };
-        let found = entry.id;
+        let engine = nodes[id.0 as usize].engine.as_ref().expect("it took a turn");
+        // What is covered by a snapshot already cannot be looked at; the digests speak for it. The disk is not asked: while a
+        // snapshot of the leader is being stored, it holds what that is to replace.
+        let Some(term_found) = engine.term_at(group, index) else { return };
+        let found = LogId::new(index, term_found);
         let known = place(&mut self.committed, index);
         if let Some(before) = *known {
             assert!(before == found, "state machine safety: {id} committed {found} of {group}, not {before}");
@@ -222,7 +224,6 @@ impl Seen {
         if found.index > self.newest.index {
             self.newest = found;
         }
-        let engine = nodes[id.0 as usize].engine.as_ref().expect("it took a turn");
         let now = engine.membership(group).expect("a group of the plan");
         // Followers may know less of who belongs to the group; and their leader knew before them. A leader may have begun
         // a change later in the same turn: what it committed before, it counted as it knew the group before.

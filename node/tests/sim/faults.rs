@@ -22,8 +22,10 @@ impl World {
         self.trace.note(self.now_us, &[8, who.len() as u64], || format!("fault at {who:?}: {fault}"));
         for &id in &who {
             match &fault {
-                Fault::Crash { when: When::Now, lose, .. } => self.crash(id, *lose),
-                Fault::Crash { when, lose, .. } => self.node_mut(id).doomed = Some((*when, *lose)),
+                Fault::Crash { when: When::Now, death, .. } => self.crash(id, *death),
+                Fault::Crash { when, death, .. } => self.node_mut(id).doomed = Some((*when, *death)),
+                Fault::FailDisk { after, .. } => self.node_mut(id).disk.fail_after(*after),
+                Fault::Rot { .. } => self.rotted += u64::from(self.node_mut(id).disk.rot()),
                 Fault::Pause { .. } => self.node_mut(id).paused += 1,
                 Fault::Cut { ways, .. } => self.change_links(id, &who, *ways, |count| *count += 1),
                 Fault::Stall { .. } => self.node_mut(id).stalled += 1,
@@ -60,6 +62,8 @@ impl World {
                 }
                 Fault::Pause { .. }
                 | Fault::Stall { .. }
+                | Fault::FailDisk { .. }
+                | Fault::Rot { .. }
                 | Fault::Reset { .. }
                 | Fault::Jump { .. }
                 | Fault::Ask { .. } => {}
@@ -87,7 +91,7 @@ impl World {
     /// A node is up again; two crashes of it may have overlapped, and one that waits for a write may not have come.
     pub fn revive(&mut self, id: NodeId) {
         self.node_mut(id).doomed = None;
-        if self.node(id).engine.is_none() {
+        if self.node(id).engine.is_none() && !self.node(id).dead {
             self.start(id);
         }
     }

@@ -3,8 +3,9 @@
 //!
 //! `cargo sim --help` says how to use it. It has a main of its own for that; asked as a test target it behaves as one.
 //!
-//! * `plan`, `script`: what a seed stands for; `script_file`: both as text.
-//! * `world`, `queue`: time and what happens in it; `node`, `disk`, `client`, `faults`: to whom.
+//! * `plan`, `script`, `deaths`: what a seed stands for; `script_file`: all as text.
+//! * `disk`: the real journal over memory that forgets; `shelf`: its snapshots; `shadow`: what it must remember.
+//! * `world`, `queue`: time and what happens in it; `node`, `client`, `faults`: to whom.
 //! * `checks`: what must hold; `trace`: what happened.
 //! * `play`: one world; `sweep`: many; `shrink`: a failing one made short; `cases`: the test cases.
 
@@ -12,6 +13,7 @@ mod args;
 mod cases;
 mod checks;
 mod client;
+mod deaths;
 mod disk;
 mod faults;
 mod node;
@@ -20,6 +22,8 @@ mod play;
 mod queue;
 mod script;
 mod script_file;
+mod shadow;
+mod shelf;
 mod shrink;
 mod sweep;
 mod trace;

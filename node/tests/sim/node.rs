@@ -5,10 +5,12 @@ use std::ops::RangeInclusive;
 
 use ordeal_client::wire::{GroupId, Kind, NodeId, Request};
 use ordeal_node::engine::{BatchTicket, ClientKey, Engine, Input, Output};
-use ordeal_node::raft::Message;
+use ordeal_node::raft::{Message, Snapshot};
+use ordeal_node::storage::StorageError;
 use rand::RngExt;
 use rand_pcg::Pcg32;
 
+use crate::deaths::Death;
 use crate::disk::Disk;
 use crate::plan::Plan;
 use crate::script::When;
@@ -34,8 +36,10 @@ pub struct Node {
     /// How many faults stop it at this moment, and its disk.
     pub paused: u32,
     pub stalled: u32,
-    /// It dies then, and loses so much.
-    pub doomed: Option<(When, Option<usize>)>,
+    /// It dies then, in this way.
+    pub doomed: Option<(When, Death)>,
+    /// Its disk lost what it had promised: it does not start again.
+    pub dead: bool,
     /// What came while it was paused.
     backlog: Vec<Input>,
     missed_ticks: u32,
@@ -61,11 +65,12 @@ impl Node {
         let tick_us = TICK_US - off + rng.random_range(0..=2 * off);
         Node {
             engine: None,
-            disk: Disk::default(),
+            disk: Disk::new(plan.seed, id.0),
             life: 0,
             paused: 0,
             stalled: 0,
             doomed: None,
+            dead: false,
             backlog: Vec::new(),
             missed_ticks: 0,
             turn_due: false,
@@ -90,7 +95,21 @@ impl World {
         let config = self.plan.engine(id, life);
         let node = self.node_mut(id);
         assert!(node.engine.is_none(), "{id} is started while it is down");
-        let engine = Engine::new(config, node.disk.recover()).expect("a disk fits its node");
+        let recovered = match node.disk.start() {
+            Ok(recovered) => recovered,
+            Err(error) if node.disk.take_failure() => {
+                self.disk_failed(id, &error);
+                return;
+            }
+            Err(error) => {
+                assert!(node.disk.is_rotten(), "disk: {id} does not start: {error}");
+                node.dead = true;
+                self.trace
+                    .note(self.now_us, &[15, u64::from(id.0)], || format!("{id} does not start: {error}"));
+                return;
+            }
+        };
+        let engine = Engine::new(config, recovered).expect("a disk fits its node");
         node.engine = Some(Box::new(engine));
         (node.life, node.turn_due, node.sync_until_us, node.stalled_at) = (life, false, 0, None);
         let delay_us = node.rng.random_range(0..=TICK_US);
@@ -105,13 +124,13 @@ impl World {
     }
 
     /// A node dies at once.
-    pub fn crash(&mut self, id: NodeId, lose: Option<usize>) {
+    pub fn crash(&mut self, id: NodeId, death: Death) {
         let node = self.node_mut(id);
         node.doomed = None;
         if node.engine.take().is_none() {
             return;
         }
-        node.disk.crash(lose);
+        node.disk.die(death);
         node.backlog.clear();
         let broken = std::mem::take(&mut node.connections);
         self.trace.note(self.now_us, &[4, u64::from(id.0)], || format!("{id} crashes"));
@@ -188,6 +207,9 @@ impl World {
         let tick_us = node.tick_us;
         if node.paused > 0 {
             node.missed_ticks += 1;
+        } else if let Err(error) = node.disk.idle() {
+            self.disk_failed(id, &error);
+            return;
         } else {
             let engine = node.engine.as_mut().expect("it is up");
             engine.handle(Input::Tick);
@@ -205,14 +227,28 @@ impl World {
             node.stalled_at = node.stalled_at.max(Some(ticket));
             return;
         }
-        node.disk.sync(ticket);
+        if let Err(error) = node.disk.sync(ticket) {
+            self.disk_failed(id, &error);
+            return;
+        }
         self.trace.note(self.now_us, &[5, u64::from(id.0), ticket.0], || format!("{id} synced {}", ticket.0));
         self.input(id, Input::Persisted(ticket));
     }
 
+    /// A disk that failed is the end of the process. Somebody starts it again.
+    fn disk_failed(&mut self, id: NodeId, error: &StorageError) {
+        self.trace.note(self.now_us, &[16, u64::from(id.0)], || format!("{id}: {error}"));
+        self.crash(id, Death::AT_ONCE);
+        let delay_us = self.node_mut(id).rng.random_range(1_000..=500_000);
+        self.later(delay_us, Event::Revive { node: id });
+    }
+
     /// The work of another thread is done: a snapshot of a state, or a state of a snapshot.
-    pub fn worked(&mut self, id: NodeId, life: u64, work: Input) {
+    pub fn worked(&mut self, id: NodeId, life: u64, work: Input, stored: Option<&(GroupId, Snapshot)>) {
         if self.node(id).life == life && self.node(id).engine.is_some() {
+            if let Some((group, snapshot)) = stored {
+                self.node_mut(id).disk.store(*group, snapshot).expect("nothing stops it before its node");
+            }
             let (number, what) = match &work {
                 Input::SnapshotRestored(_) => (13, "restored"),
                 Input::SnapshotStored(_) => (14, "stored"),
@@ -292,9 +328,9 @@ impl World {
         self.node_mut(id).engine = Some(engine);
         self.checks.after_turn(id, &self.nodes);
         match self.node(id).doomed {
-            Some((When::Writing, lose)) if wrote => self.crash(id, lose),
-            Some((When::Voting, lose)) if voted => {
-                self.crash(id, lose);
+            Some((When::Writing, death)) if wrote => self.crash(id, death),
+            Some((When::Voting, death)) if voted => {
+                self.crash(id, death);
                 let delay_us = self.node_mut(id).rng.random_range(100..=10_000);
                 self.later(delay_us, Event::Revive { node: id });
             }
@@ -320,9 +356,16 @@ impl World {
             }
             // The network carries everything to everybody.
             Output::Members(_) => {}
-            Output::TakeSnapshot(job) => self.work_aside(id, Input::SnapshotTaken(job.run())),
-            Output::StoreSnapshot(job) => self.work_aside(id, Input::SnapshotStored(job.done())),
-            Output::RestoreSnapshot(job) => self.work_aside(id, Input::SnapshotRestored(job.run())),
+            Output::TakeSnapshot(job) => {
+                let taken = job.run();
+                let stored = (taken.group, taken.snapshot.clone());
+                self.work_aside(id, Input::SnapshotTaken(taken), Some(stored));
+            }
+            Output::StoreSnapshot(job) => {
+                let done = Input::SnapshotStored(job.done());
+                self.work_aside(id, done, Some((job.group, job.snapshot)));
+            }
+            Output::RestoreSnapshot(job) => self.work_aside(id, Input::SnapshotRestored(job.run()), None),
             Output::Reply { to, answer } => {
                 assert!(answer.node == id, "a node answers in its own name");
                 let node = self.node_mut(id);
@@ -335,10 +378,10 @@ impl World {
     }
 
     /// Another thread's work: it takes its time, and the group goes on meanwhile.
-    fn work_aside(&mut self, id: NodeId, work: Input) {
+    fn work_aside(&mut self, id: NodeId, work: Input, stored: Option<(GroupId, Snapshot)>) {
         let node = self.node_mut(id);
         let (life, delay_us) = (node.life, node.rng.random_range(100..=100_000));
-        self.later(delay_us, Event::Worked { node: id, life, work });
+        self.later(delay_us, Event::Worked { node: id, life, work, stored });
     }
 
     /// The network: most messages take a moment, some are late, some are doubled, some are lost.

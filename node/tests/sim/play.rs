@@ -24,6 +24,9 @@ pub struct Course {
     pub parts: u64,
     /// Beats of whole nodes that arrived, for groups at rest.
     pub beats: u64,
+    /// Places where bits changed on disks, and nodes that did not start again for it.
+    pub rotted: u64,
+    pub dead: u64,
     pub counts: Counts,
     /// Simulated time, and time of a processor that the play and the judge took.
     pub simulated_us: u64,
@@ -99,6 +102,8 @@ pub fn play(plan: &Plan, script: &Script, print: bool) -> Course {
         compared: world.checks.compared,
         parts: world.parts,
         beats: world.beats,
+        rotted: world.rotted,
+        dead: world.nodes.iter().filter(|node| node.dead).count() as u64,
         counts,
         simulated_us: world.now_us,
         spent: processor_time().saturating_sub(begun),

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! 0.500 c3 write 1                      client 3 writes the key that is in use in slot 1
-//! 12.340 crash n2 lose 3 for 0.800      n2 dies, and with it the last 3 records that it wrote and did not sync
-//! 12.900 crash leader writing lose all for 0.200    dies at its next write: what it says is said, what it writes is lost
-//! 12.950 crash n2 voting lose 0 for 1.000           dies when it has voted, if it does within a second, and is back in a moment
+//! 12.340 crash n2 after 3 for 0.800     n2 dies, 3 operations of its disk further on; more of its kind in `deaths.rs`
+//! 12.900 crash leader writing after 0 for 0.200     dies at its next write: what it says is said, what it writes is lost
+//! 12.950 crash n2 voting after all for 1.000        dies when it has voted, if it does within a second, and is back in a moment
 //! 13.000 cut n1 n2 > rest for 1.000     nothing from n1 and n2 reaches the others; `<`: the other way; `<>`: both
 //! 13.500 stall n3 for 2.000             its disk finishes nothing
 //! 14.000 transfer n3                    leaders are asked to hand over to it
@@ -20,6 +20,7 @@ use rand::RngExt;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand_pcg::Pcg32;
 
+use crate::deaths::{Death, add_disk_faults};
 use crate::plan::{OPERATIONS_A_SECOND, Plan, SECOND_US};
 
 /// All lines, by ascending time.
@@ -63,8 +64,12 @@ pub enum Who {
 /// What befalls a world.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// Nodes die, and so many of the records that were not synced are lost, the newest first; `None`: all.
-    Crash { who: Who, when: When, lose: Option<usize> },
+    /// Nodes die, the process alone or the power of the whole machine.
+    Crash { who: Who, when: When, death: Death },
+    /// A write or sync of the disk, so many from now on, fails.
+    FailDisk { who: Who, after: u64 },
+    /// Bits of what was acknowledged change.
+    Rot { who: Who },
     /// Nodes stand still, then find everything at once that came meanwhile.
     Pause { who: Who },
     /// Links carry nothing.
@@ -135,6 +140,7 @@ impl Script {
     /// The script of a seed.
     pub fn new(plan: &Plan) -> Self {
         let mut lines = faults(plan);
+        add_disk_faults(plan, &mut lines);
         lines.extend(calls(plan));
         lines.sort_by_key(|line| line.at_us);
         Script(lines)
@@ -189,17 +195,18 @@ fn draw(plan: &Plan, weights: &Weights, rng: &mut Pcg32) -> Fault {
     nodes.sort();
     let at_leader = rng.random_range(0..10) < weights.leader_of_ten;
     let who = if at_leader { Who::Leader } else { Who::Nodes(nodes) };
-    let lose = match rng.random_range(0..4) {
-        0 => Some(0),
+    let after = match rng.random_range(0..4) {
+        0 => None,
         1 => Some(rng.random_range(1..=6)),
-        _ => None,
+        _ => Some(0),
     };
+    let death = Death { after, power: None };
     match weights.kinds.choose(rng).expect("there is a kind") {
-        Kind::Crash => Fault::Crash { who, when: When::Now, lose },
-        Kind::CrashWriting => Fault::Crash { who, when: When::Writing, lose },
+        Kind::Crash => Fault::Crash { who, when: When::Now, death },
+        Kind::CrashWriting => Fault::Crash { who, when: When::Writing, death },
         // Whoever may vote next: all but the leader.
         Kind::CrashVoting => {
-            Fault::Crash { who: Who::Nodes(plan.node_ids().collect()), when: When::Voting, lose }
+            Fault::Crash { who: Who::Nodes(plan.node_ids().collect()), when: When::Voting, death }
         }
         Kind::Pause => Fault::Pause { who },
         Kind::Cut => Fault::Cut { who, ways: Ways::Both },
@@ -289,6 +296,14 @@ impl CallKind {
 impl Wish {
     pub const ALL: [Wish; 4] = [Wish::Transfer, Wish::Add, Wish::Learn, Wish::Remove];
 
+    /// Whether it changes who belongs to a group.
+    pub fn is_of_members(self) -> bool {
+        match self {
+            Wish::Transfer => false,
+            Wish::Add | Wish::Learn | Wish::Remove => true,
+        }
+    }
+
     /// Its word in a script.
     pub fn name(self) -> &'static str {
         match self {
@@ -314,15 +329,17 @@ impl fmt::Display for Who {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::Crash { who, when, lose } => {
+            Fault::Crash { who, when, death } => {
+                let what = if death.power.is_some() { "power" } else { "crash" };
                 let when = match when {
                     When::Now => "",
                     When::Writing => " writing",
                     When::Voting => " voting",
                 };
-                let lose = lose.map_or_else(|| "all".to_owned(), |records| records.to_string());
-                write!(f, "crash {who}{when} lose {lose}")
+                write!(f, "{what} {who}{when} {death}")
             }
+            Fault::FailDisk { who, after } => write!(f, "fail {who} after {after}"),
+            Fault::Rot { who } => write!(f, "rot {who}"),
             Fault::Pause { who } => write!(f, "pause {who}"),
             Fault::Cut { who, ways: Ways::Out } => write!(f, "cut {who} > rest"),
             Fault::Cut { who, ways: Ways::In } => write!(f, "cut {who} < rest"),
@@ -340,6 +357,8 @@ impl Fault {
     pub fn who(&self) -> &Who {
         match self {
             Fault::Crash { who, .. }
+            | Fault::FailDisk { who, .. }
+            | Fault::Rot { who }
             | Fault::Pause { who }
             | Fault::Cut { who, .. }
             | Fault::Stall { who }
@@ -353,6 +372,8 @@ impl Fault {
     pub fn who_mut(&mut self) -> &mut Who {
         match self {
             Fault::Crash { who, .. }
+            | Fault::FailDisk { who, .. }
+            | Fault::Rot { who }
             | Fault::Pause { who }
             | Fault::Cut { who, .. }
             | Fault::Stall { who }

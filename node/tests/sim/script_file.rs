@@ -10,6 +10,7 @@ use std::str::FromStr;
 
 use ordeal_client::wire::NodeId;
 
+use crate::deaths::Death;
 use crate::plan::{Plan, SECOND_US};
 use crate::script::{Act, CallKind, Fault, Line, Script, Ways, When, Who, Wish};
 
@@ -92,14 +93,20 @@ fn line_of(time: &str, words: &[&str]) -> Option<Line> {
 
 fn fault_of(words: &[&str]) -> Option<Fault> {
     Some(match words {
-        ["crash", who @ .., "lose", lose] => {
+        ["crash" | "power", rest @ ..] => {
+            let (who, death) = rest.split_at(rest.iter().position(|word| *word == "after")?);
             let (when, who) = match who {
                 [who @ .., "writing"] => (When::Writing, who),
                 [who @ .., "voting"] => (When::Voting, who),
                 who => (When::Now, who),
             };
-            Fault::Crash { who: who_of(who)?, when, lose: lose_of(lose)? }
+            let death = Death::parse(death).filter(|death| death.power.is_some() == (words[0] == "power"))?;
+            Fault::Crash { who: who_of(who)?, when, death }
         }
+        ["fail", who @ .., "after", after] => {
+            Fault::FailDisk { who: who_of(who)?, after: after.parse().ok()? }
+        }
+        ["rot", who @ ..] => Fault::Rot { who: who_of(who)? },
         ["pause", who @ ..] => Fault::Pause { who: who_of(who)? },
         ["cut", who @ .., way, "rest"] => {
             let ways = match *way {
@@ -127,10 +134,6 @@ fn who_of(words: &[&str]) -> Option<Who> {
         ["leader"] => Some(Who::Leader),
         nodes => nodes.iter().map(|node| NodeId::from_str(node).ok()).collect::<Option<_>>().map(Who::Nodes),
     }
-}
-
-fn lose_of(word: &str) -> Option<Option<usize>> {
-    if word == "all" { Some(None) } else { word.parse().ok().map(Some) }
 }
 
 fn microseconds(text: &str) -> Option<u64> {

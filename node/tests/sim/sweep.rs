@@ -30,6 +30,8 @@ pub struct Sum {
     pub refused: u64,
     pub parts: u64,
     pub beats: u64,
+    pub rotted: u64,
+    pub dead: u64,
     pub compared: u64,
     simulated: Duration,
     spent: Duration,
@@ -97,6 +99,8 @@ impl Sum {
         self.refused += course.counts.failed as u64;
         self.parts += course.parts;
         self.beats += course.beats;
+        self.rotted += course.rotted;
+        self.dead += course.dead;
         self.compared += course.compared;
         let simulated = Duration::from_micros(course.simulated_us);
         self.simulated += simulated;
@@ -110,7 +114,8 @@ impl Sum {
     fn tell(&self, args: &Args, took: Duration) {
         println!(
             "{} seeds, {} failed: {:.0} simulated s with {} faults, {} elections, {} operations ({} unknown, {} failed), \
-             {} parts of snapshots, {} beats of nodes at rest, {} states compared, {} events",
+             {} parts of snapshots, {} beats of nodes at rest, {} places of rot ({} nodes lost to it), {} states compared, \
+             {} events",
             self.seeds,
             self.failed,
             self.simulated.as_secs_f64(),
@@ -121,6 +126,8 @@ impl Sum {
             self.refused,
             self.parts,
             self.beats,
+            self.rotted,
+            self.dead,
             self.compared,
             self.events,
         );

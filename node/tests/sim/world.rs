@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use ordeal_client::wire::{NodeId, Reply, Request};
+use ordeal_client::wire::{GroupId, NodeId, Reply, Request};
 use ordeal_history::Event as Noted;
 use ordeal_node::engine::{BatchTicket, ClientKey, Input};
+use ordeal_node::raft::Snapshot;
 use rand::RngExt;
 use rand_pcg::Pcg32;
 
@@ -47,6 +48,8 @@ pub enum Event {
         node: NodeId,
         life: u64,
         work: Input,
+        /// What it wrote aside.
+        stored: Option<(GroupId, Snapshot)>,
     },
     Deliver {
         link: Link,
@@ -124,6 +127,8 @@ pub struct World {
     /// Parts of snapshots that arrived, and beats of whole nodes.
     pub parts: u64,
     pub beats: u64,
+    /// Places where bits changed on a disk.
+    pub rotted: u64,
     queue: Queue,
     /// What is left of the script.
     script: VecDeque<Line>,
@@ -164,6 +169,7 @@ impl World {
             faults: 0,
             parts: 0,
             beats: 0,
+            rotted: 0,
             queue: Queue::default(),
             script: script.0.iter().cloned().collect(),
             clients: (0..clients).map(Client::new).collect(),
@@ -233,7 +239,7 @@ impl World {
             Event::Tick { node, life } => self.tick(node, life),
             Event::Turn { node, life } => self.turn(node, life),
             Event::Synced { node, life, ticket } => self.synced(node, life, ticket),
-            Event::Worked { node, life, work } => self.worked(node, life, work),
+            Event::Worked { node, life, work, stored } => self.worked(node, life, work, stored.as_ref()),
             Event::Deliver { link, parcel } => self.deliver(link, parcel),
             Event::Request { node, client, connection, request } => {
                 self.take_request(node, client, connection, request);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! group 3 [append_bytes=B] [chunk_bytes=B] [trailing=N]     n1 to n3, of whom nobody knows anything yet
-//! n2 remembers 1@1 2@2 term=3 [vote=n1]     as it starts: its log, term and vote
+//! n2 remembers 1@1 x2@2 term=3 [vote=n1]    as it starts: its log, 2@2 without its content, term and vote
 //! join n4                                   a node that knows no group yet
 //!
 //! n1 propose x y                            two commands in one turn
@@ -22,7 +22,7 @@
 //! run 20 [hold=append]                      so many ticks of everybody, with settle after each
 //! elect n1 [hold=append]                    the others hear no leader for long enough to vote, n1 campaigns, settle
 //!
-//! state                                     of everybody, and what is under way. (3@2): on its way to the disk
+//! state                                     of everybody, and what is under way. (3@2): on its way to the disk, x3@2: lost
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -394,7 +394,11 @@ fn remembering(member: &Member, request: &mut Request) -> Outcome<Member> {
     let vote = request.setting("vote").and_then(|word| parse_node(&word));
     let mut disk = Disk { hard_state: HardState { term, vote }, ..Disk::default() };
     while let Some(word) = request.next() {
-        let (index, term) = words::parse_id(&word).ok_or_else(|| format!("{word} is no entry"))?;
+        let (word, is_lost) = word.strip_prefix('x').map_or((&*word, false), |word| (word, true));
+        let (index, term) = words::parse_id(word).ok_or_else(|| format!("{word} is no entry"))?;
+        if is_lost {
+            disk.lost.insert(index);
+        }
         disk.entries.push(entry(index, term));
     }
     Ok(Member::new(member.config.clone(), disk))

@@ -24,6 +24,8 @@ pub fn kind(message: &Message) -> &'static str {
         Message::TimeoutNow { .. } => "timeout-now",
         Message::ReadIndex { .. } => "read-index",
         Message::ReadIndexReply { .. } => "read-at",
+        Message::Fetch { .. } => "fetch",
+        Message::Fetched { .. } => "fetched",
     }
 }
 
@@ -60,6 +62,11 @@ pub fn packet(Packet { from, to, message }: &Packet) -> String {
         Message::ReadIndexReply { number, index, commit, .. } => {
             format!(" number {number} at {index}, commit {commit}")
         }
+        Message::Fetch { ids, .. } => ids.iter().map(|id| format!(" {id}")).collect(),
+        Message::Fetched { entries, absent, .. } => {
+            let absent: String = absent.iter().map(|id| format!(", not {id}")).collect();
+            format!(" {}{absent}", list(entries))
+        }
     };
     format!("{from} > {to}: {}{what}, term {}", kind(message), message.term())
 }
@@ -90,6 +97,9 @@ pub fn persist(persist: &Persist) -> String {
         Some(from) => parts.push(format!("{entries} in place of all from {from} on")),
         None if persist.entries.is_empty() => {}
         None => parts.push(entries),
+    }
+    if !persist.repairs.is_empty() {
+        parts.push(format!("{} again", list(&persist.repairs)));
     }
     parts.join(", ")
 }
@@ -136,13 +146,16 @@ pub fn events(events: &[Event]) -> Vec<String> {
     lines
 }
 
-/// A member in columns: who, role, vote, log, progress, members. Entries in brackets are not durable yet.
+/// A member in columns: who, role, vote, log, progress, members. Entries in brackets are not durable yet, those with an x are
+/// lost.
 pub fn state(member: &Member, down: bool) -> [String; 6] {
     let status = member.status();
     let now = role(status.role, status.term, status.leader);
     let snapshot = member.view.snapshot.as_ref().map(|snapshot| format!("[..{}]", snapshot.last));
     let entries = member.view.entries.iter().map(|entry| {
-        if member.disk.id_at(entry.id.index) == Some(entry.id) {
+        if member.disk.lost.contains(&entry.id.index) {
+            format!("x{}", entry.id)
+        } else if member.disk.id_at(entry.id.index) == Some(entry.id) {
             entry.id.to_string()
         } else {
             format!("({})", entry.id)

@@ -1,0 +1,121 @@
+//! Replays an order of the operations on one key: no key is called valid on the word of whoever found the order. Knows nothing
+//! of searches, of fast paths or of the model that they use.
+
+use std::borrow::Cow;
+
+use crate::operation::{Answer, Call, Operation};
+
+/// Whether an order, in places of the operations, has every operation that was answered once, and none that failed,
+/// contradicts no time, and gives every answer; the error says what is wrong with it.
+pub(crate) fn confirm(operations: &[&Operation], order: &[usize]) -> Result<(), String> {
+    let mut is_placed = vec![false; operations.len()];
+    let mut value: Option<Cow<'_, str>> = None;
+    // The latest call so far: what comes behind it must not have returned before it.
+    let mut latest_ns = 0;
+    for &at in order {
+        let operation = operations.get(at).ok_or_else(|| format!("there is no operation {at}"))?;
+        let id = operation.id;
+        if std::mem::replace(&mut is_placed[at], true) {
+            return Err(format!("{id} stands in the order twice"));
+        }
+        if operation.is_failed() {
+            return Err(format!("{id} failed, but stands in the order"));
+        }
+        if operation.answered_ns().is_some_and(|ns| ns < latest_ns) {
+            return Err(format!("{id} returned before one that stands before it was called"));
+        }
+        latest_ns = latest_ns.max(operation.invoked_ns);
+        if !takes_effect(&mut value, &operation.call, operation.answer()) {
+            return Err(format!("{id} is answered otherwise"));
+        }
+    }
+    let missing =
+        operations.iter().zip(is_placed).find(|(other, is_placed)| !is_placed && other.answer().is_some());
+    missing.map_or(Ok(()), |(operation, _)| Err(format!("{} is missing", operation.id)))
+}
+
+/// Lets a call take effect; false: this is not its answer there.
+fn takes_effect<'a>(value: &mut Option<Cow<'a, str>>, call: &'a Call, answer: Option<&Answer>) -> bool {
+    match call {
+        Call::Read => match answer {
+            Some(Answer::Value(seen)) => seen.as_deref() == value.as_deref(),
+            Some(_) => false,
+            None => true,
+        },
+        Call::Write(new) => {
+            *value = Some(Cow::Borrowed(new));
+            matches!(answer, Some(Answer::Done) | None)
+        }
+        Call::Append(text) => {
+            value.get_or_insert_default().to_mut().push_str(text);
+            matches!(answer, Some(Answer::Done) | None)
+        }
+        Call::Delete => {
+            *value = None;
+            matches!(answer, Some(Answer::Done) | None)
+        }
+        Call::Cas { expected, new } => {
+            let is_expected = expected.as_deref() == value.as_deref();
+            let is_right = match answer {
+                Some(Answer::CasDone) => is_expected,
+                Some(Answer::CasFailed(None)) => !is_expected,
+                Some(Answer::CasFailed(Some(found))) => !is_expected && Some(&**found) == value.as_deref(),
+                Some(Answer::CasFailedAbsent) => !is_expected && value.is_none(),
+                Some(Answer::Value(_) | Answer::Done) => false,
+                None => true,
+            };
+            if is_expected {
+                *value = Some(Cow::Borrowed(new));
+            }
+            is_right
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stateright::semantics::SequentialSpec;
+
+    use super::*;
+    use crate::model::KeyModel;
+    use crate::operation::Value;
+
+    /// Every answer to every call on every value of a small world: the replayer and the model say the same.
+    #[test]
+    fn it_believes_in_the_same_store_as_the_model() {
+        let values: Vec<Option<Value>> = vec![None, Some("a".into()), Some("b".into()), Some("ab".into())];
+        let texts: Vec<Value> = values.iter().flatten().cloned().collect();
+        let mut calls = vec![Call::Read, Call::Delete];
+        calls.extend(texts.iter().flat_map(|text| [Call::Write(text.clone()), Call::Append(text.clone())]));
+        for expected in &values {
+            calls.extend(texts.iter().map(|new| Call::Cas { expected: expected.clone(), new: new.clone() }));
+        }
+        let mut answers = vec![Answer::Done, Answer::CasDone, Answer::CasFailedAbsent];
+        answers.extend(
+            values.iter().flat_map(|value| [Answer::Value(value.clone()), Answer::CasFailed(value.clone())]),
+        );
+        for before in &values {
+            for call in &calls {
+                for answer in answers.iter().map(Some).chain([None]) {
+                    let mut model = KeyModel { value: before.clone() };
+                    let is_right = match answer {
+                        Some(answer) => model.is_valid_step(call, answer),
+                        None => {
+                            model.invoke(call);
+                            true
+                        }
+                    };
+                    let mut value = before.as_deref().map(Cow::Borrowed);
+                    assert_eq!(
+                        takes_effect(&mut value, call, answer),
+                        is_right,
+                        "{before:?} {call:?} {answer:?}"
+                    );
+                    if is_right {
+                        assert_eq!(value.as_deref(), model.value.as_deref(), "{before:?} {call:?}");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What a node remembers, over any media: the log of all its groups, and the snapshots that it names.
+//!
+//! [`super::Storage`] puts one into a directory; the simulator puts one on a disk of its own that forgets and fails. So what
+//! is tried there with every loss of power is what runs here: entries byte for byte, the order of writes, recovery.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ordeal_client::wire::GroupId;
+use ordeal_wal::Wal;
+use ordeal_wal::media::Media;
+
+use super::{SnapshotFiles, StorageError, entry, recovery};
+use crate::engine::Batch;
+use crate::raft::{LogId, Persist, Recovered};
+
+/// A turn with more than this is written in several frames, so that they fit into segments of the usual length.
+const FRAME_BYTES: usize = 4 << 20;
+
+/// An open log with its snapshots. The order in which the two are written is the promise of this type:
+///
+/// * a snapshot's file is durable before the log names it;
+/// * the log names it durably before the one before it is removed;
+/// * entries go only in the same frame that names the snapshot which covers them, or later.
+#[derive(Debug)]
+pub struct Journal<S> {
+    wal: Wal,
+    snapshots: S,
+    /// The frame that is being filled.
+    frame: ordeal_wal::Batch,
+    failed: bool,
+}
+
+impl<S: SnapshotFiles> Journal<S> {
+    /// Opens the log on these media, and returns what each group in it remembers. All of it is durable.
+    ///
+    /// # Errors
+    /// [`StorageError`]: log or snapshots are somebody else's, in use, damaged, or on a full disk.
+    pub fn open(
+        media: Arc<dyn Media>,
+        options: ordeal_wal::Options,
+        snapshots: S,
+    ) -> Result<(Journal<S>, BTreeMap<GroupId, Recovered>), StorageError> {
+        let dir: PathBuf = media.path("").components().collect();
+        let (wal, found) = Wal::open_on(media, options)?;
+        recovery::log_report(&found.report);
+        let recovered = recovery::groups(&dir, &wal, &found, &snapshots)?;
+        let kept: Vec<_> = recovered
+            .iter()
+            .filter_map(|(&group, memory)| Some((group, memory.snapshot.as_ref()?.last)))
+            .collect();
+        snapshots.keep_only(&kept)?;
+        Ok((Journal { wal, snapshots, frame: ordeal_wal::Batch::new(), failed: false }, recovered))
+    }
+
+    /// Makes batches durable, in order, all of them and all their groups with one sync. When this returns, they and all
+    /// before them are.
+    ///
+    /// # Errors
+    /// Any error is the end: stop the process, and let the next start find out what the disk holds.
+    ///
+    /// # Panics
+    /// When called again after an error, or when a batch does not fit what was persisted before: both are mistakes of ours.
+    pub fn persist_all(&mut self, batches: &[Batch]) -> Result<(), StorageError> {
+        assert!(!self.failed, "nothing is persisted after a failure");
+        self.failed = true;
+        let mut replaced = Vec::new();
+        self.frame.clear();
+        for (group, persist) in batches.iter().flat_map(|batch| &batch.groups) {
+            if let Some(snapshot) = &persist.snapshot {
+                self.snapshots.write(*group, snapshot)?;
+                replaced.push((*group, snapshot.last));
+            }
+            self.put(*group, persist);
+            if self.frame.bytes() > FRAME_BYTES {
+                self.wal.commit(&mut self.frame)?;
+                self.frame.clear();
+            }
+        }
+        self.wal.commit(&mut self.frame)?;
+        for (group, last) in replaced {
+            self.snapshots.remove_before(group, last)?;
+        }
+        self.wal.reclaim()?;
+        self.failed = false;
+        Ok(())
+    }
+
+    /// Makes sure that damage to the newest frame would be known for damage. To be called when nothing was persisted for
+    /// some time; without anything new it does nothing.
+    ///
+    /// # Errors
+    /// As [`Journal::persist_all`].
+    ///
+    /// # Panics
+    /// When called after an error.
+    pub fn mark(&mut self) -> Result<(), StorageError> {
+        assert!(!self.failed, "nothing is persisted after a failure");
+        self.failed = true;
+        self.wal.mark()?;
+        self.failed = false;
+        Ok(())
+    }
+
+    /// Bytes of the log on disk, the segment that is prepared for later included.
+    #[must_use]
+    pub fn log_disk_bytes(&self) -> u64 {
+        self.wal.disk_bytes()
+    }
+
+    /// Where snapshots may be written aside, on another thread, before a batch names them.
+    pub fn snapshots(&self) -> &S {
+        &self.snapshots
+    }
+
+    /// One write of one group, in the order of the fields of [`Persist`].
+    fn put(&mut self, group: GroupId, persist: &Persist) {
+        let (id, frame) = (u64::from(group.0), &mut self.frame);
+        if let Some(hard_state) = persist.hard_state {
+            frame.hard_state(id, hard_state.term, hard_state.vote.map_or(0, |node| u64::from(node.0)));
+        }
+        if let Some(snapshot) = &persist.snapshot {
+            let LogId { index, term } = snapshot.last;
+            frame.install(id, index, term);
+        }
+        if let Some(from) = persist.truncate_from {
+            frame.truncate(id, from);
+        }
+        for entry in &persist.entries {
+            entry::put(frame, id, entry);
+        }
+        if persist.first > self.wal.first(id) {
+            frame.compact(id, persist.first);
+        }
+    }
+}
