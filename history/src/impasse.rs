@@ -12,7 +12,7 @@ use crate::explain::first_unexplained;
 use crate::history::History;
 use crate::linear::{Limits, Model};
 use crate::model::KeyModel;
-use crate::operation::{Answer, OpId, Operation};
+use crate::operation::{Answer, OpId, Operation, Value};
 use crate::words::{moment, quoted, shown};
 
 /// Operations of a core whose orders are all tried: 10! steps at the very most, far fewer with their times.
@@ -33,6 +33,8 @@ pub struct Impasse {
     pub value: String,
     /// The others of the core, each with why it cannot come next.
     pub blocked: Vec<Blocked>,
+    /// As if nothing but these words had ever been appended, where there are any: see [`Certificate::CoreOfWords`].
+    pub words: Vec<Value>,
     /// Of the whole key: so many of its operations had returned before the first one with whose return no order explains all
     /// answers, and which one that is. `None`: that took too long to find.
     pub prefix: Option<(usize, OpId)>,
@@ -67,6 +69,7 @@ pub fn impasse(history: &History, certificate: &Certificate) -> Option<Impasse> 
         blocked: blocked.collect(),
         order: order.into_iter().map(|at| ids[at]).collect(),
         value: shown(state.value.as_ref()),
+        words: certificate.words().to_vec(),
         prefix: prefix(&operations),
     })
 }

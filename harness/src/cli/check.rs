@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use ordeal_history::formats::{Format, is_report, load};
 use ordeal_history::objects::{Object, judge_object};
-use ordeal_history::{Budget, Counts, Verdict};
+use ordeal_history::{Budget, Counts, Promises, Verdict, promises};
 use serde::Serialize;
 
 use super::choice::{Keys, Model, only};
@@ -15,7 +15,7 @@ use super::{Done, Failure, StoreArgs, time};
 use crate::exit::{Cause, code_of};
 use crate::run::screen::{Screen, explain, say};
 use crate::store::{AnomalyRecord, FaultSpan, RunDir, Store, Word, spans};
-use crate::verdict::{Judged, anomalies, full_stop, judge, word};
+use crate::verdict::{Failing, Judged, anomalies, failing, full_stop, judge, promise_words, word};
 
 /// Broken promises that are printed.
 const PRINTED_MAX: usize = 10;
@@ -75,6 +75,12 @@ struct Checked {
     keys: usize,
     anomalies: Vec<AnomalyRecord>,
     anomalies_count: usize,
+    /// The parts that cannot be explained, with why no order goes on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    failing: Vec<Failing>,
+    /// Promises beside linearizability, and how stale reads were: of keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    promises: Option<Promises>,
     /// Few operations that no order explains, in words: of things that are no keys.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     core: Vec<String>,
@@ -236,6 +242,8 @@ fn check_object(args: &CheckArgs, file: &Path, object: &Object, budget: &Budget)
         counts: report.counts,
         keys: 1,
         anomalies: Vec::new(),
+        failing: Vec::new(),
+        promises: None,
         anomalies_count: usize::from(verdict == Word::NotLinearizable),
         core: report.core,
         warnings: Vec::new(),
@@ -246,6 +254,7 @@ fn check_object(args: &CheckArgs, file: &Path, object: &Object, budget: &Budget)
 impl Checked {
     fn of_keys(file: String, judged: Judged, spans: &[FaultSpan]) -> Checked {
         let (report, verdict) = (&judged.report, word(judged.report.verdict, &judged.history));
+        let anomalies = anomalies(report, &judged.history, spans);
         Checked {
             version: 1,
             file,
@@ -257,7 +266,9 @@ impl Checked {
             },
             counts: report.counts,
             keys: report.keys.len(),
-            anomalies: anomalies(report, &judged.history, spans),
+            failing: failing(&anomalies, report, &judged.history),
+            promises: Some(promises(&judged.history, report)),
+            anomalies,
             anomalies_count: report.anomalies.len(),
             core: Vec::new(),
             warnings: judged.warnings,
@@ -286,6 +297,9 @@ impl Checked {
         if !self.core.is_empty() {
             text += "  these few no order explains:\n";
             text.extend(self.core.iter().map(|line| format!("    {line}\n")));
+        }
+        if let Some(promises) = self.promises.as_ref().filter(|_| self.verdict == Word::NotLinearizable) {
+            text.extend(promise_words(promises).iter().map(|line| format!("  {line}\n")));
         }
         text + &self.line() + "\n"
     }

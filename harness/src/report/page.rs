@@ -5,7 +5,7 @@
 use std::fmt::Write;
 
 use ordeal_history::formats::FaultNote;
-use ordeal_history::{History, Report};
+use ordeal_history::{History, Kept, Report, Verdict, promises};
 
 use super::escape::Escaped;
 use super::lanes::{self, Scene};
@@ -14,7 +14,7 @@ use super::picture::{self, Band, Lead, Material};
 use crate::lab::LabKind;
 use crate::plan::seconds;
 use crate::store::{AnomalyRecord, Event, FaultSpan, Summary, Word, spans};
-use crate::verdict::{Concluded, Failing, anomalies as broken, failing, full_stop, word};
+use crate::verdict::{Concluded, Failing, anomalies as broken, failing, full_stop, promise_words, word};
 
 const STYLE: &str = include_str!("style.css");
 /// Operations in the drawing of the proof.
@@ -49,6 +49,7 @@ pub fn html(of: &Concluded) -> String {
     if let Some(first) = failing.first() {
         proof(&mut page, &of.history, first, &spans, Some(summary.settings.clients));
     }
+    reliance(&mut page, &of.history, &of.report);
     remarks(&mut page, summary);
     numbers(&mut page, summary);
     page.push_str("<h2>The whole run</h2>\n");
@@ -111,6 +112,7 @@ pub fn html_of_file(of: &Paper<'_>) -> String {
     if let Some(first) = failing.first() {
         proof(&mut page, of.history, first, &[], None);
     }
+    reliance(&mut page, of.history, of.report);
     list(&mut page, "Remarks", of.warnings);
     anomalies(&mut page, &broken, of.report.anomalies.len());
     page + "</body></html>\n"
@@ -226,6 +228,47 @@ fn proof(page: &mut String, history: &History, first: &Failing, spans: &[FaultSp
         lanes::table(history, first),
     );
     list(page, "Why no order goes on", &first.reasons(history));
+}
+
+/// What clients could rely on all the same.
+fn reliance(page: &mut String, history: &History, report: &Report) {
+    if history.operations.is_empty() {
+        return;
+    }
+    let promises = promises(history, report);
+    let _ = write!(
+        page,
+        "<h2>What clients could rely on</h2>\n<table><thead><tr><th>promise</th><th>verdict</th><th>first broken</th></tr>\
+         </thead><tbody><tr><td>linearizability</td><td>{}</td><td>{}</td></tr>\n",
+        match report.verdict {
+            Verdict::Valid => "✓ kept",
+            Verdict::Invalid => "✗ broken",
+            Verdict::Unknown => "? not known",
+        },
+        Escaped(&cell(report.anomalies.first().map_or("", |anomaly| &anomaly.sentence))),
+    );
+    for verdict in &promises.verdicts {
+        let (sign, first) = match verdict.verdict {
+            Kept::Kept => ("✓ kept".to_owned(), ""),
+            Kept::Unknown => ("? not known".to_owned(), ""),
+            Kept::Broken => {
+                (format!("✗ broken ({})", verdict.broken), verdict.first.as_deref().unwrap_or(""))
+            }
+        };
+        let _ = writeln!(
+            page,
+            "<tr><td>{}</td><td>{sign}</td><td>{}</td></tr>",
+            verdict.promise.words(),
+            Escaped(&cell(first))
+        );
+    }
+    page.push_str("</tbody></table>\n");
+    for line in promise_words(&promises).iter().skip(1) {
+        let _ = writeln!(page, "<p class=\"dim\">{}.</p>", Escaped(full_stop(line).trim_end_matches('.')));
+    }
+    if let Some(worst) = &promises.staleness.worst {
+        let _ = writeln!(page, "<p class=\"dim\">The stalest: {}.</p>", Escaped(&cell(worst)));
+    }
 }
 
 fn remarks(page: &mut String, summary: &Summary) {

@@ -1,6 +1,6 @@
 //! The parts of a history that cannot be explained: a sentence, the few operations that show it, and why no order goes on.
 
-use ordeal_history::{Certificate, History, Impasse, Report, impasse};
+use ordeal_history::{History, Impasse, Report, impasse};
 use serde::Serialize;
 
 use crate::store::AnomalyRecord;
@@ -43,7 +43,9 @@ pub fn failing(broken: &[AnomalyRecord], report: &Report, history: &History) -> 
         };
         let is_new = !told.contains(&failing.key) && told.len() < CORES_MAX;
         let certificate = report.keys.iter().find(|key| *key.key == *failing.key).map(|key| &key.certificate);
-        if let (true, Some(certificate @ Certificate::Core(answered, open))) = (is_new, certificate) {
+        if let (true, Some((certificate, (answered, open)))) =
+            (is_new, certificate.and_then(|certificate| Some((certificate, certificate.few()?))))
+        {
             told.push(failing.key.clone());
             failing.core = answered.iter().chain(open).map(|op| op.0).collect();
             failing.core.sort_unstable();
@@ -76,6 +78,13 @@ impl Failing {
             lines.push(format!(
                 "of {answered} answers on {} the first {returned} have an order, with {culprit} there is none",
                 self.key
+            ));
+        }
+        if !impasse.words.is_empty() {
+            let words: Vec<String> = impasse.words.iter().map(|word| format!("{word:?}")).collect();
+            lines.push(format!(
+                "the few fail already as if nothing but {} had ever been appended: answers are told without the rest",
+                words.join(", ")
             ));
         }
         let order: Vec<String> = impasse.order.iter().map(ToString::to_string).collect();
