@@ -3,8 +3,9 @@
 //!
 //! Judged are keys where every value is written once (no deletes), and keys of appends of single words: there each answer says
 //! where in the order of writes its client stood. On other keys all of them are kept where the key is linearizable, as that
-//! implies them, and else it is not known. "Broken" is always a proof; which of two values is the older one is believed where
-//! the write of the one was answered before that of the other was called.
+//! implies them, and else it is not known. "Broken" is always a proof. Of two values the older one is that whose
+//! write was answered before that of the other was called: so where an order that contradicts these times explains a history, it is
+//! sequentially consistent, and the other promises may be broken all the same.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
