@@ -31,7 +31,7 @@ pub mod report;
 mod words;
 
 pub use certificate::Certificate;
-pub use check::{Budget, Progress, check, check_until};
+pub use check::{Budget, Progress, check, check_until, verdict};
 pub use file::{Header, Loaded, ReadError, read_file};
 pub use history::{History, HistoryError};
 pub use operation::{Answer, Call, Claim, ClientId, Event, OpId, Operation, Outcome, Value, Version};
