@@ -24,7 +24,7 @@ const CRATE_EDGES: [(&str, &[&str]); 6] = [
 const DEV_EDGES: [(&str, &[&str]); 1] = [("node", &["history"])];
 
 /// Which rooms of `node` each room may import.
-const NODE_ROOMS: [(&str, &[&str]); 8] = [
+const NODE_ROOMS: [(&str, &[&str]); 9] = [
     ("raft", &[]),
     ("kv", &[]),
     ("shard", &["kv"]),
@@ -32,7 +32,8 @@ const NODE_ROOMS: [(&str, &[&str]); 8] = [
     ("storage", &["raft", "engine"]),
     ("server", &["engine", "storage", "raft", "config"]),
     ("config", &["engine", "storage", "raft"]),
-    ("cli", &["config", "server", "storage", "engine"]),
+    ("inspect", &["storage", "raft", "shard", "kv"]),
+    ("cli", &["config", "server", "storage", "engine", "inspect"]),
 ];
 
 /// Which rooms of `harness` each room may import. `exit`, `chance` and `latch` are tools without a room below them.

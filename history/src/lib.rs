@@ -37,7 +37,7 @@ pub mod report;
 mod words;
 
 pub use certificate::{Certificate, KeyEntry};
-pub use check::{Budget, Progress, check, check_until};
+pub use check::{Budget, Progress, check, check_until, verdict};
 pub use file::{Header, Loaded, ReadError, read_file};
 pub use history::{History, HistoryError};
 pub use impasse::{Blocked, Impasse, impasse};

@@ -1,4 +1,5 @@
-//! `ordeal node start`: flags to a configuration, errors to one clear line, a hint and an exit code.
+//! `ordeal node start`: flags to a configuration, errors to one clear line, a hint and an exit code. `ordeal node inspect`
+//! only finds the room.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
@@ -13,6 +14,7 @@ use ordeal_wal::SyncMode;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::NodeConfig;
+use crate::inspect;
 use crate::server::{Server, ServerError};
 
 /// The node failed while it ran: a failed sync, a failed event loop.
@@ -34,6 +36,21 @@ pub struct NodeArgs {
 enum NodeCommand {
     /// Run one node in the foreground until SIGTERM or SIGINT.
     Start(StartArgs),
+    /// Look into a node's files, whether it runs or not.
+    Inspect(InspectArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(arg_required_else_help = true, after_help = inspect::EXAMPLES)]
+struct InspectArgs {
+    #[command(subcommand)]
+    command: InspectCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum InspectCommand {
+    /// Show what the log holds: segments, groups, damage, the last frames with their entries in words.
+    Wal(inspect::WalArgs),
 }
 
 const EXAMPLES: &str = "\
@@ -46,6 +63,8 @@ Examples:
   a fourth, and then `ordeal kv member add n4=127.0.0.1:7104`:
     ordeal node start --join --id n4 --cluster 00c0ffee00c0ffee --dir data/4 --listen 127.0.0.1:7104 \\
       --member n4=127.0.0.1:7104
+  what the log of the first holds, while it runs:
+    ordeal node inspect wal data/1
 
 --member says who is there when a cluster begins. From then on its log does, and the flag only says where they are.
 
@@ -126,8 +145,14 @@ enum SyncWhen {
 /// Runs the command to its end.
 #[must_use]
 pub fn run(args: NodeArgs) -> ExitCode {
+    match args.command {
+        NodeCommand::Start(args) => start(args),
+        NodeCommand::Inspect(InspectArgs { command: InspectCommand::Wal(args) }) => inspect::run(&args),
+    }
+}
+
+fn start(args: StartArgs) -> ExitCode {
     log_to_stderr();
-    let NodeCommand::Start(args) = args.command;
     let id = args.id;
     let config = match args.into_config() {
         Ok(config) => config,

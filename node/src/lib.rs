@@ -11,11 +11,12 @@
 //!
 //! Pure rooms (`raft`, `kv`, `shard`, `engine`) read no clock, open no file or socket, start no thread and draw no
 //! randomness but from a seeded generator handed in: the same inputs give the same outputs, byte for byte. The rooms with
-//! hands are `storage` (disk) and `server` (network, time, signals). tests/tidy.rs of the workspace holds these edges.
+//! hands are `storage` (disk), `server` (network, time, signals) and `inspect` (a look at the disk). tests/tidy.rs of the workspace holds these edges.
 
 pub mod cli;
 pub mod config;
 pub mod engine;
+mod inspect;
 pub mod kv;
 pub mod raft;
 #[expect(

@@ -6,14 +6,14 @@ use std::process::Stdio;
 
 use super::{Done, Guarded, done, ordeal, processes_of, soon};
 
-struct ByHand {
+pub(super) struct ByHand {
     child: Guarded,
     dir: tempfile::TempDir,
     endpoints: String,
 }
 
 impl ByHand {
-    fn up(net: &str) -> ByHand {
+    pub(super) fn up(net: &str) -> ByHand {
         let dir = tempfile::tempdir().expect("a directory");
         ByHand::up_in(dir, net)
     }
@@ -28,7 +28,7 @@ impl ByHand {
         ByHand { child, dir, endpoints: export.expect("the endpoints") }
     }
 
-    fn kv(&self, words: &[&str]) -> Done {
+    pub(super) fn kv(&self, words: &[&str]) -> Done {
         done(ordeal(["kv"]).args(words).env("ORDEAL_ENDPOINTS", &self.endpoints))
     }
 
@@ -36,7 +36,16 @@ impl ByHand {
         done(ordeal(["cluster"]).args(words).env("ORDEAL_CLUSTER", self.dir.path()))
     }
 
-    fn down(mut self) -> tempfile::TempDir {
+    /// Where its nodes' data lies.
+    pub(super) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(super) fn endpoints(&self) -> &str {
+        &self.endpoints
+    }
+
+    pub(super) fn down(mut self) -> tempfile::TempDir {
         self.cluster(&["down"]).exits(0);
         let status = self.child.0.wait().expect("it ends");
         assert!(status.success(), "{status}");

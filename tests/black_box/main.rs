@@ -6,6 +6,7 @@ mod bad_input;
 mod by_hand;
 mod help;
 mod histories;
+mod inspect;
 mod members;
 mod picture;
 mod remains;

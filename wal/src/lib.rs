@@ -90,7 +90,7 @@ mod window;
 
 pub use batch::Batch;
 pub use error::WalError;
-pub use inspect::{FrameSeen, RunSeen, Seen, SegmentSeen, inspect};
+pub use inspect::{EntrySeen, Examined, FrameSeen, RunSeen, Seen, SegmentSeen, entries_of, examine, inspect};
 pub use layout::VERSION;
 pub use log::Wal;
 pub use recovered::{Amnesia, Damage, Faulty, GroupState, Loss, Recovered, Report, Torn};

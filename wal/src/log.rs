@@ -9,16 +9,20 @@ use crate::Options;
 use crate::batch::Batch;
 use crate::bytes::length;
 use crate::error::{WalError, io_error, space_error};
-use crate::frame::{Head, MIRROR_STEP, Mirror, frame_bytes};
+use crate::frame::{Head, Mirror, frame_bytes};
 use crate::group::Piece;
 use crate::groups::{Groups, Site};
 use crate::layout::{BLOCK, FRAMES_START, SegmentHeader};
 use crate::media::{Directory, Guard, Media, Store};
 use crate::prepare::{Spare, prepare};
-use crate::read::{Reader, copies};
+use crate::read::{copies, read_group};
 use crate::recovered::{GroupState, Recovered};
-use crate::recovery::{self, segment_name, unfinished_name};
+use crate::recovery::{self, Asker, segment_name, unfinished_name};
 use crate::space::{reserve, room, twice, within_range};
+
+/// Frames up to this length are put together in memory and stored by one call; of longer ones that copy would cost more
+/// than two calls do (6 µs for 64 KiB).
+const STORED_AT_ONCE: usize = 16 * BLOCK;
 
 /// An open log. One writer: it is neither shared nor cloned. Dropping it syncs nothing.
 ///
@@ -46,7 +50,7 @@ pub struct Wal {
     next_length: u64,
     spare: Option<Spare>,
     poisoned: Option<String>,
-    /// Head and directory of the frame being written.
+    /// The frame being written, of a long one without its contents.
     scratch: Vec<u8>,
     /// Last, so that it is let go after everything else.
     _guard: Guard,
@@ -76,7 +80,7 @@ impl Wal {
             }
             Err(error) => return Err(io_error("lock", media.path("LOCK"))(error)),
         };
-        let survey = recovery::survey(&*media, &options)?;
+        let survey = recovery::survey(&*media, Asker::Owner(options.store_id))?;
         for name in &survey.unfinished {
             media.remove(name).map_err(io_error("remove", media.path(name)))?;
         }
@@ -178,12 +182,7 @@ impl Wal {
         from: u64,
         mut visit: impl FnMut(u64, u64, &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let Some(found) = self.groups.by_id.get(&group) else { return Ok(()) };
-        let mut reader = Reader::new(&*self.media);
-        for piece in found.pieces().filter_map(|piece| piece.from(from)) {
-            reader.piece(group, &piece, &mut visit)?;
-        }
-        Ok(())
+        read_group(&*self.media, &self.groups, group, from, &mut visit)
     }
 
     /// What the log knows of a group now.
@@ -256,8 +255,7 @@ impl Wal {
         self.oldest_told();
         let told = self.oldest;
         self.write_frame(batch, bytes, durable)?;
-        let name = segment_name(self.current.segment);
-        self.file.sync(at, bytes).map_err(io_error("sync", self.media.path(&name)))?;
+        self.file.sync(at, bytes).map_err(|error| self.failed("sync", error))?;
         self.free_before(told)?;
         self.prepare_ahead();
         Ok(())
@@ -281,20 +279,27 @@ impl Wal {
         self.groups.apply_batch(batch, Site { segment: head.segment, directory, payload: payload_at });
         head.payload_bytes = batch.payload.len();
         let checksum = head.encode(self.current.salt, &batch.directory, &mut self.scratch);
-        let path = || self.media.path(&segment_name(self.current.segment));
-        let (copy, file) = (&self.scratch, &mut self.file);
-        let mut write =
-            |at, bytes: &[u8]| file.write(at, bytes).map_err(|error| io_error("write", path())(error));
-        write(head.offset, copy)?;
-        if !batch.payload.is_empty() {
-            write(payload_at, &batch.payload)?;
-        }
-        assert_eq!(head.mirror_offset() % MIRROR_STEP, 0, "mirrors are aligned");
-        write(head.mirror_offset(), copy)?;
+        let file = &mut self.file;
+        let written = if bytes <= STORED_AT_ONCE {
+            head.complete(&batch.payload, &mut self.scratch);
+            file.write(head.offset, &self.scratch)
+        } else {
+            head.complete(&[], &mut self.scratch);
+            let (copy, rest) = self.scratch.split_at(payload_at - head.offset);
+            file.write(head.offset, copy)
+                .and_then(|()| file.write(payload_at, &batch.payload))
+                .and_then(|()| file.write(payload_at + batch.payload.len(), rest))
+        };
+        written.map_err(|error| self.failed("write", error))?;
         self.last_checksum = checksum;
         self.next += 1;
         self.end += bytes;
         Ok(())
+    }
+
+    /// What the system answered about the current segment.
+    fn failed(&self, what: &'static str, error: io::Error) -> WalError {
+        io_error(what, self.media.path(&segment_name(self.current.segment)))(error)
     }
 
     /// Turns to the next segment, with room for a frame of `needed` bytes behind its table.

@@ -4,6 +4,7 @@ use crate::batch::Batch;
 use crate::bytes::length;
 use crate::error::{WalError, io_error};
 use crate::group::Piece;
+use crate::groups::Groups;
 use crate::media::Media;
 use crate::recovery::segment_name;
 use crate::runs::{ITEM_BYTES, Items, entry_checksum};
@@ -14,7 +15,7 @@ const MOVE_BYTES: usize = 1 << 20;
 
 /// Reads pieces; the segment of the last one stays open.
 #[derive(Debug)]
-pub(crate) struct Reader<'a> {
+struct Reader<'a> {
     media: &'a dyn Media,
     open: Option<(u64, Window)>,
     /// Lengths and checksums of the piece being read.
@@ -22,12 +23,12 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) fn new(media: &'a dyn Media) -> Reader<'a> {
+    fn new(media: &'a dyn Media) -> Reader<'a> {
         Reader { media, open: None, items: Vec::new() }
     }
 
     /// Hands out the entries of a piece; one without a place has none.
-    pub(crate) fn piece<E: From<WalError>>(
+    fn piece<E: From<WalError>>(
         &mut self,
         group: u64,
         piece: &Piece,
@@ -65,6 +66,22 @@ impl<'a> Reader<'a> {
         }
         Ok(())
     }
+}
+
+/// Hands out the entries of a group from an index on, in order.
+pub(crate) fn read_group<E: From<WalError>>(
+    media: &dyn Media,
+    groups: &Groups,
+    group: u64,
+    from: u64,
+    visit: &mut impl FnMut(u64, u64, &[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let Some(found) = groups.by_id.get(&group) else { return Ok(()) };
+    let mut reader = Reader::new(media);
+    for piece in found.pieces().filter_map(|piece| piece.from(from)) {
+        reader.piece(group, &piece, visit)?;
+    }
+    Ok(())
 }
 
 /// Live entries once more, as batches of repairs.

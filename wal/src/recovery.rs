@@ -19,12 +19,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::Options;
 use crate::bytes;
 use crate::error::{WalError, io_error};
 use crate::group::Piece;
 use crate::groups::Groups;
-use crate::layout::{BLOCK, HEADER_BYTES, HeaderFault, SegmentHeader};
+use crate::layout::{BLOCK, HEADER_BYTES, HeaderFault, SEQUENCE_MAX, SegmentHeader};
 use crate::media::{Media, Source};
 use crate::recovered::{Damage, Loss, Report};
 use crate::replay::{Replay, Until};
@@ -58,22 +57,31 @@ pub(crate) fn unfinished_name(segment: u64) -> String {
     format!("{segment:016x}.tmp")
 }
 
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asker {
+    /// The owner, this store, about to open the log: only what the disk has counts.
+    Owner(u64),
+    /// Somebody who looks in and may not even sync, perhaps while the owner goes on: what memory has will do.
+    Onlooker,
+}
+
 /// Reads the log.
-pub(crate) fn survey(media: &dyn Media, options: &Options) -> Result<Survey, WalError> {
+pub(crate) fn survey(media: &dyn Media, asker: Asker) -> Result<Survey, WalError> {
     let names = media.list().map_err(io_error("list", media.path("")))?;
     let mut segments: Vec<u64> = names.iter().filter_map(|name| number_of(name, ".wal")).collect();
     segments.sort_unstable();
     let unfinished = names.into_iter().filter(|name| number_of(name, ".tmp").is_some()).collect();
     let mut replay = Replay::default();
-    let mut headers = read_headers(media, &segments, options.store_id, &mut replay)?;
+    let mut headers = read_headers(media, &segments, asker, &mut replay)?;
     let newest = segments.last().copied().unwrap_or(0);
     let mut proven = 0;
     let mut oldest = 0;
+    let mut store_id = None;
     if let Some(header) = headers.get(&newest) {
-        // The names, too, are only seen: the next segment must not be there after a loss of power, and this one not.
-        media.sync_names().map_err(io_error("sync", media.path("")))?;
-        for (&segment, header) in headers.range(header.previous_segment.max(1)..) {
-            settle(media, segment, header)?;
+        store_id = Some(header.store_id);
+        if let Asker::Owner(_) = asker {
+            settle_all(media, &headers, header)?;
         }
         let evidence = scan::evidence(
             &mut Window::of_parts(source(media, header)?, bytes::length(header.length)),
@@ -86,7 +94,10 @@ pub(crate) fn survey(media: &dyn Media, options: &Options) -> Result<Survey, Wal
     }
     replay.finish();
     let header = SegmentHeader {
-        store_id: options.store_id,
+        store_id: match asker {
+            Asker::Owner(store_id) => store_id,
+            Asker::Onlooker => store_id.unwrap_or(0),
+        },
         segment: newest + 1,
         salt: 0,
         length: 0,
@@ -96,6 +107,11 @@ pub(crate) fn survey(media: &dyn Media, options: &Options) -> Result<Survey, Wal
         oldest,
         previous_checksum: replay.proven_checksum,
     };
+    // A log goes on from these numbers, and what it writes must be readable. No log of ours comes near them.
+    if header.first_frame > SEQUENCE_MAX / 2 || header.segment > SEQUENCE_MAX / 2 {
+        let path = media.path(&segment_name(newest));
+        return Err(WalError::Damaged { path, offset: 0, what: "numbers beyond those of any log" });
+    }
     Ok(Survey {
         kept: headers.values().map(|header| (header.segment, header.length)).collect(),
         groups: replay.groups,
@@ -147,10 +163,14 @@ fn read_segments(
 fn read_headers(
     media: &dyn Media,
     segments: &[u64],
-    store_id: u64,
+    asker: Asker,
     replay: &mut Replay,
 ) -> Result<BTreeMap<u64, SegmentHeader>, WalError> {
     let mut headers = BTreeMap::new();
+    let mut expected = match asker {
+        Asker::Owner(store_id) => Some(store_id),
+        Asker::Onlooker => None,
+    };
     for &segment in segments {
         let path = media.path(&segment_name(segment));
         let source = media.open(&segment_name(segment)).map_err(io_error("open", path.clone()))?;
@@ -160,8 +180,9 @@ fn read_headers(
             match *copy {
                 Err(HeaderFault::Version(found)) => return Err(WalError::Version { path, found }),
                 Err(HeaderFault::Flags(flags)) => return Err(WalError::Flags { path, flags }),
-                Ok(header) if header.store_id != store_id => {
-                    return Err(WalError::Foreign { path, found: header.store_id, expected: store_id });
+                Ok(header) if *expected.get_or_insert(header.store_id) != header.store_id => {
+                    let (found, expected) = (header.store_id, expected.unwrap_or_default());
+                    return Err(WalError::Foreign { path, found, expected });
                 }
                 Ok(_) | Err(HeaderFault::Damaged(_)) => {}
             }
@@ -184,6 +205,20 @@ fn read_headers(
         }
     }
     Ok(headers)
+}
+
+/// Makes sure that what is read from now on is what the disk has: of the last two segments, and of the names.
+fn settle_all(
+    media: &dyn Media,
+    headers: &BTreeMap<u64, SegmentHeader>,
+    newest: &SegmentHeader,
+) -> Result<(), WalError> {
+    // The names, too, are only seen: the next segment must not be there after a loss of power, and this one not.
+    media.sync_names().map_err(io_error("sync", media.path("")))?;
+    for (&segment, header) in headers.range(newest.previous_segment.max(1)..) {
+        settle(media, segment, header)?;
+    }
+    Ok(())
 }
 
 fn settle(media: &dyn Media, segment: u64, header: &SegmentHeader) -> Result<(), WalError> {

@@ -111,14 +111,18 @@ impl<'a> Items<'a> {
 
     /// Length and checksum of each.
     pub(crate) fn iter(self) -> impl Iterator<Item = (usize, u32)> + use<'a> {
-        self.0.chunks_exact(ITEM_BYTES).map(|item| {
-            let bytes = u32_at(item, 0).unwrap_or_default();
-            (length(bytes.into()), u32_at(item, 4).unwrap_or_default())
+        let (items, _) = self.0.as_chunks::<ITEM_BYTES>();
+        items.iter().map(|item| {
+            let [a, b, c, d, checksum @ ..] = *item;
+            (length(u32::from_le_bytes([a, b, c, d]).into()), u32::from_le_bytes(checksum))
         })
     }
 
     pub(crate) fn bytes(self) -> usize {
-        self.iter().fold(0, |sum, (bytes, _)| sum.saturating_add(bytes))
+        // Words below 2^32, and fewer of them than bytes in a segment: the sum is far below 2^64. Each is the lower half of
+        // an item, so that this is a loop over whole words.
+        let (items, _) = self.0.as_chunks::<ITEM_BYTES>();
+        length(items.iter().map(|item| u64::from_le_bytes(*item) & 0xffff_ffff).sum())
     }
 }
 

@@ -42,6 +42,7 @@ use ordeal_client::wire::{GroupId, NodeId};
 use ordeal_wal::SyncMode;
 use ordeal_wal::media::Directory;
 
+pub(crate) use entry::decode as decode_entry;
 pub use error::StorageError;
 pub use identity::{FORMAT, Identity};
 pub use journal::Journal;

@@ -10,6 +10,7 @@ mod cluster;
 mod layout;
 mod links;
 mod pipeline;
+mod repair;
 mod rest;
 mod strangers;
 mod support;

@@ -84,6 +84,10 @@ impl Checks {
                 let leads = |status: &Status| status.role == Role::Leader && status.term == now.term;
                 assert!(!leads(before) || !leads(&now), "leader append-only: {id} cuts {group} at {from}");
             }
+            for entry in &persist.repairs {
+                let previous = disk.term_at(*group, entry.id.index - 1);
+                seen.written(id, *group, entry, previous.unwrap_or(entry.id.term));
+            }
             let Some(first) = persist.entries.first() else { continue };
             let replaced = persist.snapshot.as_ref().map(|snapshot| snapshot.last);
             let index = first.id.index - 1;

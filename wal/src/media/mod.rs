@@ -76,7 +76,7 @@ pub trait Store: Send + Debug {
     /// Stores bytes inside of the file. Nothing is durable before [`Store::sync`].
     ///
     /// # Errors
-    /// Those of the system; through a mapping there are none.
+    /// Those of the system; through a mapping there are none. Nobody knows then how much of it was stored.
     fn write(&mut self, offset: usize, bytes: &[u8]) -> io::Result<()>;
 
     /// Waits until a range is durable.

@@ -1,9 +1,8 @@
-//! The log on a real file system: names, locks, leftovers, several threads, and the image of version 2.
+//! The log on a real file system: names, locks, leftovers, several threads.
 
 use std::fs;
 use std::path::Path;
 
-use ordeal_wal::media::Memory;
 use ordeal_wal::{Batch, Options, Recovered, SyncMode, Wal, WalError};
 
 use crate::basic::{commit, entries};
@@ -128,60 +127,4 @@ fn without_syncs_the_log_survives_the_process() {
     let (wal, recovered) = open(dir.path());
     assert!(recovered.report.is_clean());
     assert_eq!(entries(&wal, 1).len(), 1);
-}
-
-/// What `golden/version-2.wal` holds: every kind of run.
-fn fill_golden(wal: &mut Wal) {
-    commit(wal, |batch| {
-        batch.hard_state(1, 1, 2);
-        batch.entry(1, 1, 1, &[b"first"]);
-        batch.entry(1, 2, 1, &[]);
-        batch.entry(0x0102_0304_0506_0708, 1, 9, &[&content(8, 1, 9, 300)]);
-    });
-    commit(wal, |batch| {
-        batch.hard_state(1, 3, 0);
-        batch.entry(1, 2, 3, &[b"second, anew"]);
-        batch.entry(1, 3, 3, &[b"third"]);
-        batch.snapshot(1, 1, 1);
-        batch.compact(1, 2);
-    });
-    commit(wal, |batch| {
-        batch.truncate(1, 3);
-        batch.hard_state(2, 1, 1);
-        batch.install(3, 40, 4);
-        batch.entry(3, 41, 4, &[b"behind the snapshot"]);
-    });
-    commit(wal, |batch| {
-        batch.destroy(2);
-        batch.repair(1, 2, 3, &[b"second, anew"]);
-    });
-    wal.mark().unwrap();
-}
-
-#[test]
-fn the_image_of_version_2_is_recovered_and_is_still_what_is_written() {
-    let golden = include_bytes!("golden/version-2.wal");
-    let length = 64 << 10;
-    let sized = Options { segment_bytes_first: length, ..options() };
-    let disk = Memory::new();
-    let (mut wal, _) = Wal::open_on(std::sync::Arc::new(disk.clone()), sized).unwrap();
-    fill_golden(&mut wal);
-    let written = disk.read_all(&segment(1)).unwrap();
-    if let Some(path) = std::env::var_os("ORDEAL_WAL_GOLDEN") {
-        fs::write(path, &written).unwrap();
-    }
-    assert!(written == golden, "a new layout needs a new version, and an image of its own");
-
-    let disk = Memory::new();
-    disk.put(&segment(1), golden);
-    let (wal, recovered) = Wal::open_on(std::sync::Arc::new(disk), sized).unwrap();
-    assert!(recovered.report.is_clean());
-    let states: Vec<_> = recovered
-        .groups
-        .iter()
-        .map(|(id, group)| (*id, group.term, group.vote, group.first, group.next))
-        .collect();
-    assert_eq!(states, [(1, 3, 0, 2, 3), (3, 0, 0, 41, 42), (0x0102_0304_0506_0708, 0, 0, 1, 2)]);
-    assert_eq!(recovered.groups[&3].snapshot, Some((40, 4)));
-    assert_eq!(entries(&wal, 1), [(2, 3, "second, anew".to_owned())]);
 }

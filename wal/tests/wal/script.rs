@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use ordeal_wal::{Batch, GroupState, Recovered, Wal};
+use ordeal_wal::media::Memory;
+use ordeal_wal::{Batch, Examined, GroupState, Recovered, Wal, WalError};
 
 use crate::common::{Chance, content};
 
@@ -189,22 +190,47 @@ fn model_noise(state: &Group) -> u64 {
 
 /// What a log holds.
 pub fn observe(wal: &Wal, recovered: &Recovered) -> Model {
-    recovered.groups.iter().map(|(&id, state)| (id, observe_group(wal, id, state))).collect()
+    observe_by(recovered, |id, visit| {
+        wal.read(id, 0, |index, term, content| {
+            visit(index, term, content);
+            Ok::<(), WalError>(())
+        })
+    })
 }
 
-fn observe_group(wal: &Wal, id: u64, state: &GroupState) -> Group {
-    let mut entries = BTreeMap::new();
-    let read = wal.read(id, 0, |index, term, found| {
-        assert!(found == content(id, index, term, found.len()), "entry {index}@{term} of {id} is another");
-        assert!(entries.insert(index, (term, found.len())).is_none(), "entry {index} twice");
-        Ok::<(), ordeal_wal::WalError>(())
-    });
-    read.expect("what a recovery found can be read");
-    let faulty: u64 = state.faulty.iter().map(|faulty| faulty.count).sum();
-    assert_eq!(
-        entries.len() as u64 + faulty,
-        state.next - state.first,
-        "every slot has an entry or a finding"
-    );
-    Group { term: state.term, vote: state.vote, snapshot: state.snapshot, first: state.first, entries }
+/// What a log holds that was not opened.
+pub fn observe_examined(disk: &Memory, examined: &Examined) -> Model {
+    observe_by(&examined.recovered, |id, visit| {
+        examined.read(disk, id, 0, |index, term, content| {
+            visit(index, term, content);
+            Ok::<(), WalError>(())
+        })
+    })
+}
+
+/// Takes index, term and content of an entry.
+type Visit<'a> = &'a mut dyn FnMut(u64, u64, &[u8]);
+
+fn observe_by(recovered: &Recovered, read: impl Fn(u64, Visit<'_>) -> Result<(), WalError>) -> Model {
+    let mut model = Model::new();
+    for (&id, state) in &recovered.groups {
+        let mut entries = BTreeMap::new();
+        let all = read(id, &mut |index, term, found| {
+            assert!(
+                found == content(id, index, term, found.len()),
+                "entry {index}@{term} of {id} is another"
+            );
+            assert!(entries.insert(index, (term, found.len())).is_none(), "entry {index} twice");
+        });
+        all.expect("what a recovery found can be read");
+        let faulty: u64 = state.faulty.iter().map(|faulty| faulty.count).sum();
+        assert_eq!(
+            entries.len() as u64 + faulty,
+            state.next - state.first,
+            "every slot has an entry or a finding"
+        );
+        let GroupState { term, vote, snapshot, first, .. } = *state;
+        model.insert(id, Group { term, vote, snapshot, first, entries });
+    }
+    model
 }

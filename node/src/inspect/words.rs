@@ -1,0 +1,93 @@
+//! An entry in words, such as `put "x" = "1" in s7, write 3 of session 12`.
+
+use crate::kv::Op;
+use crate::raft::{LogId, Payload};
+use crate::shard::Command;
+use crate::storage::decode_entry;
+
+/// Bytes of a key or a value that are shown: about half a line.
+const BYTES_SHOWN: usize = 48;
+
+/// What an entry of a node's log says; the error is why nobody can tell.
+pub(super) fn of(id: LogId, content: &[u8]) -> Result<String, String> {
+    match decode_entry(id, content)?.payload {
+        Payload::Noop => Ok("no-op of a new leader".to_owned()),
+        Payload::Membership(membership) => Ok(format!("membership {membership}")),
+        Payload::Command(command) => {
+            let command = Command::decode(&command).map_err(|error| error.to_string())?;
+            Ok(command_in_words(&command))
+        }
+    }
+}
+
+fn command_in_words(command: &Command<'_>) -> String {
+    match *command {
+        Command::OpenSession { shard } => format!("open a session in {shard}"),
+        Command::Write { shard, session, sequence, settled: _, key, op } => {
+            let key = quoted(key);
+            let what = match op {
+                Op::Put(value) => format!("put {key} = {}", quoted(value)),
+                Op::Append(tail) => format!("append to {key}: {}", quoted(tail)),
+                Op::Delete => format!("delete {key}"),
+                Op::Cas { expected, new } => {
+                    let expected = expected.map_or_else(|| "absent".to_owned(), quoted);
+                    format!("compare {key} with {expected} and set {}", quoted(new))
+                }
+            };
+            format!("{what} in {shard}, write {sequence} of session {}", session.0)
+        }
+    }
+}
+
+/// Bytes in quotes, whatever is no plain text escaped, and no more than half a line of them.
+fn quoted(bytes: &[u8]) -> String {
+    let shown = &bytes[..bytes.len().min(BYTES_SHOWN)];
+    let more = if shown.len() < bytes.len() { format!("… ({} bytes)", bytes.len()) } else { String::new() };
+    match std::str::from_utf8(shown) {
+        Ok(text) => format!("{text:?}{more}"),
+        Err(_) => format!("\"{}\"{more}", shown.escape_ascii()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ordeal_client::wire::{SessionId, ShardId};
+
+    use super::*;
+
+    #[test]
+    fn commands_are_told_in_words() {
+        let write = |op| Command::Write {
+            shard: ShardId(7),
+            session: SessionId(12),
+            sequence: 3,
+            settled: 2,
+            key: b"x",
+            op,
+        };
+        for (command, expected) in [
+            (Command::OpenSession { shard: ShardId(7) }, "open a session in s7"),
+            (write(Op::Put(b"1")), "put \"x\" = \"1\" in s7, write 3 of session 12"),
+            (write(Op::Append(b"\xff")), "append to \"x\": \"\\xff\" in s7, write 3 of session 12"),
+            (write(Op::Delete), "delete \"x\" in s7, write 3 of session 12"),
+            (
+                write(Op::Cas { expected: None, new: b"2" }),
+                "compare \"x\" with absent and set \"2\" in s7, write 3 of session 12",
+            ),
+        ] {
+            assert_eq!(command_in_words(&command), expected);
+            // As it lies in the log: one byte that says "a command", and the command.
+            let content = [&[1], &command.encode()[..]].concat();
+            assert_eq!(of(LogId::new(1, 1), &content), Ok(expected.to_owned()));
+        }
+        assert_eq!(of(LogId::new(1, 1), &[0]), Ok("no-op of a new leader".to_owned()));
+        assert!(quoted(&[b'x'; 1_000]).ends_with("xx\"… (1000 bytes)"));
+    }
+
+    #[test]
+    fn bytes_of_somebody_else_are_told_as_such() {
+        for strange in [&[][..], &[9, 9, 9], &[1, 200, 1, 2]] {
+            assert!(of(LogId::new(1, 1), strange).is_err(), "{strange:?}");
+        }
+    }
+}
