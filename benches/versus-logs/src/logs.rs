@@ -240,7 +240,7 @@ struct Mapped {
 impl Mapped {
     fn new(dir: &Path, load: Load) -> Mapped {
         let (file, length) = prepared(&dir.join("mapped"), &load).expect("a file");
-        let mapping = Mapping::new(&file, length).expect("a mapping");
+        let mapping = Mapping::new(&file, length, memmap2::Advice::PopulateRead).expect("a mapping");
         Mapped { mapping, all: load.content.repeat(load.count), at: 0 }
     }
 }
