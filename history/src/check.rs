@@ -71,14 +71,34 @@ pub fn check_until(
     let (keys, anomalies): (Vec<KeyReport>, Vec<Vec<Anomaly>>) = judged.into_iter().unzip();
     let mut anomalies: Vec<Anomaly> = anomalies.into_iter().flatten().collect();
     anomalies.sort_by_cached_key(Anomaly::rank);
-    let has = |verdict: Verdict| keys.iter().any(|key| key.verdict == verdict);
-    let verdict = match () {
-        () if has(Verdict::Invalid) => Verdict::Invalid,
-        () if has(Verdict::Unknown) => Verdict::Unknown,
-        () => Verdict::Valid,
-    };
+    let verdict = worst(keys.iter().map(|key| key.verdict));
     let elapsed_ms = u64::try_from(judge.start.elapsed().as_millis()).unwrap_or(u64::MAX);
     Report { verdict, counts: counts(history), keys, anomalies, elapsed_ms }
+}
+
+/// The verdict alone, without the reasons of [`check`], and in a part of its time where it is [`Verdict::Invalid`].
+pub fn verdict(history: &History, budget: &Budget) -> Verdict {
+    let keys = history.by_key().into_iter();
+    let mut keys: Vec<Key<'_>> = keys.map(|(name, operations)| Key::new(name, operations)).collect();
+    let stop = AtomicBool::new(false);
+    let judge = Judge::new(budget, &|_| {}, &stop, keys.len());
+    judge.search(&mut keys);
+    let of_key = |key: &Key<'_>| match &key.found {
+        Found::NoOrder(_) => Verdict::Invalid,
+        Found::Order(_) | Found::GaveUp(_) | Found::Nothing => guarded(key, || judge.conclude(key)).0.verdict,
+    };
+    let verdicts: Vec<Verdict> = keys.par_iter().map(of_key).collect();
+    worst(verdicts.iter().copied())
+}
+
+/// The verdict on a history of keys with these.
+fn worst(keys: impl Iterator<Item = Verdict>) -> Verdict {
+    let badness = |verdict: &Verdict| match verdict {
+        Verdict::Valid => 0,
+        Verdict::Unknown => 1,
+        Verdict::Invalid => 2,
+    };
+    keys.max_by_key(badness).unwrap_or(Verdict::Valid)
 }
 
 fn counts(history: &History) -> Counts {

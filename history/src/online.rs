@@ -9,7 +9,7 @@
 //! oldest call that is open. (The values before it are forgotten first, so that none of them loses a witness against it.) Who
 //! shows a value that is not known, shows one that nobody wrote, or one that was long overwritten: a fault both times.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::fast::zones::{Zone, order};
@@ -37,7 +37,7 @@ const FORGET_MIN: usize = 64;
 /// The judge of a run that is going.
 #[derive(Debug, Default)]
 pub struct Online {
-    keys: HashMap<Arc<str>, Key>,
+    keys: FastMap<Arc<str>, Key>,
     /// What is open, by operation.
     open: FastMap<OpId, Open>,
 }
@@ -55,9 +55,18 @@ struct Life {
     /// The write of it, and its call.
     op: OpId,
     called: u64,
-    /// From the first return on that tells that it was there.
-    zone: Option<Zone>,
+    /// Its place among those that were there, from the first return on that tells so.
+    place: Option<usize>,
     is_failed: bool,
+}
+
+/// A value that was there for sure.
+#[derive(Debug)]
+struct There {
+    value: Value,
+    /// The write of it.
+    op: OpId,
+    zone: Zone,
 }
 
 #[derive(Debug)]
@@ -65,7 +74,7 @@ struct Key {
     is_left_out: bool,
     values: FastMap<Value, Life>,
     /// Those that were there for sure.
-    there: Vec<Value>,
+    there: Vec<There>,
     /// When the first of them was.
     first_there: Option<(u64, OpId)>,
     /// Calls that are open and will return.
@@ -138,7 +147,7 @@ impl Key {
         match call {
             Call::Read => {}
             Call::Write(value) => {
-                let life = Life { op, called, zone: None, is_failed: false };
+                let life = Life { op, called, place: None, is_failed: false };
                 // One that was forgotten cannot be mistaken for this one: nobody can show it any more.
                 if self.values.insert(value.clone(), life).is_some() {
                     self.leave_out();
@@ -195,7 +204,7 @@ impl Key {
     fn failed(&mut self, value: &Value) -> Option<Fault> {
         let life = self.values.get_mut(value)?;
         life.is_failed = true;
-        if life.zone.is_some() {
+        if life.place.is_some() {
             return Some(("a value was seen whose write failed", None));
         }
         self.values.remove(value);
@@ -210,18 +219,19 @@ impl Key {
         if life.is_failed {
             return Some(("a value was seen whose write failed", Some(life.op)));
         }
-        let is_new = life.zone.is_none();
-        let zone = life.zone.get_or_insert(Zone { first_return: returned, last_call: life.called });
-        zone.add(called, returned);
-        let (zone, own) = (*zone, life.op);
-        if is_new {
-            self.there.push(value.clone());
+        let place = *life.place.get_or_insert(self.there.len());
+        if place == self.there.len() {
+            let zone = Zone { first_return: returned, last_call: life.called };
+            self.there.push(There { value: value.clone(), op: life.op, zone });
             self.first_there = self.first_there.or(Some((returned, op)));
         }
-        let quarrel = self.there.iter().filter_map(|other| self.values.get(other)).find(|other| {
-            other.op != own && other.zone.is_some_and(|other| other.is_before(zone) && zone.is_before(other))
-        });
-        quarrel.map(|other| ("a value was there before and after another one", Some(other.op)))
+        let own = &mut self.there[place].zone;
+        own.add(called, returned);
+        let own = *own;
+        let quarrels = |other: &There| other.zone.is_before(own) && own.is_before(other.zone);
+        let mut others = self.there.iter().enumerate().filter(|(at, _)| *at != place);
+        let quarrel = others.find(|(_, other)| quarrels(other));
+        quarrel.map(|(_, other)| ("a value was there before and after another one", Some(other.op)))
     }
 
     /// Forgets the values that nobody can show any more.
@@ -230,7 +240,7 @@ impl Key {
             return;
         }
         let oldest = self.open.first().map_or(u64::MAX, |(called, _)| *called);
-        let zones: Vec<Zone> = self.there.iter().filter_map(|value| self.values.get(value)?.zone).collect();
+        let zones: Vec<Zone> = self.there.iter().map(|there| there.zone).collect();
         // After a fault there is no order; then nothing is forgotten, and the run is over anyway.
         if let Ok(order) = order(&zones) {
             // Of those that were there before the oldest open call: how late they were called, the latest two.
@@ -246,11 +256,12 @@ impl Key {
             };
             let gone: BTreeSet<u32> = order.into_iter().take_while(|&at| is_late(at)).collect();
             let there = std::mem::take(&mut self.there);
-            for (at, value) in (0..).zip(there) {
+            for (at, there) in (0..).zip(there) {
                 if gone.contains(&at) {
-                    self.values.remove(&value);
-                } else {
-                    self.there.push(value);
+                    self.values.remove(&there.value);
+                } else if let Some(life) = self.values.get_mut(&there.value) {
+                    life.place = Some(self.there.len());
+                    self.there.push(there);
                 }
             }
         }

@@ -74,11 +74,13 @@ fn takes_effect<'a>(value: &mut Option<Cow<'a, str>>, call: &'a Call, answer: Op
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use stateright::semantics::SequentialSpec;
 
     use super::*;
     use crate::model::KeyModel;
-    use crate::operation::Value;
+    use crate::operation::{Claim, ClientId, OpId, Outcome, Value};
 
     /// Every answer to every call on every value of a small world: the replayer and the model say the same.
     #[test]
@@ -117,5 +119,36 @@ mod tests {
                 }
             }
         }
+    }
+
+    fn operation(id: u64, call: Call, from_ns: u64, returned: Option<(u64, Outcome)>) -> Operation {
+        let (id, client, key) = (OpId(id), ClientId(0), Arc::from("k"));
+        Operation { id, client, key, call, invoked_ns: from_ns, returned, node: None }
+    }
+
+    #[test]
+    fn an_order_has_every_answered_operation_once_in_time() {
+        let ok = |ns: u64, answer: Answer| Some((ns, Outcome::Ok(answer, Claim::default())));
+        let all = [
+            operation(0, Call::Write("a".into()), 0, ok(10, Answer::Done)),
+            operation(1, Call::Write("b".into()), 5, ok(15, Answer::Done)),
+            operation(2, Call::Read, 20, ok(30, Answer::Value(Some("b".into())))),
+            operation(3, Call::Delete, 20, None),
+            operation(4, Call::Delete, 20, Some((25, Outcome::Failed("refused".to_owned())))),
+        ];
+        let all: Vec<&Operation> = all.iter().collect();
+        let check = |order: &[usize], expected: Result<(), &str>| {
+            assert_eq!(confirm(&all, order), expected.map_err(str::to_owned), "{order:?}");
+        };
+        check(&[0, 1, 2], Ok(()));
+        check(&[0, 1, 2, 3], Ok(()));
+        check(&[1, 0, 2], Err("#2 is answered otherwise"));
+        check(&[0, 1, 3, 2], Err("#2 is answered otherwise"));
+        check(&[0, 2, 1], Err("#2 is answered otherwise"));
+        check(&[0, 3, 1, 2], Err("#1 returned before one that stands before it was called"));
+        check(&[0, 1, 2, 1], Err("#1 stands in the order twice"));
+        check(&[0, 1, 4, 2], Err("#4 failed, but stands in the order"));
+        check(&[0, 1], Err("#2 is missing"));
+        check(&[0, 1, 2, 5], Err("there is no operation 5"));
     }
 }

@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use ordeal_client::wire::{ClusterId, GroupId, NodeId};
 use ordeal_node::engine::{Batch, BatchTicket};
-use ordeal_node::raft::{Entry, HardState, LogId, Membership, Payload, Persist, Recovered, Snapshot, Ticket};
+use ordeal_node::raft::{
+    Entry, HardState, LogId, Lost, Membership, Payload, Persist, Recovered, Snapshot, Ticket,
+};
 use ordeal_node::storage::{Identity, Options, Storage, StorageError};
 use ordeal_wal::SyncMode;
 use rand::{Rng, RngExt, SeedableRng};
@@ -278,33 +280,87 @@ fn a_snapshot_that_the_log_names_and_that_is_gone_is_an_error() {
     assert!(error.to_string().ends_with("g1-10-1.snap: is gone, though the log names it"), "{error}");
 }
 
-#[test]
-fn an_entry_that_was_durable_and_is_damaged_is_named_and_the_node_does_not_start() {
-    let dir = tempfile::tempdir().unwrap();
-    let (mut storage, _) = open(dir.path());
+/// Three entries, the second of them damaged on the disk since.
+fn with_a_damaged_entry(dir: &Path, payload: &Payload, found_by: &[u8]) -> Vec<Entry> {
+    let (mut storage, _) = open(dir);
     let mut chance = Pcg64::seed_from_u64(1);
     let mut model = Model::default();
     let mut persist = model.draw_appends(&mut chance, 3, None);
-    let marked = b"a command that is easily found";
-    persist.entries[1].payload = Payload::Command(Arc::from(&marked[..]));
+    persist.entries[1].payload = payload.clone();
+    let entries = persist.entries.clone();
     storage.persist(&batch(1, vec![(GroupId(1), persist)])).unwrap();
     storage.mark().unwrap();
     drop(storage);
-    let path = dir.path().join("wal/0000000000000001.wal");
+    let path = dir.join("wal/0000000000000001.wal");
     let mut bytes = fs::read(&path).unwrap();
-    let at = bytes.windows(marked.len()).position(|window| window == marked).expect("it is in the log");
+    let at = bytes.windows(found_by.len()).position(|window| window == found_by).expect("it is in the log");
     bytes[at] ^= 1;
     fs::write(&path, bytes).unwrap();
+    entries
+}
+
+#[test]
+fn an_entry_that_was_durable_and_is_damaged_is_named_until_it_is_repaired() {
+    let dir = tempfile::tempdir().unwrap();
+    let marked = b"a command that is easily found";
+    let payload = Payload::Command(Arc::from(&marked[..]));
+    let entries = with_a_damaged_entry(dir.path(), &payload, marked);
     for _ in 0..2 {
-        let error = Storage::open(dir.path(), &OURS, options()).unwrap_err();
-        assert!(
-            matches!(error, StorageError::LostEntries { first: 2, last: 2, term: Some(1), .. }),
-            "{error}"
-        );
-        let words = "g1: entry 2 of term 1 is damaged or gone, though durable";
-        assert!(error.to_string().ends_with(words), "{error}");
-        assert!(error.hint().starts_with("keep the directory"));
+        let (_, recovered) = open(dir.path());
+        let found = &recovered[&GroupId(1)];
+        assert_eq!(found.lost, [Lost { id: LogId::new(2, 1), may_be_membership: false }]);
+        assert_eq!(found.entries, [entries[0].clone(), entries[2].clone()]);
     }
+    let (mut storage, _) = open(dir.path());
+    let repair = Persist {
+        ticket: Ticket(1),
+        hard_state: None,
+        snapshot: None,
+        truncate_from: None,
+        entries: Vec::new(),
+        repairs: vec![entries[1].clone()],
+        first: 1,
+    };
+    storage.persist(&batch(1, vec![(GroupId(1), repair)])).unwrap();
+    drop(storage);
+    let (_, recovered) = open(dir.path());
+    assert_eq!((&recovered[&GroupId(1)].lost[..], &recovered[&GroupId(1)].entries), (&[][..], &entries));
+}
+
+/// Who votes is not known without it, and the log says so although it lost it.
+#[test]
+fn a_damaged_configuration_is_known_for_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = "a-name-that-is-easily-found:1";
+    let members = Membership::of_voters([(NodeId(1), address.to_owned())].into());
+    with_a_damaged_entry(dir.path(), &Payload::Membership(members.into()), address.as_bytes());
+    let (_, recovered) = open(dir.path());
+    assert_eq!(recovered[&GroupId(1)].lost, [Lost { id: LogId::new(2, 1), may_be_membership: true }]);
+}
+
+/// What a snapshot covers is not needed.
+#[test]
+fn a_damaged_entry_before_the_end_of_the_snapshot_is_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let marked = b"a command that is easily found";
+    let payload = Payload::Command(Arc::from(&marked[..]));
+    let entries = with_a_damaged_entry(dir.path(), &payload, marked);
+    let mut chance = Pcg64::seed_from_u64(1);
+    let (mut storage, _) = open(dir.path());
+    let snapshot = Persist {
+        ticket: Ticket(1),
+        hard_state: None,
+        snapshot: Some(any_snapshot(LogId::new(2, 1), &mut chance)),
+        truncate_from: None,
+        entries: Vec::new(),
+        repairs: Vec::new(),
+        first: 1,
+    };
+    storage.persist(&batch(1, vec![(GroupId(1), snapshot)])).unwrap();
+    drop(storage);
+    let (_, recovered) = open(dir.path());
+    let found = &recovered[&GroupId(1)];
+    assert_eq!((found.lost.len(), &found.entries[..]), (0, &entries[2..]));
 }
 
 #[test]

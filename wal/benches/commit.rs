@@ -73,7 +73,8 @@ fn latency(dir: &Path, bytes: usize, count: usize) {
         Wal::open(&dir.join(format!("{bytes}x{count}")), roomy(length * 9 / 8)).expect("a log");
     let (path, mapped) = (dir.join("written"), dir.join("mapped"));
     let written = prepared(&path, length);
-    let mut bare = mmap::Mapping::new(&prepared(&mapped, length), length).expect("a mapping");
+    let mut bare = mmap::Mapping::new(&prepared(&mapped, length), length, memmap2::Advice::PopulateRead)
+        .expect("a mapping");
     let (mut batch, mut index) = (Batch::new(), [0; 8]);
     let (mut log, mut pwrite, mut msync) = (Vec::new(), Vec::new(), Vec::new());
     let all = content.repeat(count);

@@ -293,6 +293,30 @@ mod tests {
         }
     }
 
+    #[test]
+    fn of_two_whole_copies_that_differ_the_directory_is_that_of_the_place() {
+        let mut other = batch();
+        other.entry(9, 1, 1, &[b"of another hand"]);
+        let (ours, theirs) = (segment(&batch(), Mirror::Near), segment(&other, Mirror::Near));
+        // The frame, moved one block up, with a copy of another in front of it that claims the same number and place.
+        let moved = |segment: &[u8], payload: usize, directory: &[u8]| {
+            let head =
+                Head { offset: FRAMES_START + BLOCK, ..Head::decode(&segment[FRAMES_START..]).unwrap() };
+            assert_eq!((head.payload_bytes, head.directory_bytes), (payload, directory.len()));
+            let mut copy = Vec::new();
+            head.encode(SEGMENT.salt, directory, &mut copy);
+            copy
+        };
+        let head = moved(&ours, batch().payload.len(), &batch().directory);
+        let stranger = moved(&theirs, other.payload.len(), &other.directory);
+        let mut both = vec![0; length(SEGMENT.length)];
+        both[FRAMES_START..][..stranger.len()].copy_from_slice(&stranger);
+        both[FRAMES_START + BLOCK..][..head.len()].copy_from_slice(&head);
+        let found = look_for_frames(&mut window(both), FRAMES_START, &SEGMENT);
+        assert_eq!(found[&41].at, FRAMES_START + BLOCK);
+        assert_eq!(found[&41].directory, batch().directory);
+    }
+
     proptest! {
         // Under Miri each case takes seconds.
         #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 256 }))]

@@ -21,14 +21,15 @@ pub(crate) struct Mapping {
 }
 
 impl Mapping {
-    /// Maps the first `length` bytes, which the file has.
-    pub(crate) fn new(file: &File, length: usize) -> io::Result<Mapping> {
+    /// Maps the first `length` bytes, which the file has. `ahead` spares faults later: `PopulateRead` those of the first
+    /// reads, which each store would begin with; `PopulateWrite` those of the first stores as well, and makes all pages dirty.
+    pub(crate) fn new(file: &File, length: usize, ahead: Advice) -> io::Result<Mapping> {
         let map = map_shared(file, length)?;
         // Without readahead no large folios come in: one store into one of those is a write of a whole megabyte
         // (measured on ext4 and XFS of kernel 6.18). Only advice: a kernel that does not know it still is right.
         let _ = map.advise(Advice::Random);
-        // The pages are in the cache, as they were just written; this spares the fault of each first store.
-        let _ = map.advise(Advice::PopulateRead);
+        // The pages are in the cache, as they were just written.
+        let _ = map.advise(ahead);
         Ok(Mapping { map })
     }
 

@@ -23,7 +23,7 @@ use crate::bytes;
 use crate::error::{WalError, io_error};
 use crate::group::Piece;
 use crate::groups::Groups;
-use crate::layout::{BLOCK, HEADER_BYTES, HeaderFault, SegmentHeader};
+use crate::layout::{BLOCK, HEADER_BYTES, HeaderFault, SEQUENCE_MAX, SegmentHeader};
 use crate::media::{Media, Source};
 use crate::recovered::{Damage, Loss, Report};
 use crate::replay::{Replay, Until};
@@ -107,6 +107,11 @@ pub(crate) fn survey(media: &dyn Media, asker: Asker) -> Result<Survey, WalError
         oldest,
         previous_checksum: replay.proven_checksum,
     };
+    // A log goes on from these numbers, and what it writes must be readable. No log of ours comes near them.
+    if header.first_frame > SEQUENCE_MAX / 2 || header.segment > SEQUENCE_MAX / 2 {
+        let path = media.path(&segment_name(newest));
+        return Err(WalError::Damaged { path, offset: 0, what: "numbers beyond those of any log" });
+    }
     Ok(Survey {
         kept: headers.values().map(|header| (header.segment, header.length)).collect(),
         groups: replay.groups,

@@ -152,14 +152,14 @@ pub(crate) fn look_for_frames(
 ) -> BTreeMap<u64, Found> {
     let mut found: BTreeMap<u64, Found> = BTreeMap::new();
     look_for_copies(window, at, segment, |copy, at| {
-        let found = found.entry(copy.head.sequence).or_insert_with(|| Found {
-            head: copy.head,
-            checksum: copy.checksum,
-            directory: copy.directory.to_vec(),
-            at,
-        });
+        let seen =
+            || Found { head: copy.head, checksum: copy.checksum, directory: copy.directory.to_vec(), at };
+        // The head's own words, wherever it is whole: its directory and its place belong together, also where somebody has
+        // made two copies that differ.
         if at == copy.head.offset {
-            found.at = at;
+            found.insert(copy.head.sequence, seen());
+        } else {
+            found.entry(copy.head.sequence).or_insert_with(seen);
         }
     });
     found

@@ -155,7 +155,7 @@ fn row(endpoint: &str, status: &NodeStatus, group: &GroupStatus) -> [String; HEA
         endpoint.to_owned(),
         status.node.to_string(),
         group.group.to_string(),
-        format!("{}{}", role(group.role), if group.at_rest { ", at rest" } else { "" }),
+        what_it_does(group),
         group.term.to_string(),
         group.leader.map_or_else(|| "-".to_owned(), |leader| leader.to_string()),
         group.commit.to_string(),
@@ -171,6 +171,13 @@ fn row(endpoint: &str, status: &NodeStatus, group: &GroupStatus) -> [String; HEA
         group.keys.to_string(),
         group.sessions.to_string(),
     ]
+}
+
+/// Such as `follower, at rest`, or `follower, 3 to be repaired`: entries that its disk lost.
+fn what_it_does(group: &GroupStatus) -> String {
+    let rest = if group.at_rest { ", at rest" } else { "" };
+    let repair = if group.lost > 0 { format!(", {} to be repaired", group.lost) } else { String::new() };
+    format!("{}{rest}{repair}", role(group.role))
 }
 
 fn peer_row(status: &NodeStatus, group: &GroupStatus, peer: &PeerStatus) -> [String; PEER_HEADINGS.len()] {
@@ -210,6 +217,7 @@ fn json_of_group(group: &GroupStatus) -> Value {
         "group": group.group.to_string(),
         "role": role(group.role),
         "at_rest": group.at_rest,
+        "lost": group.lost,
         "term": group.term,
         "leader": group.leader.map(|leader| leader.to_string()),
         "commit": group.commit,

@@ -286,6 +286,8 @@ pub struct GroupStatus {
     pub leader: Option<NodeId>,
     /// Whether the group says nothing, because nothing happens in it: nodes beat for all such groups together.
     pub at_rest: bool,
+    /// Entries whose content this node's disk lost, and that were not fetched from another member yet.
+    pub lost: u64,
     /// Highest index known to be committed.
     pub commit: u64,
     /// Highest index applied.

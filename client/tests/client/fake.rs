@@ -284,6 +284,7 @@ impl Shared {
             term: 3,
             leader: Some(self.welcome.node),
             at_rest: false,
+            lost: 0,
             commit: 42,
             applied: 41,
             first: 10,

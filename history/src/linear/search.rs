@@ -1,8 +1,8 @@
 //! The search for an order: level by level, from every configuration to those that follow from it.
 //!
-//! It dives first, from the newest configuration on: a history that can be explained mostly shows its order soon. Every now and then it goes wide: it
-//! finishes the lowest level that is not finished, so that one that cannot be explained needs memory for one level only, and few
-//! configurations survive it. The two alternate, each time for twice as long; the history alone decides what is done when.
+//! It dives first, from the newest configuration on: a history that can be explained mostly shows its order soon. Every now
+//! and then it goes wide: it finishes the lowest level that is not finished, so that one that cannot be explained needs memory
+//! for one level only, and few configurations survive it. The two alternate, each time for twice as long; the history alone decides what is done when.
 //!
 //! Nothing here recurses; the clock is read every few steps.
 
@@ -60,7 +60,7 @@ pub(super) struct Search<'a, M: Model> {
     pub(super) window: Window,
     levels: Vec<Option<Box<AtLevel>>>,
     /// Levels that were finished, empty, to be used again.
-    spare: Vec<Box<AtLevel>>,
+    spare: Vec<AtLevel>,
     /// Every configuration that may not have been looked at yet, the newest last: where a dive goes on.
     stack: Vec<(u32, u32)>,
     /// Nothing is left to do below the first, nor above the second.
@@ -174,7 +174,7 @@ impl<'a, M: Model> Search<'a, M> {
             if at.known.bytes() <= SPARE_BYTES_MAX {
                 at.known.clear();
                 at.todo.clear();
-                self.spare.push(at);
+                self.spare.push(*at);
             }
         }
     }
@@ -188,7 +188,7 @@ impl<'a, M: Model> Search<'a, M> {
 
     /// Remembers the draft, unless another is known to cover it.
     pub(super) fn keep(&mut self, level: usize, trail: u32, is_idle: bool) {
-        let at = self.levels[level].get_or_insert_with(|| self.spare.pop().unwrap_or_default());
+        let at = self.levels[level].get_or_insert_with(|| Box::new(self.spare.pop().unwrap_or_default()));
         let before = at.known.bytes();
         let Some(id) = at.known.insert(self.shape, &self.draft.config, is_idle) else { return };
         at.todo.push(id);

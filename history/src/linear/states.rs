@@ -66,8 +66,8 @@ impl<M: Model> States<M> {
         next
     }
 
-    /// Whether all that is put in from one state on, with the second one behind it, up to the next blind operation, could
-    /// also be put in without what leads from the one to the other: the second leads to none that an answer shows, and the first to none that one denies.
+    /// Whether what leads from one state to another can be left out, as far as all is concerned that comes up to the next
+    /// blind operation: the other leads to none that an answer tells from others, and the one to none that an answer denies.
     pub(super) fn is_of_no_use(&self, before: u32, state: u32) -> bool {
         self.useless == Some(state) && !self.is_denied[before as usize]
     }

@@ -102,6 +102,9 @@ fn a_key_as_runs_have_them_is_decided_quickly() {
             let (report, elapsed) = judge(&history, Duration::from_secs(10), 1 << 30);
             assert_eq!(report.verdict, Verdict::Valid, "{mix:?} {seed}");
             assert!(elapsed < Duration::from_secs(2), "{mix:?} {seed}: {elapsed:?}");
+            // Where the search looked first at what it had put most into, it needed millions.
+            let steps = report.keys[0].steps;
+            assert!(steps < 100_000, "{mix:?} {seed}: {steps} steps");
             if matches!(mix, Mix::UniqueWrites | Mix::Words | Mix::UniqueCas) {
                 make_stale(&mut history);
                 let (report, elapsed) = judge(&history, Duration::from_secs(10), 1 << 30);

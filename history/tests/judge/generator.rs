@@ -20,14 +20,23 @@ pub enum Mix {
     UniqueCas,
     /// Reads and appends of words.
     Words,
+    /// Reads and appends of texts that begin with each other, so that a value can be taken apart in several ways.
+    Texts,
     /// Reads and appends of words, and a few calls that set or remove the value: the same words once more, at times.
     WordsAndDeletes,
     /// Everything.
     All,
 }
 
-pub const MIXES: [Mix; 6] =
-    [Mix::UniqueWrites, Mix::FewValues, Mix::UniqueCas, Mix::Words, Mix::WordsAndDeletes, Mix::All];
+pub const MIXES: [Mix; 7] = [
+    Mix::UniqueWrites,
+    Mix::FewValues,
+    Mix::UniqueCas,
+    Mix::Words,
+    Mix::Texts,
+    Mix::WordsAndDeletes,
+    Mix::All,
+];
 
 /// What a history is to be like.
 #[derive(Debug, Clone, Copy)]
@@ -134,6 +143,7 @@ fn call_of(mix: Mix, number: u64, random: &mut Pcg64) -> Call {
             let guess = (number > 0).then(|| random.random_range(0..number));
             Call::Cas { expected: guess.map(|at| Value::from(format!("v{at}"))), new: own }
         }
+        (Mix::Texts, _) => Call::Append(Value::from(format!("{:b}", number + 1))),
         (Mix::Words, _) | (Mix::WordsAndDeletes, 4..7) => Call::Append(word),
         (Mix::WordsAndDeletes, 7) => {
             Call::Write(Value::from(format!("w{},", random.random_range(0..=number))))

@@ -165,6 +165,7 @@ impl Group {
             term: status.term,
             leader: status.leader,
             at_rest: status.at_rest,
+            lost: status.lost as u64,
             commit: status.commit,
             applied: self.applied.index,
             first: status.first,

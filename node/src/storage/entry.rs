@@ -15,14 +15,26 @@ const NOOP: u8 = 0;
 const COMMAND: u8 = 1;
 const MEMBERSHIP: u8 = 2;
 
+/// How a batch takes an entry: [`Batch::entry`] or [`Batch::repair`].
+type Put = fn(&mut Batch, u64, u64, u64, &[&[u8]]);
+
 /// Puts an entry of a group behind what a batch has of it.
 pub(super) fn put(batch: &mut Batch, group: u64, entry: &Entry) {
+    put_as(Batch::entry, batch, group, entry);
+}
+
+/// Puts an entry where the log has its place already, and nothing readable in it.
+pub(super) fn put_again(batch: &mut Batch, group: u64, entry: &Entry) {
+    put_as(Batch::repair, batch, group, entry);
+}
+
+fn put_as(put: Put, batch: &mut Batch, group: u64, entry: &Entry) {
     let LogId { index, term } = entry.id;
     match &entry.payload {
-        Payload::Noop => batch.entry(group, index, term, &[&[NOOP]]),
-        Payload::Command(command) => batch.entry(group, index, term, &[&[COMMAND], command]),
+        Payload::Noop => put(batch, group, index, term, &[&[NOOP]]),
+        Payload::Command(command) => put(batch, group, index, term, &[&[COMMAND], command]),
         Payload::Membership(membership) => {
-            batch.entry(group, index, term, &[&[MEMBERSHIP], &wire::encode(membership)]);
+            put(batch, group, index, term, &[&[MEMBERSHIP], &wire::encode(membership)]);
         }
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! ordeal data directory
-//! format 4
+//! format 5
 //! cluster 00c0ffee00c0ffee
 //! node n2
 //! groups 1
@@ -22,7 +22,7 @@ use super::StorageError;
 use super::error::io_error;
 
 /// Version of the layout of a data directory, and of the entries in its log.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 
 const FILE: &str = "identity";
 const LOCK: &str = "lock";

@@ -3,7 +3,7 @@
 //! [`super::Storage`] puts one into a directory; the simulator puts one on a disk of its own that forgets and fails. So what
 //! is tried there with every loss of power is what runs here: entries byte for byte, the order of writes, recovery.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,12 +11,18 @@ use ordeal_client::wire::GroupId;
 use ordeal_wal::media::Media;
 use ordeal_wal::{Wal, WalError};
 
-use super::{SnapshotFiles, StorageError, entry, recovery};
+use super::recovery::{self, Memory};
+use super::{SnapshotFiles, StorageError, entry};
 use crate::engine::Batch;
-use crate::raft::{LogId, Persist, Recovered};
+use crate::raft::{Entry, LogId, Payload, Persist, Recovered};
 
 /// A turn with more than this is written in several frames, so that they fit into segments of the usual length.
 const FRAME_BYTES: usize = 4 << 20;
+
+/// Beside the log of each group is another one under its number and this, without entries: its term is the highest index at
+/// which the group's log ever held a configuration. So of an entry that was lost it is known that it was none, and its
+/// member may look for votes (`raft/repair.rs`, rule 5). It changes as rarely as members do, in the same frame as they.
+pub(super) const CONFIGURED: u64 = 1 << 32;
 
 /// An open log with its snapshots. The order in which the two are written is the promise of this type:
 ///
@@ -31,6 +37,10 @@ pub struct Journal<S> {
     frame: ordeal_wal::Batch,
     /// So many writes of the batches that did not all find space are durable.
     written: usize,
+    /// What the logs under [`CONFIGURED`] say.
+    configured: BTreeMap<GroupId, u64>,
+    /// Groups with entries that are damaged.
+    damaged: BTreeSet<GroupId>,
     failed: bool,
 }
 
@@ -47,16 +57,16 @@ impl<S: SnapshotFiles> Journal<S> {
         let dir: PathBuf = media.path("").components().collect();
         let (wal, found) = Wal::open_on(media, options)?;
         recovery::log_report(&found.report);
-        let recovered = recovery::groups(&dir, &wal, &found, &snapshots)?;
+        let Memory { groups: recovered, configured } = recovery::groups(&dir, &wal, &found, &snapshots)?;
         let kept: Vec<_> = recovered
             .iter()
             .filter_map(|(&group, memory)| Some((group, memory.snapshot.as_ref()?.last)))
             .collect();
         snapshots.keep_only(&kept)?;
-        Ok((
-            Journal { wal, snapshots, frame: ordeal_wal::Batch::new(), written: 0, failed: false },
-            recovered,
-        ))
+        let damaged = recovered.iter().filter(|(_, memory)| !memory.lost.is_empty());
+        let damaged = damaged.map(|(&group, _)| group).collect();
+        let frame = ordeal_wal::Batch::new();
+        Ok((Journal { wal, snapshots, frame, written: 0, configured, damaged, failed: false }, recovered))
     }
 
     /// Makes batches durable, in order, all of them and all their groups with one sync. When this returns, they and all
@@ -97,7 +107,9 @@ impl<S: SnapshotFiles> Journal<S> {
                 self.snapshots.remove_before(*group, snapshot.last)?;
             }
         }
-        unless_full(self.wal.reclaim())
+        unless_full(self.wal.reclaim())?;
+        self.tell_repaired();
+        Ok(())
     }
 
     /// Whether there is space for what comes; while there is not, entries are to be refused, so that what is left is for what
@@ -109,6 +121,18 @@ impl<S: SnapshotFiles> Journal<S> {
         let has_room = self.wal.has_room();
         self.failed |= has_room.is_err();
         Ok(has_room?)
+    }
+
+    /// Says when nothing of what was damaged is missing any more.
+    fn tell_repaired(&mut self) {
+        let wal = &self.wal;
+        self.damaged.retain(|&group| {
+            let is_whole = wal.group(u64::from(group.0)).is_none_or(|state| state.faulty.is_empty());
+            if is_whole {
+                tracing::info!(%group, "what was damaged in the log is whole again");
+            }
+            !is_whole
+        });
     }
 
     /// Makes sure that damage to the newest frame would be known for damage. To be called when nothing was persisted for
@@ -150,8 +174,18 @@ impl<S: SnapshotFiles> Journal<S> {
         if let Some(from) = persist.truncate_from {
             frame.truncate(id, from);
         }
+        let is_configuration = |entry: &&Entry| matches!(entry.payload, Payload::Membership(_));
+        let newest = persist.entries.iter().filter(is_configuration).map(|entry| entry.id.index).max();
+        let known = self.configured.entry(group).or_default();
+        if let Some(index) = newest.filter(|index| index > known) {
+            *known = index;
+            frame.hard_state(CONFIGURED | id, index, 0);
+        }
         for entry in &persist.entries {
             entry::put(frame, id, entry);
+        }
+        for entry in &persist.repairs {
+            entry::put_again(frame, id, entry);
         }
         if persist.first > self.wal.first(id) {
             frame.compact(id, persist.first);

@@ -6,6 +6,7 @@
 //! * `config` never changes, and nobody changes `memberships` here;
 //! * `ticket`: writes finish in the order in which they began and stand in that order in both queues, so their numbers say nothing;
 //! * `waiting_ticks` only says that a disk stalls; `now`, `lease`, `since_promise` are of leases: both are off here;
+//! * `asked_ticks`: who lacks entries asks at any time (`Ask`); `idle_ticks` end a leader that lacks some, as time may at any time;
 //! * `rng`, `timeout` and `elapsed`: a timer may fire at any time (`Campaign`), whatever was drawn. Of `since_leader` only
 //!   is kept whether it is within the minimum election timeout, for nothing else is asked of it.
 //!
@@ -22,7 +23,7 @@ pub type Faces = [u64; 6];
 /// The ways: member `i` (from 0) is called `WAYS[way][i]`.
 pub const WAYS: [[u8; 3]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
 
-const IGNORED: [&[u8]; 10] = [
+const IGNORED: [&[u8]; 12] = [
     b"config",
     b"memberships",
     b"ticket",
@@ -33,6 +34,8 @@ const IGNORED: [&[u8]; 10] = [
     b"now",
     b"lease",
     b"since_promise",
+    b"asked_ticks",
+    b"idle_ticks",
 ];
 
 /// Faces of whatever can be shown. `patience` ticks after the last leader one may vote again.

@@ -57,6 +57,16 @@ fn figure_8() {
 }
 
 #[test]
+fn one_disk_loses_an_entry() {
+    search("one disk loses an entry", worlds::one_disk_loses_an_entry());
+}
+
+#[test]
+fn two_disks_lose_what_was_never_committed() {
+    search("two disks lose what was never committed", worlds::two_disks_lose_what_was_never_committed());
+}
+
+#[test]
 fn a_register_and_a_new_leader() {
     search("a register, a new leader", worlds::register_new_leader());
 }

@@ -1,11 +1,12 @@
 //! A member with its driver, as a value: the `Raft` itself, a disk whose writes finish when the search says so, and a
 //! machine that only knows how far it is. The driver does what `Ready` documents, like the one in `tests/raft/member.rs`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use ordeal_client::wire::NodeId;
 use ordeal_node::raft::{
-    Config, Entry, Event, HardState, Index, LogId, Message, Payload, Persist, Raft, Recovered, Role, Status,
+    AppendResult, Config, Entry, Event, HardState, Index, LogId, Lost, Message, Payload, Persist, Raft,
+    Recovered, Role, Status,
 };
 
 use crate::faces::{Faces, faces, field, sum, then};
@@ -25,6 +26,8 @@ pub type Sent = (NodeId, Message);
 pub struct Disk {
     pub hard_state: HardState,
     pub entries: Vec<Entry>,
+    /// Those of which a restart finds the ids alone.
+    pub lost: BTreeSet<Index>,
 }
 
 impl Disk {
@@ -38,10 +41,15 @@ impl Disk {
         }
         if let Some(from) = persist.truncate_from {
             self.entries.retain(|entry| entry.id.index < from);
+            self.lost.split_off(&from);
         }
         for entry in &persist.entries {
             assert!(entry.id.index == self.last().index + 1, "a gap on the disk");
             self.entries.push(entry.clone());
+        }
+        for entry in &persist.repairs {
+            assert!(self.holds(entry), "{} is repaired with something else", entry.id);
+            self.lost.remove(&entry.id.index);
         }
     }
 
@@ -92,8 +100,14 @@ impl Member {
         config.election_ticks = ELECTION_TICKS;
         config.stall_ticks = u32::MAX; // the search lets a write wait for ever
         config.append_bytes_max = 1; // an entry a message, so that a majority may hold a part of what a leader has
-        let recovered =
-            Recovered { hard_state: disk.hard_state, entries: disk.entries.clone(), ..Recovered::default() };
+        let is_lost = |entry: &&Entry| disk.lost.contains(&entry.id.index);
+        let lost = disk.entries.iter().filter(is_lost);
+        let recovered = Recovered {
+            hard_state: disk.hard_state,
+            snapshot: None,
+            entries: disk.entries.iter().filter(|entry| !is_lost(entry)).cloned().collect(),
+            lost: lost.map(|entry| Lost { id: entry.id, may_be_membership: false }).collect(),
+        };
         Member {
             raft: Raft::new(config, recovered),
             id,
@@ -116,16 +130,17 @@ impl Member {
         self.held.len()
     }
 
-    /// The election timer fires.
+    /// The election timer fires. What is asked for meanwhile is lost.
     pub fn campaign(&mut self) {
-        for _ in 0..=2 * ELECTION_TICKS {
+        for _ in 0..=5 * ELECTION_TICKS {
             self.raft.tick();
             self.turn();
+            self.sent.retain(|(_, message)| !matches!(message, Message::Fetch { .. }));
             if !self.sent.is_empty() {
                 return;
             }
         }
-        panic!("{} does not campaign within twice the election timeout", self.id);
+        panic!("{} does not campaign within five election timeouts", self.id);
     }
 
     /// Whether a leader was heard within the minimum election timeout, so that others do not get the vote.
@@ -153,6 +168,36 @@ impl Member {
 
     fn since_leader(&self) -> u64 {
         field(&format!("{:?}", self.raft), "since_leader: ").expect("a field of the timer")
+    }
+
+    /// Asks another for what is lost here.
+    pub fn ask_for_lost(&mut self, other: NodeId) {
+        self.raft.peer_reachable(other);
+        self.turn();
+        self.sent.retain(|(_, message)| matches!(message, Message::Fetch { .. }));
+    }
+
+    /// Its disk loses an entry's content, and it starts again from there.
+    pub fn rot(&mut self, index: Index) {
+        self.disk.lost.insert(index);
+        self.crash();
+    }
+
+    /// Whether it acknowledged in the last turn what its disk has lost.
+    pub fn promises_too_much(&self) -> bool {
+        let lost = self.disk.lost.first().copied();
+        self.sent.iter().any(|(_, message)| match message {
+            Message::AppendEntriesReply { result: AppendResult::Matched { upto }, .. } => {
+                lost.is_some_and(|lost| lost <= *upto)
+            }
+            _ => false,
+        })
+    }
+
+    /// A tick of time.
+    pub fn tick(&mut self) {
+        self.raft.tick();
+        self.turn();
     }
 
     /// The leader's heartbeat is due.

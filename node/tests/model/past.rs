@@ -22,6 +22,9 @@ pub struct Past {
     pub beats: u8,
     pub repeats: u8,
     pub waits: u8,
+    /// Disks that lost an entry, and requests for it.
+    pub rots: u8,
+    pub asks: u8,
     /// Whether a crash took a write that was under way.
     pub lost_writes: bool,
     /// What clients saw, in worlds that have any.
@@ -40,6 +43,8 @@ pub enum Broken {
     Linearizability,
     /// A member, or its disk, found itself wrong.
     Assertion(String),
+    /// An acknowledgement of what the disk has lost.
+    Promise,
 }
 
 impl Past {

@@ -26,6 +26,12 @@ fn always() -> Vec<Property<World>> {
         Property::always("no member finds itself wrong", |_, state: &State| {
             !matches!(state.past.broken, Some(Broken::Assertion(_)))
         }),
+        Property::always("nobody acknowledges what it lost", |_, state: &State| {
+            state.past.broken != Some(Broken::Promise)
+        }),
+        Property::always("once all links are whole, all is repaired", |world: &World, state: &State| {
+            !world.lossy || !state.is_quiet() || state.heals()
+        }),
         Property::always("Log Matching", log_matching),
         Property::always("Leader Completeness", leader_completeness),
         Property::always("what is committed is durable on a majority", durable_on_a_majority),
@@ -58,6 +64,15 @@ fn reached() -> Vec<Property<World>> {
             leaders(state).any(|leader| Some(leader.status().term) < newest && leader.has_asked())
         }),
         Property::sometimes("a crash loses a write", |_, state: &State| state.past.lost_writes),
+        Property::sometimes("an entry is lost", |_, state: &State| members(state).any(lacks)),
+        Property::sometimes("who lacks an entry leads", |_, state: &State| leaders(state).any(lacks)),
+        Property::sometimes("all is repaired", |_, state: &State| {
+            state.past.asks > 0 && !members(state).any(lacks)
+        }),
+        Property::sometimes("an entry is given up", |world: &World, state: &State| {
+            let before = world.disks.iter().zip(members(state));
+            before.into_iter().any(|(disk, now)| now.view.entries.len() < disk.entries.len())
+        }),
         Property::sometimes("an old entry is replaced", |world: &World, state: &State| {
             let before = world.disks.iter().zip(members(state));
             before.into_iter().any(|(disk, now)| {
@@ -65,6 +80,10 @@ fn reached() -> Vec<Property<World>> {
             })
         }),
     ]
+}
+
+fn lacks(member: &Member) -> bool {
+    member.status().lost > 0
 }
 
 fn leaders(state: &State) -> impl Iterator<Item = &Member> {

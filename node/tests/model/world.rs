@@ -9,13 +9,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use ordeal_client::wire::NodeId;
-use ordeal_node::raft::{LogId, Message, Role, Term};
+use ordeal_node::raft::{Index, LogId, Message, Role, Term};
 use stateright::{Model, Property};
 
 use crate::faces::{Faces, faces, of_member, sum, then};
 use crate::member::{Disk, Member};
 use crate::past::{Broken, Past};
 use crate::properties::properties;
+
+/// Twenty election timeouts: two who lack entries take turns, and each waits for three.
+const HEALING_TICKS: u32 = 480;
 
 /// How large a world is. Everything that is not bounded here is tried in every order.
 #[derive(Debug, Clone)]
@@ -33,6 +36,9 @@ pub struct Bounds {
     pub repeats_max: u8,
     /// Minimum election timeouts that pass for somebody who hears a leader.
     pub waits_max: u8,
+    /// Crashes that cost the disk the content of an entry, one a member at most, and requests for what is lost.
+    pub rots_max: u8,
+    pub asks_max: u8,
     pub in_flight_max: usize,
     /// Writes under way of one member: with more, only its disk goes on.
     pub writes_max: usize,
@@ -46,6 +52,8 @@ pub struct World {
     pub past: Past,
     /// Whether n1 leads term 1 before the search begins, and all have its first entry: what comes before is searched elsewhere.
     pub led: bool,
+    /// Whether disks lose entries: where nothing is under way, it is looked whether all comes back.
+    pub lossy: bool,
     /// What must be reached somewhere in it, so that the search says something.
     pub wanted: Vec<&'static str>,
 }
@@ -92,6 +100,10 @@ pub enum Action {
     Persist(NodeId),
     /// The process dies, and starts again from its disk.
     Crash(NodeId),
+    /// The same, and the content of an entry is gone.
+    Rot(NodeId, Index),
+    /// The first asks the second for what its disk lost.
+    Ask(NodeId, NodeId),
     /// A message arrives.
     Deliver(Arc<Packet>),
     /// A message arrives, and will once more.
@@ -136,14 +148,21 @@ impl Model for World {
             if past.crashes < bounds.crashes_max {
                 actions.push(Action::Crash(id));
             }
+            if past.rots < bounds.rots_max && member.disk.lost.is_empty() {
+                actions.extend(member.disk.entries.iter().map(|entry| Action::Rot(id, entry.id.index)));
+            }
             if full(id) {
                 continue;
+            }
+            if status.lost > 0 && past.asks < bounds.asks_max {
+                let others = (1..=3).map(NodeId).filter(|&other| other != id);
+                actions.extend(others.map(|other| Action::Ask(id, other)));
             }
             if status.role == Role::Leader {
                 if past.beats < bounds.beats_max {
                     actions.push(Action::Beat(id));
                 }
-                if past.commands < bounds.commands_max {
+                if past.commands < bounds.commands_max && status.lost == 0 {
                     actions.push(Action::Propose(id));
                 }
                 if past.register.as_ref().is_some_and(|register| register.reads < bounds.reads_max) {
@@ -188,9 +207,16 @@ impl State {
         &self.members[index(who)].member
     }
 
-    /// One campaigns, and everything arrives and is written until nothing is left to do.
+    /// One campaigns, and is elected as nothing is lost.
     fn elect(&mut self, who: NodeId) {
         self.act(Action::Campaign(who));
+        self.calm();
+        assert!(self.member(who).status().role == Role::Leader, "{who} leads when nothing is lost");
+        self.past.campaigns = 0;
+    }
+
+    /// Everything arrives and is written until nothing is left to do.
+    fn calm(&mut self) {
         loop {
             let writes = self.members.iter().find(|known| known.member.writes() > 0);
             let next = match (self.wires.first(), writes) {
@@ -200,8 +226,6 @@ impl State {
             };
             self.act(next);
         }
-        assert!(self.member(who).status().role == Role::Leader, "{who} leads when nothing is lost");
-        self.past.campaigns = 0;
     }
 
     fn act(&mut self, action: Action) {
@@ -241,6 +265,14 @@ impl State {
                 }
                 self.with(who, Member::crash);
             }
+            Action::Rot(who, index) => {
+                past.rots += 1;
+                self.with(who, |member| member.rot(index));
+            }
+            Action::Ask(who, other) => {
+                past.asks += 1;
+                self.with(who, |member| member.ask_for_lost(other));
+            }
             Action::Deliver(packet) => {
                 self.lose(&packet);
                 self.deliver(&packet);
@@ -266,6 +298,9 @@ impl State {
         let mut member = Member::clone(&self.members[index(who)].member);
         let before = member.status().commit;
         does(&mut member);
+        if member.promises_too_much() {
+            self.past.broken = Some(Broken::Promise);
+        }
         for (to, message) in std::mem::take(&mut member.sent) {
             let packet = Packet::new(who, to, message);
             if self.wires.iter().all(|other| other.faces != packet.faces) {
@@ -275,6 +310,31 @@ impl State {
         self.past.note(&member, before);
         member.applied.clear();
         self.members[index(who)] = Known::new(member);
+    }
+
+    /// Whether nothing is under way, to nobody and to no disk.
+    pub fn is_quiet(&self) -> bool {
+        self.past.broken.is_none()
+            && self.wires.is_empty()
+            && self.members.iter().all(|known| known.member.writes() == 0)
+    }
+
+    /// Whether time alone, with whole links and disks, brings back what was lost.
+    pub fn heals(&self) -> bool {
+        let mut healing = self.clone();
+        for _ in 0..HEALING_TICKS {
+            for who in [1, 2, 3].map(NodeId) {
+                healing.with(who, Member::tick);
+            }
+            healing.calm();
+            let members = || healing.members.iter().map(|known| known.member.status());
+            let first = healing.members[0].member.status();
+            let level = members().all(|status| status.lost == 0 && status.commit == first.last.index);
+            if level && healing.past.broken.is_none() && members().any(|status| status.role == Role::Leader) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Computes the fingerprint.

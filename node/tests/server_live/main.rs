@@ -11,6 +11,7 @@ mod full_disk;
 mod layout;
 mod links;
 mod pipeline;
+mod repair;
 mod rest;
 mod strangers;
 mod support;

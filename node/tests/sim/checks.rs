@@ -84,6 +84,13 @@ impl Checks {
                 let leads = |status: &Status| status.role == Role::Leader && status.term == now.term;
                 assert!(!leads(before) || !leads(&now), "leader append-only: {id} cuts {group} at {from}");
             }
+            for entry in &persist.repairs {
+                let index = entry.id.index - 1;
+                let previous = if index == 0 { Some(0) } else { disk.term_at(*group, index) };
+                if let Some(previous) = previous {
+                    seen.written(id, *group, entry, previous);
+                }
+            }
             let Some(first) = persist.entries.first() else { continue };
             let replaced = persist.snapshot.as_ref().map(|snapshot| snapshot.last);
             let index = first.id.index - 1;

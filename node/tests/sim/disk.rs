@@ -77,7 +77,8 @@ impl Disk {
             self.lose_power(power);
         }
         let (journal, recovered) = self.open()?;
-        let (found, mut kept) = (Shadow::of(&recovered), self.synced.clone());
+        let known = [&self.synced, &self.written];
+        let (found, mut kept) = (Shadow::of(&recovered, known), self.synced.clone());
         let mut lost: &[Batch] = self.pending.make_contiguous();
         while let Some((first, others)) = lost.split_first()
             && !found.is(&kept, lost)

@@ -23,14 +23,23 @@ struct Log {
 }
 
 impl Shadow {
-    /// What a start found.
-    pub fn of(recovered: &BTreeMap<GroupId, Recovered>) -> Self {
-        let log = |found: &Recovered| Log {
-            hard_state: found.hard_state,
-            covered: found.snapshot.as_ref().map_or(LogId::ZERO, |snapshot| snapshot.last),
-            entries: found.entries.iter().cloned().collect(),
+    /// What a start found. What it found damaged is here as it was, by what `known` says: it has its place, and comes back.
+    pub fn of(recovered: &BTreeMap<GroupId, Recovered>, known: [&Shadow; 2]) -> Self {
+        let log = |group: &GroupId, found: &Recovered| {
+            let lost = found.lost.iter().map(|lost| {
+                let mut logs = known.iter().filter_map(|shadow| shadow.0.get(group));
+                let entry = logs.find_map(|log| log.entry(lost.id.index).filter(|entry| entry.id == lost.id));
+                entry.cloned().unwrap_or_else(|| panic!("disk: {} was never handed over", lost.id))
+            });
+            let mut entries: Vec<Entry> = found.entries.iter().cloned().chain(lost).collect();
+            entries.sort_by_key(|entry| entry.id.index);
+            Log {
+                hard_state: found.hard_state,
+                covered: found.snapshot.as_ref().map_or(LogId::ZERO, |snapshot| snapshot.last),
+                entries: entries.into(),
+            }
         };
-        Shadow(recovered.iter().map(|(&group, found)| (group, log(found))).collect())
+        Shadow(recovered.iter().map(|(group, found)| (*group, log(group, found))).collect())
     }
 
     /// A batch is written.
@@ -51,7 +60,14 @@ impl Shadow {
         kept.0.keys().all(|group| self.0.contains_key(group))
             && self.0.iter().all(|(group, log)| {
                 let kept = kept.0.get(group).unwrap_or(&empty);
-                (log.covered, &log.entries) == (kept.covered, &kept.entries)
+                // Where a snapshot covers what is damaged, nothing before its end is of use.
+                let first = log.entries.front().map_or(log.covered.index + 1, |entry| entry.id.index);
+                let behind = kept
+                    .entries
+                    .iter()
+                    .filter(|entry| entry.id.index >= first || entry.id.index > log.covered.index);
+                log.covered == kept.covered
+                    && log.entries.iter().eq(behind)
                     && (log.hard_state == kept.hard_state || voted(*group, log.hard_state))
             })
     }

@@ -149,3 +149,22 @@ fn a_log_that_a_newer_version_went_on_with_is_refused_and_left_as_it_is() {
     assert_eq!(disk.read_all(&segment(1)).unwrap(), VERSION_2[0]);
     assert_eq!(disk.read_all(&segment(2)).unwrap(), newer);
 }
+
+#[test]
+fn a_log_that_claims_numbers_that_nothing_can_go_on_from_is_refused_and_left_as_it_is() {
+    let mut strange = VERSION_2[0].to_vec();
+    for copy in [0, 4096] {
+        // The frame that was durable when the segment was begun.
+        strange[copy + 64..copy + 72].copy_from_slice(&(1_u64 << 62).to_le_bytes());
+        let checksum = crc32fast::hash(&strange[copy..copy + 124]);
+        strange[copy + 124..copy + 128].copy_from_slice(&checksum.to_le_bytes());
+    }
+    let disk = disk_of(&[&strange]);
+    let before = disk.operations();
+    let error = open(&disk, 32 << 10).unwrap_err();
+    assert!(error.to_string().contains("numbers beyond those of any log"), "{error}");
+    // Syncs of what is there are all that was done.
+    assert!(disk.operations() <= before + 2, "nothing is written, renamed or removed");
+    assert_eq!(disk.read_all(&segment(1)).unwrap(), strange);
+    assert!(disk.read_all(&segment(2)).is_none());
+}
