@@ -82,7 +82,13 @@ impl<S: SnapshotFiles> Journal<S> {
     pub fn persist_all(&mut self, batches: &[Batch]) -> Result<(), StorageError> {
         assert!(!self.failed, "nothing is persisted after a failure");
         let persisted = self.try_persist(batches);
-        self.failed = persisted.as_ref().is_err_and(|error| !error.is_no_space());
+        if let Err(error) = &persisted {
+            self.failed = !error.is_no_space();
+            // What was to be written and was not is not known yet.
+            for (group, index) in &mut self.configured {
+                *index = self.wal.group(CONFIGURED | u64::from(group.0)).map_or(0, |log| log.term);
+            }
+        }
         persisted
     }
 
