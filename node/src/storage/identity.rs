@@ -256,8 +256,8 @@ mod tests {
     #[test]
     fn a_newer_format_is_told_apart_from_damage() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(FILE), render(&OURS).replace("format 4", "format 5")).unwrap();
-        assert!(matches!(claim(dir.path(), &OURS), Err(StorageError::Format { found: 5, .. })));
+        fs::write(dir.path().join(FILE), render(&OURS).replace("format 5", "format 6")).unwrap();
+        assert!(matches!(claim(dir.path(), &OURS), Err(StorageError::Format { found: 6, .. })));
     }
 
     #[test]
