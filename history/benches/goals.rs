@@ -206,6 +206,9 @@ fn backing(history: &ordeal_history::Report) -> String {
     match history.keys.first().map(|key| &key.certificate) {
         Some(Certificate::Order(order)) => format!("an order of {}", order.len()),
         Some(Certificate::Core(answered, open)) => format!("a core of {}", answered.len() + open.len()),
+        Some(Certificate::CoreOfWords(answered, open, words)) => {
+            format!("a core of {} on {} words", answered.len() + open.len(), words.len())
+        }
         Some(Certificate::None) | None => "nothing".to_owned(),
     }
 }

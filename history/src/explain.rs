@@ -46,7 +46,7 @@ fn in_order_of_return<'a>(operations: &[&'a Operation]) -> Vec<&'a Operation> {
 
 /// The operation with whose return the history became inexplicable: no order explains what had returned until then, one
 /// explains what had returned before. `None` when the search gave up on the way.
-fn first_unexplained<'a>(
+pub(crate) fn first_unexplained<'a>(
     operations: &[&'a Operation],
     stuck_at: Option<usize>,
     limits: &Limits<'_>,

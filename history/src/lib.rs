@@ -3,6 +3,7 @@
 //! * [`operation`] and [`history`]: operations, events, histories.
 //! * [`recorder`] and [`mod@file`]: histories on disk, written so that a killed recorder leaves a readable prefix.
 //! * [`linear`]: the search, for any model; [`models`]: registers, lists, sets, counters, queues, locks, banks.
+//! * [`objects`]: histories of sets, counters, queues, locks and banks, in Jepsen's maps.
 //! * [`mod@check`]: the judge of key-value histories; [`report`]: what it says; [`model`]: the store it believes in.
 //!
 //! Nothing here knows of Raft, of Ordeal's wire protocol or of its cluster: a history of any store with string keys and
@@ -17,23 +18,30 @@ mod fast;
 pub mod file;
 pub mod formats;
 pub mod history;
+mod impasse;
 pub mod linear;
 pub mod model;
 pub mod models;
 mod name_appends;
 mod name_values;
+pub mod objects;
 pub mod online;
 pub mod operation;
 mod problem;
+mod promise_lines;
+mod promises;
 pub mod recorder;
+mod reduce;
 mod replay;
 pub mod report;
 mod words;
 
-pub use certificate::Certificate;
+pub use certificate::{Certificate, KeyEntry};
 pub use check::{Budget, Progress, check, check_until, verdict};
 pub use file::{Header, Loaded, ReadError, read_file};
 pub use history::{History, HistoryError};
+pub use impasse::{Blocked, Impasse, impasse};
 pub use operation::{Answer, Call, Claim, ClientId, Event, OpId, Operation, Outcome, Value, Version};
+pub use promises::{Kept, Promise, PromiseReport, Promises, Staleness, promises};
 pub use recorder::{RecordError, Recorder};
 pub use report::{Anomaly, AnomalyKind, Counts, KeyReport, Report, Verdict};

@@ -5,8 +5,10 @@
 mod bad_input;
 mod by_hand;
 mod help;
+mod histories;
 mod inspect;
 mod members;
+mod picture;
 mod remains;
 mod runs;
 mod scenarios;

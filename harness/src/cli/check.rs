@@ -4,17 +4,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use ordeal_history::formats::{Format, is_report};
-use ordeal_history::{Budget, Counts};
+use ordeal_history::formats::{Format, is_report, load};
+use ordeal_history::objects::{Object, judge_object};
+use ordeal_history::{Budget, Counts, Promises, Verdict, promises};
 use serde::Serialize;
 
+use super::choice::{Keys, Model, only};
 use super::output::{print, print_json};
 use super::{Done, Failure, StoreArgs, time};
 use crate::exit::{Cause, code_of};
-use crate::run::screen::{Screen, say};
+use crate::run::screen::{Screen, explain, say};
 use crate::store::{AnomalyRecord, FaultSpan, RunDir, Store, Word, spans};
-use crate::verdict::{Judged, judge_file};
-use crate::verdict::{anomalies, full_stop, word};
+use crate::verdict::{Failing, Judged, anomalies, failing, full_stop, judge, promise_words, word};
 
 /// Broken promises that are printed.
 const PRINTED_MAX: usize = 10;
@@ -24,104 +25,296 @@ const PRINTED_MAX: usize = 10;
 #[command(after_help = "Examples:\n  \
     ordeal check latest\n      \
         judge the history of the newest run again\n  \
-    ordeal check history.jsonl --timeout 10m --json\n      \
-        judge a file, perhaps written by hand, with ten minutes to search\n  \
-    ordeal check store/latest/history.edn --format jepsen\n      \
-        judge what another tool recorded; its format is known by its content, the flag is for doubt\n\n\
-    Exit codes: 0 valid, 10 not linearizable, 11 unknown or nothing to judge, 3 the file is missing or damaged.")]
+    ordeal check a.jsonl b.edn c.log\n      \
+        judge several: a line for each, one total, and the worst exit code\n  \
+    ordeal check history.jsonl --key k1 --key k7 --timeout 10m --json\n      \
+        judge two keys of a file, with ten minutes to search\n  \
+    ordeal check store/latest/history.edn --model queue\n      \
+        judge what Jepsen recorded of a queue\n\n\
+    Models: key-value (any operations on keys; what is judged without the flag), register (reads and writes), cas-register,\n\
+    append: in every format. Of Jepsen's maps (history.edn, or JSON with the same fields) also set (:add, :remove, :read),\n\
+    counter (:add, :read), queue (:enqueue, :dequeue), lock (:acquire, perhaps answered by a fencing token, :release) and\n\
+    bank=10,10,10 (:transfer {:from 0 :to 1 :amount 5}, :read; the numbers are the balances at first): one thing a file.\n\n\
+    Exit codes: 0 valid, 10 not linearizable, 11 unknown or nothing to judge, 3 a file is missing or damaged, 2 a flag is\n\
+    wrong or a key is not there. Of several files the first of 10, 11, 3, 2, 0.")]
 pub struct CheckArgs {
-    /// A history file of any format (docs/formats.md), or a run by its name or path
-    #[arg(value_name = "FILE|RUN")]
-    what: String,
-    /// Format of the file, where its content misleads
+    /// History files of any format (docs/formats.md), or runs by their names or paths
+    #[arg(value_name = "FILE|RUN", required = true)]
+    what: Vec<String>,
+    /// Judge only this key; may be repeated
+    #[arg(long, value_name = "KEY")]
+    key: Vec<String>,
+    /// What the history is of
+    #[arg(long, value_name = "MODEL")]
+    model: Option<Model>,
+    /// Format of the files, where their content misleads
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
-    /// How long judging may take
+    /// How long judging may take, for each file
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = time::parse)]
     timeout: Duration,
     /// How much memory judging may take, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 2_048)]
     memory: usize,
-    /// One line of JSON
+    /// A line of JSON for each file
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     store: StoreArgs,
 }
 
+/// What came of one file; with `--json` one line of it.
 #[derive(Serialize)]
-struct Checked<'a> {
+struct Checked {
     version: u32,
     file: String,
     verdict: Word,
     exit: u8,
-    sentence: &'a str,
+    sentence: String,
     counts: Counts,
     keys: usize,
-    anomalies: &'a [AnomalyRecord],
+    anomalies: Vec<AnomalyRecord>,
     anomalies_count: usize,
-    warnings: &'a [String],
+    /// The parts that cannot be explained, with why no order goes on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    failing: Vec<Failing>,
+    /// Promises beside linearizability, and how stale reads were: of keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    promises: Option<Promises>,
+    /// Few operations that no order explains, in words: of things that are no keys.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    core: Vec<String>,
+    warnings: Vec<String>,
     check_ms: u64,
 }
 
+/// A file that could not be judged, as JSON.
+#[derive(Serialize)]
+struct Refused<'a> {
+    version: u32,
+    file: &'a str,
+    verdict: &'a str,
+    exit: u8,
+    error: String,
+}
+
+/// The last line of several.
+#[derive(Serialize)]
+struct Total {
+    version: u32,
+    files: usize,
+    valid: usize,
+    not_linearizable: usize,
+    unknown: usize,
+    not_judged: usize,
+    damaged: usize,
+    exit: u8,
+}
+
 pub(super) fn execute(args: &CheckArgs) -> Done {
-    let (file, spans) = input(&args.what, &args.store)?;
+    if let Some(Model::Object(object)) = &args.model
+        && !args.key.is_empty()
+    {
+        let error = anyhow::anyhow!("a {object} has no keys\nhint: leave --key out");
+        return Err(Failure { cause: Cause::Usage, error });
+    }
+    match args.what.as_slice() {
+        [one] => {
+            let checked = check(args, one)?;
+            checked.warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
+            if args.json { print_json(&checked, checked.exit) } else { print(&checked.text(), checked.exit) }
+        }
+        several => check_all(args, several),
+    }
+}
+
+/// A line for each, then the total.
+fn check_all(args: &CheckArgs, files: &[String]) -> Done {
+    let mut causes: Vec<Cause> = Vec::new();
+    let mut words: Vec<Option<Word>> = Vec::new();
+    for file in files {
+        match check(args, file) {
+            Ok(checked) => {
+                checked.warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
+                causes.extend(cause_of(checked.verdict));
+                words.push(Some(checked.verdict));
+                if args.json {
+                    print_json(&checked, 0)?;
+                } else {
+                    print(&format!("{file}: {}\n", checked.line()), 0)?;
+                }
+            }
+            Err(failure) => {
+                let error = explain(&failure.error);
+                say(&format!("error: {error}"));
+                causes.push(failure.cause);
+                words.push(None);
+                let (verdict, exit) = ("damaged", failure.cause.code());
+                if args.json {
+                    print_json(&Refused { version: 1, file, verdict, exit, error }, 0)?;
+                } else {
+                    print(&format!("{file}: not judged: see the error\n"), 0)?;
+                }
+            }
+        }
+    }
+    let count = |word: Option<Word>| words.iter().filter(|other| **other == word).count();
+    let total = Total {
+        version: 1,
+        files: files.len(),
+        valid: count(Some(Word::Valid)),
+        not_linearizable: count(Some(Word::NotLinearizable)),
+        unknown: count(Some(Word::Unknown)),
+        not_judged: count(Some(Word::NotJudged)),
+        damaged: count(None),
+        exit: code_of(&causes),
+    };
+    if args.json { print_json(&total, total.exit) } else { print(&total.text(), total.exit) }
+}
+
+impl Total {
+    fn text(&self) -> String {
+        let parts = [
+            (self.valid, "valid"),
+            (self.not_linearizable, "not linearizable"),
+            (self.unknown, "unknown"),
+            (self.not_judged, "without an operation"),
+            (self.damaged, "missing or damaged"),
+        ];
+        let parts = parts.iter().filter(|(count, _)| *count > 0);
+        let parts: Vec<String> = parts.map(|(count, what)| format!("{count} {what}")).collect();
+        format!("{} files: {}\n", self.files, parts.join(", "))
+    }
+}
+
+fn cause_of(verdict: Word) -> Option<Cause> {
+    match verdict {
+        Word::Valid => None,
+        Word::NotLinearizable | Word::Unsafe => Some(Cause::NotLinearizable),
+        Word::Unknown | Word::NotJudged => Some(Cause::Undecided),
+    }
+}
+
+/// Judges one.
+fn check(args: &CheckArgs, what: &str) -> Result<Checked, Failure> {
+    let (file, spans) = input(what, &args.store)?;
     let budget = Budget { time: args.timeout, memory_bytes: args.memory.saturating_mul(1 << 20) };
+    match &args.model {
+        Some(Model::Object(object)) => check_object(args, &file, object, &budget),
+        Some(Model::Keys(keys)) => check_keys(args, &file, *keys, &spans, &budget),
+        None => check_keys(args, &file, Keys::KeyValue, &spans, &budget),
+    }
+}
+
+fn check_keys(
+    args: &CheckArgs,
+    file: &Path,
+    model: Keys,
+    spans: &[FaultSpan],
+    budget: &Budget,
+) -> Result<Checked, Failure> {
+    let name = file.display().to_string();
+    let imported = load(file, args.format).map_err(Failure::of(Cause::BadInput))?;
+    let history = only(imported.loaded.history, &args.key, &name)?;
+    model.fits(&name, &history)?;
     let screen = Screen::new();
-    let judged = judge_file(&file, args.format, &budget, &|progress| {
+    let judged = judge(history, imported.loaded.warnings, budget, &|progress| {
         screen.progress(|| format!("judging: {} of {} keys", progress.keys_done, progress.keys));
     });
     screen.clear();
-    let judged = judged.map_err(Failure::of(Cause::BadInput))?;
-    answer(args, &file, &judged, &spans)
+    Ok(Checked::of_keys(name, judged, spans))
 }
 
-fn answer(args: &CheckArgs, file: &Path, judged: &Judged, spans: &[FaultSpan]) -> Done {
-    let (report, verdict) = (&judged.report, word(judged.report.verdict, &judged.history));
-    let exit = match verdict {
-        Word::Valid => code_of(&[]),
-        Word::NotLinearizable | Word::Unsafe => code_of(&[Cause::NotLinearizable]),
-        Word::Unknown | Word::NotJudged => code_of(&[Cause::Undecided]),
+fn check_object(args: &CheckArgs, file: &Path, object: &Object, budget: &Budget) -> Result<Checked, Failure> {
+    let report = judge_object(file, args.format, object, budget).map_err(Failure::of(Cause::BadInput))?;
+    let verdict = match report.verdict {
+        _ if report.counts.operations == 0 => Word::NotJudged,
+        Verdict::Valid => Word::Valid,
+        Verdict::Invalid => Word::NotLinearizable,
+        Verdict::Unknown => Word::Unknown,
     };
-    let anomalies = anomalies(report, &judged.history, spans);
-    let sentence = match verdict {
-        Word::NotJudged => "not judged: no operation was recorded".to_owned(),
-        Word::Valid | Word::NotLinearizable | Word::Unsafe | Word::Unknown => report.sentence(),
-    };
-    if args.json {
-        let checked = Checked {
+    Ok(Checked {
+        version: 1,
+        file: file.display().to_string(),
+        verdict,
+        exit: code_of(&Vec::from_iter(cause_of(verdict))),
+        sentence: report.sentence,
+        counts: report.counts,
+        keys: 1,
+        anomalies: Vec::new(),
+        failing: Vec::new(),
+        promises: None,
+        anomalies_count: usize::from(verdict == Word::NotLinearizable),
+        core: report.core,
+        warnings: Vec::new(),
+        check_ms: report.elapsed_ms,
+    })
+}
+
+impl Checked {
+    fn of_keys(file: String, judged: Judged, spans: &[FaultSpan]) -> Checked {
+        let (report, verdict) = (&judged.report, word(judged.report.verdict, &judged.history));
+        let anomalies = anomalies(report, &judged.history, spans);
+        Checked {
             version: 1,
-            file: file.display().to_string(),
+            file,
             verdict,
-            exit,
-            sentence: &sentence,
+            exit: code_of(&Vec::from_iter(cause_of(verdict))),
+            sentence: match verdict {
+                Word::NotJudged => "not judged: no operation was recorded".to_owned(),
+                Word::Valid | Word::NotLinearizable | Word::Unsafe | Word::Unknown => report.sentence(),
+            },
             counts: report.counts,
             keys: report.keys.len(),
-            anomalies: &anomalies,
+            failing: failing(&anomalies, report, &judged.history),
+            promises: Some(promises(&judged.history, report)),
+            anomalies,
             anomalies_count: report.anomalies.len(),
-            warnings: &judged.warnings,
+            core: Vec::new(),
+            warnings: judged.warnings,
             check_ms: report.elapsed_ms,
-        };
-        return print_json(&checked, exit);
+        }
     }
-    judged.warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
-    let mut text: String = anomalies
-        .iter()
-        .take(PRINTED_MAX)
-        .map(|anomaly| format!("  {}: {}\n", anomaly.kind, anomaly.sentence))
-        .collect();
-    if report.anomalies.len() > PRINTED_MAX {
-        text += &format!("  … and {} more\n", report.anomalies.len() - PRINTED_MAX);
+
+    /// The verdict and its sentence.
+    fn line(&self) -> String {
+        let rest = self.sentence.split_once(": ").map_or(self.sentence.as_str(), |(_, rest)| rest);
+        format!("{}: {}", self.verdict, full_stop(rest))
     }
-    let rest = sentence.split_once(": ").map_or(sentence.as_str(), |(_, rest)| rest);
-    print(&format!("{text}{verdict}: {}\n", full_stop(rest)), exit)
+
+    /// What is broken, then the verdict.
+    fn text(&self) -> String {
+        let mut text: String = self
+            .anomalies
+            .iter()
+            .take(PRINTED_MAX)
+            .map(|anomaly| format!("  {}: {}\n", anomaly.kind, anomaly.sentence))
+            .collect();
+        if self.anomalies_count > self.anomalies.len().min(PRINTED_MAX) && !self.anomalies.is_empty() {
+            text +=
+                &format!("  … and {} more\n", self.anomalies_count - self.anomalies.len().min(PRINTED_MAX));
+        }
+        if !self.core.is_empty() {
+            text += "  these few no order explains:\n";
+            text.extend(self.core.iter().map(|line| format!("    {line}\n")));
+        }
+        if let Some(promises) = self.promises.as_ref().filter(|_| self.verdict == Word::NotLinearizable) {
+            text.extend(promise_words(promises).iter().map(|line| format!("  {line}\n")));
+        }
+        text + &self.line() + "\n"
+    }
+}
+
+/// Whether this names a file, and not a run.
+pub(super) fn is_history(what: &str) -> bool {
+    let path = PathBuf::from(what);
+    path.is_file() || is_report(&path)
 }
 
 /// The file that is meant, and the faults of its run where it has one.
 pub(super) fn input(what: &str, store: &StoreArgs) -> Result<(PathBuf, Vec<FaultSpan>), Failure> {
-    let path = PathBuf::from(what);
-    if path.is_file() || is_report(&path) {
-        return Ok((path, Vec::new()));
+    if is_history(what) {
+        return Ok((PathBuf::from(what), Vec::new()));
     }
     let run: RunDir = Store::at(&store.store).find(what).map_err(|_| Failure {
         cause: Cause::BadInput,

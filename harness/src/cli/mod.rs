@@ -6,6 +6,7 @@
 
 mod catalog;
 mod check;
+mod choice;
 mod convert;
 mod list;
 mod output;
@@ -13,6 +14,7 @@ mod report;
 mod run;
 mod scenarios;
 mod show;
+mod show_operations;
 mod time;
 
 use std::path::PathBuf;
@@ -34,13 +36,13 @@ pub enum HarnessCommand {
     Catalog(catalog::CatalogArgs),
     /// List the stored runs
     List(list::ListArgs),
-    /// Show what came of a run
+    /// Show what came of a run, or the operations of a history
     Show(show::ShowArgs),
-    /// Judge a recorded history
+    /// Judge recorded histories
     Check(check::CheckArgs),
     /// Write a history in another format
     Convert(convert::ConvertArgs),
-    /// Print the path of a run's report, or open it
+    /// Print the path of a run's report, or open it; make one of a history file
     Report(report::ReportArgs),
     /// Run a cluster by hand: up, kill, pause, partition, heal, down
     Cluster(ClusterArgs),

@@ -1,11 +1,15 @@
 //! `ordeal show`.
 
+use std::time::Duration;
+
 use clap::Args;
+use ordeal_history::formats::Format;
 use ordeal_history::read_file;
 use serde::Serialize;
 
+use super::check::is_history;
 use super::output::{print, print_json};
-use super::{Done, Failure, StoreArgs};
+use super::{Done, Failure, StoreArgs, show_operations, time};
 use crate::exit::Cause;
 use crate::plan::Plan;
 use crate::report::text;
@@ -18,16 +22,46 @@ use crate::verdict::{figures, window};
     ordeal show\n      \
         what came of the newest run\n  \
     ordeal show latest --json\n      \
-        the same as one line of JSON")]
+        the same as one line of JSON\n  \
+    ordeal show latest --failing\n      \
+        the few operations that no order explains, the sentence about them, and why none of them can come next\n  \
+    ordeal show history.edn --key 7 --limit 1000\n      \
+        what was asked of a key and what came back, in a file of any format\n  \
+    ordeal show latest --around 12.55s --window 200ms\n      \
+        everything from 12.45 s to 12.65 s\n\n\
+    In a table ▶ marks what the sentence is about, and * what counts as open for ever in the proof.\n\n\
+    Exit codes: 0 shown, 3 the file or run is missing or damaged, 2 a flag is wrong or a key is not there, 11 it could not be\n\
+    decided whether anything fails.")]
 pub struct ShowArgs {
-    /// Name of a run, or a path to it
-    #[arg(value_name = "RUN", default_value = LATEST)]
-    run: String,
-    /// One line of JSON
+    /// Name of a run, or a path to it, or a history file of any format
+    #[arg(value_name = "RUN|FILE", default_value = LATEST)]
+    pub(super) what: String,
+    /// The operations that cannot be explained
+    #[arg(long, conflicts_with_all = ["key", "around"])]
+    pub(super) failing: bool,
+    /// The operations on this key; may be repeated
+    #[arg(long, value_name = "KEY")]
+    pub(super) key: Vec<String>,
+    /// The operations under way around this moment, e.g. 12.55s
+    #[arg(long, value_name = "TIME", value_parser = time::moment)]
+    pub(super) around: Option<u64>,
+    /// How much time around it
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time::parse, requires = "around")]
+    pub(super) window: Duration,
+    /// At most so many operations
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub(super) limit: usize,
+    /// Format of the file, where its content misleads
+    #[arg(long, value_name = "FORMAT")]
+    pub(super) format: Option<Format>,
+    /// How long judging may take, with --failing
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = time::parse)]
+    pub(super) timeout: Duration,
+    /// JSON: one line, or a line for each operation
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     #[command(flatten)]
-    store: StoreArgs,
+    pub(super) store: StoreArgs,
 }
 
 /// A run without a verdict, as JSON.
@@ -42,8 +76,11 @@ struct Prefix<'a> {
 }
 
 pub(super) fn execute(args: &ShowArgs) -> Done {
+    if args.failing || !args.key.is_empty() || args.around.is_some() || is_history(&args.what) {
+        return show_operations::execute(args);
+    }
     let bad_input = || Failure::of(Cause::BadInput);
-    let run = Store::at(&args.store.store).find(&args.run).map_err(Failure::of(Cause::BadInput))?;
+    let run = Store::at(&args.store.store).find(&args.what).map_err(Failure::of(Cause::BadInput))?;
     let plan = run.read_plan().map_err(Failure::of(Cause::BadInput))?;
     let state = run.state().map_err(Failure::of(Cause::BadInput))?;
     // A harness that was killed very early has not begun the file.

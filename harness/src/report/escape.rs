@@ -32,6 +32,15 @@ pub(super) fn tail(text: &str, chars_max: usize) -> String {
     }
 }
 
+/// The beginning of a text of at most so many characters: what explains something, begins with the reason.
+pub(super) fn head(text: &str, chars_max: usize) -> String {
+    let surplus = text.chars().count().saturating_sub(chars_max);
+    match surplus {
+        0 => text.to_owned(),
+        _ => text.chars().take(chars_max.saturating_sub(1)).chain(std::iter::once('…')).collect(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,5 +56,6 @@ mod tests {
         assert_eq!(tail("abc", 3), "abc");
         assert_eq!(tail("abcdef", 3), "…ef");
         assert_eq!(tail("äöü", 2), "…ü");
+        assert_eq!((head("abc", 3), head("äöüx", 3)), ("abc".to_owned(), "äö…".to_owned()));
     }
 }

@@ -3,18 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use ordeal_history::{Answer, Call, History, OpId, Operation, Outcome, Value};
+use ordeal_history::{History, OpId, Operation, Outcome};
 
-use super::escape::{Escaped, tail};
+use super::escape::Escaped;
 use super::svg::{Axis, CHAR, LEFT, WIDTH, band_names, bands, bands_height, open};
+use super::words::words;
 use crate::plan::seconds;
 use crate::store::FaultSpan;
+use crate::verdict::Failing;
 
 /// Height of a lane.
 const LANE: f64 = 30.0;
 /// Characters of a value in a title, and in a label.
 const TITLE_CHARS: usize = 160;
 const LABEL_CHARS: usize = 24;
+
+/// Operations in a table: a core that is larger explains nothing to a person.
+const ROWS_MAX: usize = 60;
 
 /// What is to be drawn.
 pub(super) struct Scene<'a> {
@@ -131,17 +136,24 @@ impl Scene<'_> {
     }
 }
 
-/// The operations in a table, first the one that shows it.
-pub(super) fn table(history: &History, guilty: &[u64]) -> String {
+/// The operations in a table, by the time of their calls; marked is the one that shows it.
+pub(super) fn table(history: &History, failing: &Failing) -> String {
     let mut html = String::from(
         "<table><thead><tr><th>operation</th><th>client</th><th>called</th><th>returned</th><th>what</th>\
          <th>node</th></tr></thead><tbody>",
     );
-    for op in guilty.iter().filter_map(|&id| history.operation(OpId(id))) {
+    let mut all: Vec<&Operation> =
+        failing.all().into_iter().filter_map(|id| history.operation(OpId(id))).collect();
+    all.sort_by_key(|op| (op.invoked_ns, op.id));
+    for op in all.into_iter().take(ROWS_MAX) {
         let returned = op.returned.as_ref().map_or("never".to_owned(), |(ns, _)| seconds(ns / 1_000_000));
+        let shows = failing.operations.first() == Some(&op.id.0);
+        let free = if failing.open.contains(&op.id.0) { " (open for ever in the proof)" } else { "" };
         let _ = write!(
             html,
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{returned}</td><td class=\"what\">{}</td><td>{}</td></tr>",
+            "<tr{}><td>{}{}</td><td>{}</td><td>{}</td><td>{returned}</td><td class=\"what\">{}{free}</td><td>{}</td></tr>",
+            if shows { " class=\"shows\"" } else { "" },
+            if shows { "▶ " } else { "" },
             op.id,
             op.client,
             seconds(op.invoked_ns / 1_000_000),
@@ -161,28 +173,4 @@ fn title(op: &Operation) -> String {
 
 fn label(op: &Operation) -> String {
     words(op, LABEL_CHARS)
-}
-
-/// Call and outcome; the outcome also as a sign, since colour never carries meaning alone.
-fn words(op: &Operation, chars_max: usize) -> String {
-    let shown = |value: &Value| tail(value, chars_max);
-    let optional = |value: &Option<Value>| value.as_ref().map_or("nothing".to_owned(), shown);
-    let call = match &op.call {
-        Call::Read => "read".to_owned(),
-        Call::Write(value) => format!("write {}", shown(value)),
-        Call::Append(value) => format!("append {}", shown(value)),
-        Call::Delete => "delete".to_owned(),
-        Call::Cas { expected, new } => format!("cas {} → {}", optional(expected), shown(new)),
-    };
-    match &op.returned {
-        None => format!("{call} ? (never returned)"),
-        Some((_, Outcome::Unknown(reason))) => format!("{call} ? ({})", tail(reason, chars_max)),
-        Some((_, Outcome::Failed(reason))) => format!("{call} ✗ ({})", tail(reason, chars_max)),
-        Some((_, Outcome::Ok(answer, _))) => match answer {
-            Answer::Value(value) => format!("{call} = {}", optional(value)),
-            Answer::Done | Answer::CasDone => format!("{call} ✓"),
-            Answer::CasFailed(found) => format!("{call} ≠ {}", optional(found)),
-            Answer::CasFailedAbsent => format!("{call} ≠ nothing"),
-        },
-    }
 }

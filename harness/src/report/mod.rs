@@ -2,7 +2,8 @@
 //!
 //! * [`text`]: the table and the sentence.
 //! * `page`: the frame of the HTML file, its tables and its style.
-//! * `lanes`: the operations of a key on a true time axis, one lane a client.
+//! * `picture`: all operations for the script that draws them (`picture/*.js`, `frame.html`), bounded.
+//! * `lanes`: the few that fail as a drawing without a script, and as a table. `words`: an operation in words.
 //! * `overview`: the whole run in bars.
 //! * `svg`: what drawings share. `escape`: nothing from outside becomes markup.
 
@@ -10,10 +11,13 @@ mod escape;
 mod lanes;
 mod overview;
 mod page;
+mod picture;
 mod svg;
 pub mod text;
+mod words;
 
-pub use page::html;
+pub use page::{Paper, html, html_of_file};
+pub use words::{asked, came};
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use ordeal_history::formats::{Format, FormatError, load};
 use ordeal_history::{Budget, History, Progress, Report, Verdict, check, read_file};
 
 use super::figures::{Figures, figures, window};
-use super::judge;
+use super::judge as words;
 use crate::exit::{Cause, code_of};
 use crate::lab::LabKind;
 use crate::plan::{FaultKind, Plan};
@@ -67,6 +67,8 @@ pub struct Concluded {
     pub events: Vec<Event>,
     /// Numbers.
     pub figures: Figures,
+    /// The judgement.
+    pub report: Report,
 }
 
 /// Judges a history file of this format, or of the one that it begins like.
@@ -80,8 +82,19 @@ pub fn judge_file(
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Judged, FormatError> {
     let loaded = load(path, format)?.loaded;
-    let report = check(&loaded.history, budget, progress);
-    Ok(Judged { history: loaded.history, report, warnings: loaded.warnings })
+    Ok(judge(loaded.history, loaded.warnings, budget, progress))
+}
+
+/// Judges a history; what a reader of it should know goes along.
+#[must_use]
+pub fn judge(
+    history: History,
+    warnings: Vec<String>,
+    budget: &Budget,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Judged {
+    let report = check(&history, budget, progress);
+    Judged { history, report, warnings }
 }
 
 /// Judges what a run recorded, and puts everything together.
@@ -98,10 +111,11 @@ pub fn conclude(
     let judged = judge_file(&dir.history(), Some(Format::Ordeal), budget, progress)?;
     let figures = figures(&judged.history, window(&events, &judged.history));
     let summary = summarize(dir, &plan, known, &judged, &events, &figures);
-    Ok(Concluded { summary, plan, history: judged.history, events, figures })
+    Ok(Concluded { summary, plan, history: judged.history, events, figures, report: judged.report })
 }
 
-/// Puts together what a run recorded with the verdict that it was given, without judging again.
+/// Puts together what a run recorded with the verdict that it was given. What was recorded is judged again for the orders and
+/// cores that a picture shows; the verdict stays the one that was given.
 ///
 /// # Errors
 /// When a file of the run is missing or damaged.
@@ -109,7 +123,8 @@ pub fn recall(dir: &RunDir, summary: Summary) -> anyhow::Result<Concluded> {
     let (plan, events) = (dir.read_plan()?, dir.read_events()?);
     let history = read_file(&dir.history())?.history;
     let figures = figures(&history, window(&events, &history));
-    Ok(Concluded { summary, plan, history, events, figures })
+    let report = check(&history, &Budget::default(), &|_| {});
+    Ok(Concluded { summary, plan, history, events, figures, report })
 }
 
 fn summarize(
@@ -122,20 +137,20 @@ fn summarize(
 ) -> Summary {
     let spans = spans(events);
     let safety_broken = known.causes.iter().any(|(cause, _)| *cause == Cause::NotLinearizable);
-    let word = match judge::word(judged.report.verdict, &judged.history) {
+    let word = match words::word(judged.report.verdict, &judged.history) {
         // What nodes say of themselves is as good a proof as what clients saw.
         Word::Valid | Word::Unknown | Word::NotJudged if safety_broken => Word::Unsafe,
         word => word,
     };
-    let anomalies = judge::anomalies(&judged.report, &judged.history, &spans);
+    let anomalies = words::anomalies(&judged.report, &judged.history, &spans);
     let headline = anomalies.first().map_or_else(|| judged.report.sentence(), |first| first.sentence.clone());
     let causes = causes(&known, judged.report.verdict, &headline, numbers);
     let sentence = match (word, anomalies.first(), causes.first()) {
         (Word::NotLinearizable, Some(_), _) => headline,
-        (Word::Unsafe, _, Some((_, what))) => judge::full_stop(what),
-        (Word::NotJudged, _, Some((_, what))) => judge::full_stop(what),
+        (Word::Unsafe, _, Some((_, what))) => words::full_stop(what),
+        (Word::NotJudged, _, Some((_, what))) => words::full_stop(what),
         (Word::NotJudged, _, None) => "No operation was recorded.".to_owned(),
-        _ => judge::full_stop(&judged.report.sentence()),
+        _ => words::full_stop(&judged.report.sentence()),
     };
     let kinds: Vec<Cause> = causes.iter().map(|(cause, _)| *cause).collect();
     Summary {

@@ -2,9 +2,13 @@
 //! files alone, so that a stored run is concluded by the same code as one that has just ended.
 
 mod conclude;
+mod failing;
 mod figures;
 mod judge;
+mod rely;
 
-pub use conclude::{Concluded, Course, Judged, Known, conclude, judge_file, recall};
+pub use conclude::{Concluded, Course, Judged, Known, conclude, judge, judge_file, recall};
+pub use failing::{Failing, failing};
 pub use figures::{Bucket, Figures, figures, window};
 pub use judge::{anomalies, full_stop, word};
+pub use rely::promise_words;

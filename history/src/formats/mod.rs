@@ -9,6 +9,7 @@
 mod binary;
 mod binary_write;
 mod cursor;
+pub(crate) mod deeds;
 mod detect;
 mod etcd;
 mod export;
@@ -33,6 +34,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 pub use binary_write::BinaryWriter;
+pub(crate) use form::Form;
 pub use pairing::SOLE_KEY;
 pub use record::{FaultNote, Record};
 pub use trouble::{FormatError, Place};

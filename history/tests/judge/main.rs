@@ -4,9 +4,11 @@
 mod agreement;
 mod budgets;
 mod claims;
+mod cores;
 mod files;
 mod generator;
 mod online;
+mod promises;
 mod second_opinions;
 mod stories;
 mod story;

@@ -54,9 +54,6 @@ impl Past {
         if status.role == Role::Leader && *self.leaders.entry(status.term).or_insert(member.id) != member.id {
             self.broken = Some(Broken::ElectionSafety);
         }
-        if member.promises_too_much() {
-            self.broken = Some(Broken::Promise);
-        }
         let news = (before + 1..=status.commit).filter_map(|index| member.view.entry(index));
         for entry in news {
             let known = self.committed.entry(entry.id.index).or_insert((entry.clone(), status.term));

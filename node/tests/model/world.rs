@@ -298,6 +298,9 @@ impl State {
         let mut member = Member::clone(&self.members[index(who)].member);
         let before = member.status().commit;
         does(&mut member);
+        if member.promises_too_much() {
+            self.past.broken = Some(Broken::Promise);
+        }
         for (to, message) in std::mem::take(&mut member.sent) {
             let packet = Packet::new(who, to, message);
             if self.wires.iter().all(|other| other.faces != packet.faces) {

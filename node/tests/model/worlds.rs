@@ -100,6 +100,8 @@ pub fn one_disk_loses_an_entry() -> World {
     let past = Past { register: None, ..committed.past };
     let mut disks = committed.disks;
     disks[1].lost.insert(2);
+    // So that a vote is a matter of the second entry alone.
+    disks[2].entries = disks[0].entries[..1].to_vec();
     World { disks, past, lossy: true, ..world(bounds, &wanted) }
 }
 

@@ -85,8 +85,11 @@ impl Checks {
                 assert!(!leads(before) || !leads(&now), "leader append-only: {id} cuts {group} at {from}");
             }
             for entry in &persist.repairs {
-                let previous = disk.term_at(*group, entry.id.index - 1);
-                seen.written(id, *group, entry, previous.unwrap_or(entry.id.term));
+                let index = entry.id.index - 1;
+                let previous = if index == 0 { Some(0) } else { disk.term_at(*group, index) };
+                if let Some(previous) = previous {
+                    seen.written(id, *group, entry, previous);
+                }
             }
             let Some(first) = persist.entries.first() else { continue };
             let replaced = persist.snapshot.as_ref().map(|snapshot| snapshot.last);
