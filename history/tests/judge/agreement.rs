@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use ordeal_history::linear::{self, Entry, Limits, all_orders, replay};
 use ordeal_history::model::KeyModel;
-use ordeal_history::{AnomalyKind, Answer, Budget, Call, Certificate, History, OpId, Report, Verdict, check};
+use ordeal_history::{
+    AnomalyKind, Answer, Budget, Call, Certificate, History, OpId, Report, Verdict, check, verdict,
+};
 
 use crate::generator::{MIXES, Mix, Recipe, make_stale, mutate, valid};
 use crate::second_opinions::{brute_force_accepts, stateright_accepts};
@@ -79,6 +81,11 @@ fn round(mix: Mix, operations: u64, seeds: std::ops::Range<u64>, opinion: fn(&Hi
         );
         let report = judge(&history);
         assert_eq!(report.verdict, expected, "{mix:?}, seed {seed}: {report:#?}\n{history:#?}");
+        assert_eq!(
+            verdict(&history, &Budget::default()),
+            expected,
+            "{mix:?}, seed {seed}: the verdict alone"
+        );
         if let Some(key) = report.keys.first() {
             let is_backed = confirm(&history, &key.certificate);
             assert!(is_backed, "{mix:?}, seed {seed}: {history:#?}");
