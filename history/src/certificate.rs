@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use crate::decide::{Decision, decide, trace_of};
 use crate::history::History;
-use crate::linear::{self, Core, Entry, Limits, smallest_core};
+use crate::linear::{self, Core, Entry, Limits, Model, smallest_core};
 use crate::model::KeyModel;
 use crate::operation::{Answer, Call, OpId, Operation, Value};
 use crate::problem::at_the_end;
-use crate::reduce::{Groups, Words, fewest, only_words};
+use crate::reduce::{Groups, Words, behind, fewest, only_words};
 
 /// What a verdict on a key is backed by.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -158,14 +158,44 @@ fn fails(operations: &[&Operation], limits: &Limits<'_>) -> bool {
 
 fn shrink(few: &[&Operation], limits: &Limits<'_>) -> Certificate {
     let (trace, places) = trace_of(few);
-    let Some(mut core) = smallest_core(&KeyModel::default(), &trace, limits) else {
-        return Certificate::None;
-    };
+    let behind = if trace.len() < GROUPED_MIN { None } else { behind_the_last(&trace, limits) };
+    let core = behind.or_else(|| smallest_core(&KeyModel::default(), &trace, limits));
+    let Some(mut core) = core else { return Certificate::None };
     while let Some(smaller) = without_values(&core, &trace, limits) {
         core = smaller;
     }
     let ids = |entries: Vec<usize>| entries.into_iter().map(|entry| few[places[entry]].id).collect();
     Certificate::Core(ids(core.answered), ids(core.open))
+}
+
+/// The core of what is left behind the last write or delete that it fails behind; `None`: it fails behind none.
+fn behind_the_last(trace: &[KeyEntry], limits: &Limits<'_>) -> Option<Core> {
+    let is_blind = |at: &usize| KeyModel::is_blind(&trace[*at].op) && trace[*at].returned.is_some();
+    let mut writes: Vec<usize> = (0..trace.len()).filter(is_blind).collect();
+    writes.sort_by_key(|&at| trace[at].called);
+    let initial = KeyModel::default();
+    let entry = |&(at, is_open): &(usize, bool)| {
+        let entry = trace[at].clone();
+        if is_open { Entry { returned: None, ..entry } } else { entry }
+    };
+    let entries = |left: &[(usize, bool)]| -> Vec<KeyEntry> { left.iter().map(entry).collect() };
+    // Behind a later one there is less to contradict each other: halving finds about the last.
+    let (mut low, mut high) = (0, writes.len());
+    let mut best = None;
+    while low < high {
+        let middle = usize::midpoint(low, high);
+        let left = behind(trace, writes[middle]);
+        if matches!(linear::decide(&initial, &entries(&left), limits).0, linear::Decision::NoOrder(_)) {
+            best = Some(left);
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    let left = best?;
+    let core = smallest_core(&initial, &entries(&left), limits)?;
+    let places = |few: Vec<usize>| few.into_iter().map(|at| left[at].0).collect();
+    Some(Core { answered: places(core.answered), open: places(core.open) })
 }
 
 /// The core without whole values, and then as small as it can be; `None`: none can be spared.

@@ -205,7 +205,9 @@ impl Line<'_> {
         let own: Vec<Option<ClientId>> =
             self.writes.iter().map(|write| write.at.map(|at| self.operations[at].client)).collect();
         for (client, places) in clients {
-            let (mut read, mut written): (Option<(usize, usize)>, Option<(usize, usize)>) = (None, None);
+            // The newest value of each, and the place of the operation.
+            let mut read: Option<(usize, usize)> = None;
+            let mut written: Option<(usize, usize)> = None;
             for &at in places {
                 let Some(&value) = self.met[at].first() else { continue };
                 let operation = self.operations[at];

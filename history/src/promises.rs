@@ -120,6 +120,14 @@ pub fn promises(history: &History, report: &Report) -> Promises {
     let count = |kinds: &[AnomalyKind]| {
         report.anomalies.iter().filter(|anomaly| kinds.contains(&anomaly.kind)).count()
     };
+    // What servers claimed, or other reads show, tells more of the order than times do.
+    for anomaly in &report.anomalies {
+        let client =
+            |at: usize| anomaly.operations.get(at).and_then(|&id| history.operation(id)).map(|op| op.client);
+        if anomaly.kind == AnomalyKind::NonMonotonicRead && client(0).is_some() && client(0) == client(1) {
+            tally.break_it(Promise::MonotonicReads, anomaly.sentence.clone());
+        }
+    }
     // Sequential consistency of each key is not that of all together; linearizability is.
     let is_whole = report.verdict == Verdict::Valid || keys.len() == 1;
     Promises {

@@ -6,11 +6,18 @@
 //!   about the same value, so it stays, and none came between the two. A compare-and-set joins the values that it expects and
 //!   leaves. One that failed without saying what it found sees something else than it expected, which says nothing of what
 //!   stays: it is left out with every value. Where there are appends this is of no use.
+//! * **Forget what came before** a write or delete that was answered: whatever was there, it leaves the same. Left out is what had
+//!   returned before it was called, and what ran beside it and changes nothing; what ran beside it and changes something may
+//!   take effect at any later time, or never. In an order of all, take it and what stands behind it: those that are left and
+//!   stand before it are free to do nothing.
 //! * **Erase words**, where nothing but reads and appends of single words happens: as if those words had never been appended.
 //!   An order of all, without their appends, explains the reads without them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use crate::certificate::KeyEntry;
+use crate::linear::Model;
+use crate::model::KeyModel;
 use crate::operation::{Answer, Call, Operation, Outcome, Value};
 
 /// Reductions that are tried for one key: each costs a judgement of what is left.
@@ -62,6 +69,22 @@ impl Groups {
         };
         (0..self.of.len()).filter(is_kept).collect()
     }
+}
+
+/// What is left when all before this answered write or delete is forgotten: places, each with whether it counts as open.
+pub(crate) fn behind(trace: &[KeyEntry], write: usize) -> Vec<(usize, bool)> {
+    let called = trace[write].called;
+    let returned = trace[write].returned.as_ref().map_or(u64::MAX, |(ns, _)| *ns);
+    let left = trace.iter().enumerate().filter_map(|(at, entry)| match &entry.returned {
+        _ if at == write => Some((at, false)),
+        None => Some((at, true)),
+        Some((ns, _)) if *ns < called => None,
+        Some((_, answer)) if entry.called <= returned => {
+            (!KeyModel::is_pure(&entry.op, Some(answer))).then_some((at, true))
+        }
+        Some(_) => Some((at, false)),
+    });
+    left.collect()
 }
 
 /// Values that belong together (union and find).

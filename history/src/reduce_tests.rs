@@ -8,7 +8,6 @@ use rand_pcg::Pcg64;
 
 use super::*;
 use crate::linear::{Entry, all_orders};
-use crate::model::KeyModel;
 use crate::operation::{Claim, ClientId, OpId};
 
 type KeyTrace = Vec<Entry<Call, Answer>>;
@@ -71,6 +70,31 @@ fn leaving_out_all_that_is_about_some_values_keeps_every_explanation() {
         }
     }
     assert!(explained > 5_000 && steps > 5_000 && smaller > 5_000, "{explained} {steps} {smaller}");
+}
+
+#[test]
+fn forgetting_what_came_before_keeps_every_explanation() {
+    let mut random = Pcg64::seed_from_u64(9);
+    let (mut steps, mut smaller) = (0, 0);
+    for _ in 0..60_000 {
+        let whole = history(&mut random, operation);
+        let is_explained = has_order(&whole);
+        for write in 0..whole.len() {
+            if whole[write].returned.is_none() || !KeyModel::is_blind(&whole[write].op) {
+                continue;
+            }
+            let left = behind(&whole, write).into_iter().map(|(at, is_open)| {
+                let entry = whole[at].clone();
+                if is_open { Entry { returned: None, ..entry } } else { entry }
+            });
+            let left: KeyTrace = left.collect();
+            let is_left = has_order(&left);
+            assert!(is_left || !is_explained, "{whole:#?} has an order, {left:#?} has none");
+            steps += u32::from(is_explained && left.len() < whole.len());
+            smaller += u32::from(!is_left && left.len() < whole.len());
+        }
+    }
+    assert!(steps > 5_000 && smaller > 3_000, "{steps} {smaller}");
 }
 
 /// Reads and appends of words, each perhaps twice.

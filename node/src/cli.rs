@@ -161,6 +161,9 @@ fn start(args: StartArgs) -> ExitCode {
     abort_on_panic();
     let mut server = match Server::bind(&config).and_then(with_signals) {
         Ok(server) => server,
+        Err(ServerError::Storage(error)) if error.forgot() => {
+            return fail(&error.to_string(), &replacement(&config), EXIT_SET_UP);
+        }
         Err(error) => return fail(&error.to_string(), &error.hint(), EXIT_SET_UP),
     };
     match server.address() {
@@ -197,6 +200,24 @@ impl StartArgs {
         config.check().map_err(|error| error.to_string())?;
         Ok(config)
     }
+}
+
+/// How a member that may have forgotten something is replaced, in commands to paste: as a new one with a directory of its own.
+fn replacement(config: &NodeConfig) -> String {
+    let NodeConfig { node, cluster, listen, members, groups, shards, .. } = config;
+    let others: Vec<String> =
+        members.iter().filter(|(id, _)| *id != node).map(|(_, address)| address.to_string()).collect();
+    let endpoints = others.join(",");
+    let last = members.keys().last().unwrap_or(node);
+    let (new, address) = (NodeId(last.0 + 1), members.get(node).unwrap_or(listen));
+    let dir = format!("{}-{new}", config.dir.display());
+    format!(
+        "it must not vote again under its id; replace it by {new}, or any id that was never used:
+  ordeal kv member remove {node} --endpoints {endpoints}
+  ordeal node start --join --id {new} --cluster {cluster} --dir {dir} --listen {listen} --member {new}={address} \
+    --groups {groups} --shards {shards}
+  ordeal kv member add {new}={address} --endpoints {endpoints}"
+    )
 }
 
 fn with_signals(mut server: Server) -> Result<Server, ServerError> {
@@ -283,5 +304,31 @@ mod tests {
         }
         let twice = vec![node_address("n2=127.0.0.1:1").unwrap(), node_address("n2=127.0.0.1:2").unwrap()];
         assert_eq!(unique("--member", twice), Err("--member names n2 twice".to_owned()));
+    }
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(subcommand)]
+        command: NodeCommand,
+    }
+
+    #[test]
+    fn who_forgot_is_replaced_by_commands_that_can_be_pasted() {
+        let members = (1..=3).map(|id| {
+            (NodeId(id), SocketAddr::from(([127, 0, 0, 1], 7100 + u16::try_from(id).unwrap_or(0))))
+        });
+        let config = NodeConfig::new(NodeId(2), ClusterId(0xc0_ffee), "data/2".into(), members.collect());
+        let config = NodeConfig { listen: config.members[&NodeId(2)], groups: 3, ..config };
+        let hint = replacement(&config).replace("\\\n", "");
+        let lines: Vec<&str> = hint.lines().skip(1).map(str::trim).collect();
+        let [remove, start, add] = lines[..] else { panic!("three commands: {hint}") };
+        let endpoints = "--endpoints 127.0.0.1:7101,127.0.0.1:7103";
+        assert_eq!(remove, format!("ordeal kv member remove n2 {endpoints}"));
+        assert_eq!(add, format!("ordeal kv member add n4=127.0.0.1:7102 {endpoints}"));
+        let line = <Line as clap::Parser>::try_parse_from(start.split_whitespace().skip(1)).expect(start);
+        let NodeCommand::Start(args) = line.command else { panic!("{start} starts a node") };
+        let new = args.into_config().expect("flags that make sense");
+        assert_eq!((new.node, new.join, new.listen), (NodeId(4), true, config.listen));
+        assert_eq!((new.cluster, new.groups, new.shards), (config.cluster, 3, config.shards));
+        assert_ne!(new.dir, config.dir);
     }
 }

@@ -153,10 +153,10 @@ fn headline(page: &mut String, summary: &Summary) {
         None => "no network lab known",
     };
     banner(page, face(summary.verdict, summary.exit == 0), summary.verdict, &summary.sentence);
-    let _ = write!(
+    let _ = writeln!(
         page,
         "<p class=\"dim\">{} · {} · {lab} · {} · exit code {}<br>\
-         <code>{}</code> repeats the plan.</p>\n",
+         <code>{}</code> repeats the plan.</p>",
         Escaped(&summary.run),
         Escaped(&summary.system),
         Escaped(&what_it_was(summary)),

@@ -99,6 +99,52 @@ fn a_long_key_of_appends_has_a_core_of_the_words_that_matter() {
 }
 
 #[test]
+fn whole_values_are_left_out_of_a_core() {
+    let mut draft = Draft::new();
+    let write = |draft: &mut Draft, value: &str| {
+        draft.value = value.to_owned();
+        draft.push(Call::Write(value.into()), Answer::Done);
+        draft.read();
+    };
+    for round in 0..40 {
+        ["c", "d", "e"].iter().for_each(|value| write(&mut draft, value));
+        match round {
+            10 => write(&mut draft, "a"),
+            20 => write(&mut draft, "b"),
+            30 => {
+                draft.value = "a".to_owned();
+                draft.read();
+            }
+            _ => {}
+        }
+    }
+    // The two writes, and reads that show in which order they came.
+    let (certificate, impasse) = draft.core(5);
+    assert!(certificate.words().is_empty());
+    let why = &impasse.blocked.last().expect("the read").why;
+    assert!(why.contains("was answered \"a\""), "{why}");
+}
+
+#[test]
+fn what_came_long_before_is_forgotten() {
+    let mut draft = Draft::new();
+    for round in 0..40 {
+        for value in ["a", "b", "c", "d"] {
+            draft.value = value.to_owned();
+            draft.push(Call::Write(value.into()), Answer::Done);
+            draft.read();
+            if round == 30 && value == "c" {
+                draft.value = "a".to_owned();
+                draft.read();
+            }
+        }
+    }
+    let (_, impasse) = draft.core(4);
+    let why = &impasse.blocked.last().expect("the read").why;
+    assert!(why.contains("was answered \"a\""), "{why}");
+}
+
+#[test]
 fn a_chain_of_compare_and_sets_has_a_short_core_where_its_values_do_not_matter() {
     let mut draft = Draft::new();
     for round in 0..30 {

@@ -23,8 +23,19 @@ pub(super) struct Findings {
     pub(super) segments: Vec<Segment>,
     /// The last frames, if they were asked for.
     pub(super) frames: VecDeque<Frame>,
-    /// Copies that are damaged while the other is whole, and entries that are no entry of ours; if `--verify` looked for them.
-    pub(super) verified: Option<Vec<String>>,
+    /// Second copies that are damaged, and entries that are no entry of ours; if `--verify` looked for them.
+    pub(super) verified: Option<Vec<Suspect>>,
+    /// The highest frame that another one proves durable, and the highest oldest segment that one tells.
+    durable: u64,
+    oldest: u64,
+}
+
+/// Something in a frame that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Suspect {
+    segment: u64,
+    pub(super) frame: u64,
+    pub(super) what: String,
 }
 
 /// A segment and its frames.
@@ -121,9 +132,23 @@ impl Findings {
             segments: Vec::new(),
             frames: VecDeque::new(),
             verified: args.verify.then(Vec::new),
+            durable: 0,
+            oldest: 0,
         };
         findings.check_group()?;
         findings.look_at_frames(&media, args.last)?;
+        if let Some(found) = findings.verified.as_mut().filter(|found| !found.is_empty()) {
+            // A frame that was only half there, because the node was writing it, is whole by now.
+            let first = std::mem::take(found);
+            (findings.segments, findings.frames) = (Vec::new(), VecDeque::new());
+            findings.look_at_frames(&media, args.last)?;
+            let again = findings.verified.take().unwrap_or_default().into_iter();
+            let counts = |suspect: &Suspect| {
+                suspect.frame <= findings.durable && !findings.is_void(suspect.segment, suspect.frame)
+            };
+            let again = again.filter(|suspect| first.contains(suspect) && counts(suspect));
+            findings.verified = Some(again.collect());
+        }
         Ok(findings)
     }
 
@@ -166,38 +191,36 @@ impl Findings {
         if let Some(error) = failed {
             return Err(error.into());
         }
-        // What counts is known only now: a later segment says where the one before it ends.
-        let ends: Vec<(u64, u64)> =
-            self.segments.iter().map(|segment| (segment.seen.segment, segment.seen.first_frame)).collect();
-        for frame in &mut self.frames {
-            let is_behind =
-                |&(segment, first): &(u64, u64)| segment > frame.seen.segment && first <= frame.seen.sequence;
-            frame.is_void = ends.iter().any(is_behind);
+        let mut frames = std::mem::take(&mut self.frames);
+        for frame in &mut frames {
+            frame.is_void = self.is_void(frame.seen.segment, frame.seen.sequence);
             frame.entries = entries(media, &frame.seen)?;
             let only = self.only;
             frame.entries.retain(|entry| only.is_none_or(|only| u64::from(only.0) == entry.group));
         }
-        let oldest = self.segments.last().map_or(0, |segment| segment.seen.oldest);
+        self.frames = frames;
         for segment in &mut self.segments {
-            if segment.seen.segment < oldest {
+            if segment.seen.segment < self.oldest {
                 segment.role = Role::Freed;
             }
         }
         Ok(())
     }
 
+    /// Whether a frame stands behind the end of its segment, as a later one says.
+    fn is_void(&self, segment: u64, frame: u64) -> bool {
+        // One whose header cannot be read says nothing.
+        let mut later =
+            self.segments.iter().filter(|later| later.seen.segment > segment && later.seen.first_frame > 0);
+        later.any(|later| later.seen.first_frame <= frame)
+    }
+
     fn begin_segment(&mut self, seen: SegmentSeen) {
         if let Some(before) = self.segments.last_mut() {
             before.role = Role::Sealed;
-            before.sequences.retain(|&sequence| sequence < seen.first_frame);
+            before.sequences.retain(|&sequence| seen.first_frame == 0 || sequence < seen.first_frame);
         }
-        if let Some(found) = &mut self.verified {
-            for (copy, fault) in seen.faults.iter().enumerate() {
-                if let Some(fault) = fault {
-                    found.push(format!("segment {}: copy {} of its header: {fault}", seen.segment, copy + 1));
-                }
-            }
-        }
+        self.oldest = self.oldest.max(seen.oldest);
         self.segments.push(Segment { seen, sequences: Vec::new(), role: Role::Open });
     }
 
@@ -205,14 +228,22 @@ impl Findings {
         if let Some(segment) = self.segments.last_mut() {
             segment.sequences.push(seen.sequence);
         }
+        (self.durable, self.oldest) = (self.durable.max(seen.durable), self.oldest.max(seen.oldest));
         if let Some(found) = &mut self.verified {
             let place = format!("segment {} at {}: frame {}", seen.segment, seen.offset, seen.sequence);
+            let suspect = |what: String| Suspect {
+                segment: seen.segment,
+                frame: seen.sequence,
+                what: format!("{place}: {what}"),
+            };
             if seen.mirror_is_damaged {
-                found.push(format!("{place}: its second copy cannot be read"));
+                found.push(suspect("its second copy cannot be read".to_owned()));
             }
             for entry in entries(media, &seen)? {
-                if let Err(what) = entry.words {
-                    found.push(format!("{place}: entry {} of g{}: {what}", entry.id, entry.group));
+                // What is damaged is told by the recovery already.
+                let is_damaged = seen.damaged.contains(&(entry.group, entry.id.index));
+                if let (Err(what), false) = (entry.words, is_damaged) {
+                    found.push(suspect(format!("entry {} of g{}: {what}", entry.id, entry.group)));
                 }
             }
         }

@@ -47,8 +47,8 @@ pub(super) fn show(findings: &Findings, out: &mut impl Write) -> io::Result<()> 
     for damage in &report.damage {
         line(out, "damage", of_damage(damage))?;
     }
-    for reason in findings.verified.iter().flatten() {
-        line(out, "damage", json!({ "reason": reason, "loss": "of a copy" }))?;
+    for found in findings.verified.iter().flatten() {
+        line(out, "damage", json!({ "frame": found.frame, "reason": found.what }))?;
     }
     findings.frames.iter().try_for_each(|frame| line(out, "frame", of_frame(frame, findings)))
 }

@@ -107,7 +107,7 @@ fn health(findings: &Findings, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "damage: {}", damage_in_words(damage))?;
     }
     for found in findings.verified.iter().flatten() {
-        writeln!(out, "damage: {found}")?;
+        writeln!(out, "damage: {}", found.what)?;
     }
     if report.groups_may_be_missing {
         writeln!(out, "damage: there may have been groups of which nothing is left")?;

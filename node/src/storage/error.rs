@@ -79,7 +79,7 @@ pub enum StorageError {
         /// What is wrong with it.
         what: String,
     },
-    /// Entries that were durable are damaged or gone. Nothing was removed.
+    /// Entries that were durable are gone, and so are their terms: nobody can be asked for them. Nothing was removed.
     #[error(
         "log in {}: {group}: {} damaged or gone, though durable", dir.display(), slots(*first, *last, *term)
     )]
@@ -153,6 +153,15 @@ impl StorageError {
             }
             _ => false,
         }
+    }
+
+    /// Whether the node may have forgotten what it promised: it must never vote again under its id.
+    #[must_use]
+    pub fn forgot(&self) -> bool {
+        matches!(
+            self,
+            StorageError::LostEntries { .. } | StorageError::Forgot { .. } | StorageError::Holes { .. }
+        )
     }
 
     /// What a person can do about it.
