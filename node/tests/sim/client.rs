@@ -255,7 +255,7 @@ impl Client {
                 }
             }
             RefusalReason::Busy | RefusalReason::DiskFull | RefusalReason::WindowFull { .. } => {
-                self.pause(hands)
+                self.pause(hands);
             }
             RefusalReason::SessionUnknown | RefusalReason::SequencePast => {
                 if let Some((session, _)) = open.turn {
