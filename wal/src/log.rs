@@ -13,8 +13,8 @@ use crate::frame::{Head, Mirror, frame_bytes};
 use crate::group::Piece;
 use crate::groups::{Groups, Site};
 use crate::layout::{BLOCK, FRAMES_START, SegmentHeader};
-use crate::media::{Directory, Guard, Media, Store};
-use crate::prepare::{Spare, prepare};
+use crate::media::{Ahead, Directory, Guard, Media, Store};
+use crate::prepare::{Progress, Spare, prepare};
 use crate::read::{copies, read_group};
 use crate::recovered::{GroupState, Recovered};
 use crate::recovery::{self, Asker, segment_name, unfinished_name};
@@ -49,6 +49,8 @@ pub struct Wal {
     /// Length of the next segment.
     next_length: u64,
     spare: Option<Spare>,
+    /// The last try to prepare the next segment found no space for it.
+    short: bool,
     poisoned: Option<String>,
     /// The frame being written, of a long one without its contents.
     scratch: Vec<u8>,
@@ -99,6 +101,7 @@ impl Wal {
             marked: true,
             next_length: twice(header.length, &options),
             spare: None,
+            short: false,
             poisoned: None,
             scratch: Vec::new(),
             groups: std::mem::take(&mut groups),
@@ -202,6 +205,20 @@ impl Wal {
     pub fn disk_bytes(&self) -> u64 {
         let kept: u64 = self.kept.values().sum();
         kept + self.current.length + self.spare.as_ref().map_or(0, Spare::length)
+    }
+
+    /// Whether there is space for what comes: the next segment is ready, or nothing says that it will not be. When there is
+    /// none, half of the current one is still left, for what is under way and for votes. To be asked now and then: each call
+    /// tries once more to have the next one prepared.
+    ///
+    /// # Errors
+    /// As [`Wal::commit`], but never for want of space.
+    pub fn has_room(&mut self) -> Result<bool, WalError> {
+        self.check_poison()?;
+        self.look_at_spare()?;
+        self.prepare_ahead();
+        self.look_at_spare()?;
+        Ok(!self.short)
     }
 
     /// Bytes of the entries that are still needed.
@@ -319,6 +336,7 @@ impl Wal {
         let old = std::mem::replace(&mut self.current, header);
         self.kept.insert(old.segment, old.length);
         self.file = store;
+        self.short = false;
         self.next_length = twice(length, &self.options);
         self.activate(batches)
     }
@@ -370,13 +388,38 @@ impl Wal {
     fn prepare_ahead(&mut self) {
         let length = self.next_length;
         if self.spare.is_none()
-            && self.media.prepares_ahead()
+            && self.media.ahead() != Ahead::Never
             && self.end as u64 > self.current.length / 2
-            && self.disk_bytes() + length <= self.options.total_bytes_max
         {
+            if self.disk_bytes() + length > self.options.total_bytes_max {
+                self.short = true;
+                return;
+            }
             let name = unfinished_name(self.current.segment + 1);
             self.spare = Spare::start(Arc::clone(&self.media), name, length);
         }
+    }
+
+    /// Notes what came of the next segment. For one that did not fit, a smaller one is tried.
+    fn look_at_spare(&mut self) -> Result<(), WalError> {
+        self.spare = self.spare.take().map(Spare::settled);
+        match self.spare.as_ref().map(Spare::progress) {
+            Some(Progress::Ready) => self.short = false,
+            Some(Progress::NoSpace) => {
+                (self.short, self.spare) = (true, None);
+                self.next_length = self.options.segment_bytes_first;
+            }
+            Some(Progress::Failed) => {
+                let failed = self.spare.take().map_or(Ok(()), |spare| {
+                    let error =
+                        io_error("prepare", self.media.path(&unfinished_name(self.current.segment + 1)));
+                    spare.finish().map(drop).map_err(error)
+                });
+                return self.poison_on_error(failed);
+            }
+            Some(Progress::UnderWay) | None => {}
+        }
+        Ok(())
     }
 
     fn oldest_needed(&self) -> u64 {

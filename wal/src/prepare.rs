@@ -12,16 +12,33 @@ use std::thread::JoinHandle;
 
 use crate::bytes;
 use crate::error::{WalError, space_error};
-use crate::media::{Media, Store};
+use crate::media::{Ahead, Media, Store};
 
-/// The next segment, being prepared by a thread.
+/// The next segment, ready or being prepared by a thread.
 #[derive(Debug)]
 pub(crate) struct Spare {
     media: Arc<dyn Media>,
     name: String,
     length: u64,
     cancelled: Arc<AtomicBool>,
-    thread: JoinHandle<io::Result<Box<dyn Store>>>,
+    work: Work,
+}
+
+#[derive(Debug)]
+enum Work {
+    UnderWay(JoinHandle<io::Result<Box<dyn Store>>>),
+    Done(io::Result<Box<dyn Store>>),
+}
+
+/// How far a spare segment is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Progress {
+    UnderWay,
+    Ready,
+    /// There is no space for it.
+    NoSpace,
+    /// Something else is wrong: who needs it is told.
+    Failed,
 }
 
 /// Makes a segment now.
@@ -31,13 +48,41 @@ pub(crate) fn prepare(media: &dyn Media, name: &str, length: u64) -> Result<Box<
 }
 
 impl Spare {
-    /// Starts a thread that makes the file. None if there is no thread to be had: then it is made when needed.
+    /// Has the file made. None if there is no thread to be had: then it is made when needed.
     pub(crate) fn start(media: Arc<dyn Media>, name: String, length: u64) -> Option<Spare> {
         let cancelled = Arc::new(AtomicBool::new(false));
         let (theirs, place, file) = (Arc::clone(&cancelled), Arc::clone(&media), name.clone());
         let work = move || place.create(&file, bytes::length(length), &theirs);
-        let thread = std::thread::Builder::new().name("wal-prepare".to_owned()).spawn(work).ok()?;
-        Some(Spare { media, name, length, cancelled, thread })
+        let work = match media.ahead() {
+            Ahead::Never => return None,
+            Ahead::InOrder => Work::Done(work()),
+            Ahead::Thread => {
+                let thread = std::thread::Builder::new().name("wal-prepare".to_owned()).spawn(work).ok()?;
+                Work::UnderWay(thread)
+            }
+        };
+        Some(Spare { media, name, length, cancelled, work })
+    }
+
+    /// How far it was when it was [`Spare::settled`]; waits for nothing.
+    pub(crate) fn progress(&self) -> Progress {
+        match &self.work {
+            Work::UnderWay(_) => Progress::UnderWay,
+            Work::Done(Ok(_)) => Progress::Ready,
+            Work::Done(Err(error)) => match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Progress::NoSpace,
+                _ => Progress::Failed,
+            },
+        }
+    }
+
+    /// As it is when its thread has ended.
+    pub(crate) fn settled(self) -> Spare {
+        let work = match self.work {
+            Work::UnderWay(thread) if thread.is_finished() => Work::Done(join(thread)),
+            work => work,
+        };
+        Spare { work, ..self }
     }
 
     pub(crate) fn length(&self) -> u64 {
@@ -46,7 +91,10 @@ impl Spare {
 
     /// Waits for the thread: a turn does, if it comes too early.
     pub(crate) fn finish(self) -> io::Result<Box<dyn Store>> {
-        self.thread.join().expect("preparing a segment does not panic")
+        match self.work {
+            Work::UnderWay(thread) => join(thread),
+            Work::Done(made) => made,
+        }
     }
 
     /// Ends the thread, and its file with it.
@@ -57,4 +105,8 @@ impl Spare {
         drop(self.finish());
         let _ = media.remove(&name);
     }
+}
+
+fn join(thread: JoinHandle<io::Result<Box<dyn Store>>>) -> io::Result<Box<dyn Store>> {
+    thread.join().expect("preparing a segment does not panic")
 }

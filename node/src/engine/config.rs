@@ -49,6 +49,8 @@ pub struct EngineConfig {
     pub chunk_bytes: usize,
     /// Entries of one message hold at most so many bytes (but always at least one entry).
     pub append_bytes_max: usize,
+    /// On a full disk so many bytes of commands are still taken from leaders, of all groups together.
+    pub full_append_bytes: usize,
     /// Version of the build, for `status`.
     pub version: String,
 }
@@ -82,6 +84,7 @@ impl EngineConfig {
             incarnation: 0,
             chunk_bytes: 256 << 10, // 1/16 of a frame, so that heartbeats pass between parts
             append_bytes_max: 1 << 20, // a quarter of a frame
+            full_append_bytes: 128 << 10, // of the 512 KiB that are left at least: the rest is for votes
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }

@@ -302,6 +302,12 @@ impl Group {
         self.raft.compact(snapshot.last, snapshot.data);
     }
 
+    /// There was no space for a snapshot: another one is tried when as many entries have come again.
+    pub(super) fn snapshot_given_up(&mut self) {
+        assert!(self.taking, "{}: a snapshot was asked for before it is given up", self.id);
+        self.taking = false;
+    }
+
     fn covered_by_snapshot(&mut self, bytes: u64) {
         (self.snapshot, self.snapshot_bytes, self.bytes_since) = (self.applied, bytes, 0);
     }

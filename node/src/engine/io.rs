@@ -51,8 +51,14 @@ pub enum Input {
     Persisted(BatchTicket),
     /// This node is about to stop: it hands over what it leads, as far as there is somebody.
     HandOver,
+    /// The disk has no space for more entries, but still some for votes.
+    DiskFull,
+    /// It has again.
+    DiskHasRoom,
     /// A snapshot that was asked for is done.
     SnapshotTaken(TakenSnapshot),
+    /// A snapshot of this group that was asked for found no space: the log stays as long as it is.
+    SnapshotGivenUp(GroupId),
     /// The file of a snapshot of a leader is durable.
     SnapshotStored(StoredSnapshot),
     /// A snapshot of a leader is a state now.

@@ -73,6 +73,9 @@ impl Engine {
     }
 
     pub(super) fn change_members(&mut self, group: GroupId, change: MemberChange) -> Reply {
+        if let Some(refusal) = self.groups.get(&group).and_then(|group| self.refusal_when_full(&group.raft)) {
+            return refusal;
+        }
         let Some(member) = self.groups.get_mut(&group) else { return no_such(group) };
         let change = match change {
             MemberChange::Add { node, address } => Change::Add { node, address },

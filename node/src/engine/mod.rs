@@ -22,6 +22,7 @@
 //! * [`node`]: the engine itself: inputs, routing, the order of outputs.
 //! * `members`: who belongs to the groups, how that changes, and leadership handed over.
 //! * `group`: one group's member and its state machine.
+//! * `space`: a full disk.
 //! * `waiters`: clients that wait for an answer.
 //! * `writes`: a group's writes, which wait for the file of a snapshot that they name.
 
@@ -30,6 +31,7 @@ mod group;
 pub mod io;
 mod members;
 pub mod node;
+mod space;
 mod waiters;
 mod writes;
 

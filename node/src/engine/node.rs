@@ -11,6 +11,7 @@ use super::config::{EngineConfig, EngineError};
 use super::group::{Group, Wishes};
 use super::io::{Batch, BatchTicket, ClientKey, Input, Output, StoredSnapshot, TakenSnapshot};
 use super::members::Members;
+use super::space::Space;
 use super::waiters::{Awaited, Waiter, Waiters};
 use crate::kv::{Claim, Op};
 use crate::raft::{self, Index, Membership, Message, Persist, ProposeError, Raft, Recovered, Term, Ticket};
@@ -24,6 +25,7 @@ pub struct Engine {
     pub(super) members: Members,
     waiters: Waiters,
     pub(super) outputs: VecDeque<Output>,
+    pub(super) space: Space,
     /// Ticks since this node beat for its groups at rest.
     beat_elapsed: u32,
     /// Number of the newest batch.
@@ -58,6 +60,7 @@ impl Engine {
             groups,
             waiters: Waiters::default(),
             outputs: VecDeque::new(),
+            space: Space::default(),
             beat_elapsed: 0,
             batches: 0,
             outstanding: VecDeque::new(),
@@ -96,6 +99,11 @@ impl Engine {
             Input::ClientGone(client) => self.waiters.client_gone(client),
             Input::Persisted(ticket) => self.persisted(ticket),
             Input::HandOver => self.hand_over(),
+            Input::DiskFull => self.disk_full(),
+            Input::DiskHasRoom => self.disk_has_room(),
+            Input::SnapshotGivenUp(group) => {
+                self.groups.get_mut(&group).expect("groups stay").snapshot_given_up();
+            }
             Input::SnapshotTaken(TakenSnapshot { group, snapshot }) => {
                 self.groups.get_mut(&group).expect("groups stay").snapshot_taken(snapshot);
             }
@@ -176,6 +184,7 @@ impl Engine {
         for group in self.groups.values_mut() {
             group.raft.tick();
         }
+        self.tick_space();
         self.beat_elapsed += 1;
         if self.beat_elapsed >= self.config.heartbeat_ticks {
             self.beat_elapsed = 0;
@@ -256,6 +265,9 @@ impl Engine {
             return Err(Reply::Refused(RefusalReason::Busy));
         }
         let group = self.config.owner(command.shard());
+        if let Some(refusal) = self.refusal_when_full(&self.groups[&group].raft) {
+            return Err(refusal);
+        }
         let member = self.groups.get_mut(&group).expect("every owner is a group of this node");
         match member.raft.propose(command.encode()) {
             Ok(id) => {

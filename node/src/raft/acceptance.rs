@@ -8,6 +8,9 @@ use ordeal_client::wire::NodeId;
 use super::snapshot::INDEX_MAX;
 use super::{AppendResult, Entry, Index, LogId, Message, Payload, Raft, Term};
 
+/// What the log writes at least.
+const BLOCK_BYTES: usize = 4096;
+
 impl Raft {
     /// AppendEntries RPC, receiver (Figure 2).
     pub(super) fn on_append_entries(
@@ -31,6 +34,9 @@ impl Raft {
         if previous.index > self.commit && !self.log.holds(previous) {
             return self.refuse_append(from, previous);
         }
+        if !self.finds_room(&entries) {
+            return; // as if it had been lost: the leader sends it again for as long as we live
+        }
         self.take_entries(entries);
         // "5. If leaderCommit > commitIndex, set commitIndex = min(leaderCommit, index of last new entry)": the last of
         // this request, for what stands behind it may be another leader's.
@@ -53,7 +59,7 @@ impl Raft {
                 lost.push(entry);
                 continue;
             }
-            if entry.id.index <= self.commit || self.log.holds(entry.id) {
+            if !self.lacks(&entry) {
                 continue;
             }
             if entry.id.index <= self.log.last().index {
@@ -63,6 +69,31 @@ impl Raft {
             self.log.append(entry);
         }
         self.refill(lost);
+    }
+
+    fn lacks(&self, entry: &Entry) -> bool {
+        entry.id.index > self.commit && !self.log.holds(entry.id)
+    }
+
+    /// The disk has no space but for so many bytes of commands, each append counting for a block at least: what comes beyond,
+    /// and snapshots of a leader, is neither taken nor answered. What a new leader begins with is, for reads wait for it.
+    pub fn refuse_entries_beyond(&mut self, bytes: usize) {
+        self.room_bytes = Some(bytes);
+    }
+
+    /// It has space again.
+    pub fn accept_entries(&mut self) {
+        self.room_bytes = None;
+    }
+
+    fn finds_room(&mut self, entries: &[Entry]) -> bool {
+        let Some(room_bytes) = self.room_bytes else { return true };
+        let commands = entries.iter().filter(|entry| matches!(entry.payload, Payload::Command(_)));
+        let lacking = commands.filter(|entry| self.lacks(entry));
+        let needed: usize = lacking.map(|entry| entry.payload.len().max(1)).sum();
+        let left = room_bytes.checked_sub(needed.next_multiple_of(BLOCK_BYTES));
+        self.room_bytes = Some(left.unwrap_or(room_bytes));
+        left.is_some()
     }
 
     pub(super) fn truncate_from(&mut self, index: Index) {

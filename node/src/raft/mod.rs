@@ -110,6 +110,8 @@ pub struct Raft {
     round: u64,
     confirmed_reads: Confirmed,
     asking: Asking,
+    /// There is no space for more commands than this.
+    room_bytes: Option<usize>,
     output: Output,
 }
 
@@ -202,6 +204,7 @@ impl Raft {
             round: 0,
             confirmed_reads: Confirmed::default(),
             asking: Asking::new(config.incarnation),
+            room_bytes: None,
             output: Output::new(hard_state.term),
             config,
         };

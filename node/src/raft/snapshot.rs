@@ -133,7 +133,9 @@ impl Raft {
             let reply = Message::InstallSnapshotReply { term, last, received: total_bytes, installed: true };
             return self.output.send_after_persist(from, reply);
         }
-        self.collect(from, part);
+        if self.room_bytes.is_none() {
+            self.collect(from, part);
+        }
     }
 
     fn collect(&mut self, from: NodeId, part: Part) {

@@ -12,14 +12,14 @@
 //! Meanwhile the loop sends, answers and listens; what promises something about the disk comes out of the engine only with
 //! `Input::Persisted`. After a failed write or sync the thread ends, and the loop, told why, ends the process.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use mio::Waker;
 
 use super::error::{ServerError, loop_error};
-use super::limits::{DISK_IDLE, DISK_QUEUE_BYTES_MAX};
+use super::limits::{DISK_FULL_REST, DISK_IDLE, DISK_QUEUE_BYTES_MAX};
 use crate::engine::{Batch, BatchTicket};
 use crate::storage::StorageError;
 
@@ -29,6 +29,8 @@ pub(super) trait Store: Send + 'static {
     fn persist_all(&mut self, batches: &[Batch]) -> Result<(), StorageError>;
     /// Proves the last of them durable for whoever reads the log after damage to it.
     fn mark(&mut self) -> Result<(), StorageError>;
+    /// Whether there is space for what comes.
+    fn has_room(&mut self) -> Result<bool, StorageError>;
     /// Bytes of the log on the disk.
     fn log_disk_bytes(&self) -> u64;
 }
@@ -52,6 +54,7 @@ struct Shared {
     /// Number of the newest durable batch.
     durable: AtomicU64,
     log_bytes: AtomicU64,
+    lacks_space: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -74,6 +77,7 @@ impl Disk {
             waiting_bytes: AtomicUsize::new(0),
             durable: AtomicU64::new(0),
             log_bytes: AtomicU64::new(store.log_disk_bytes()),
+            lacks_space: AtomicBool::new(false),
         });
         let theirs = Worker { shared: Arc::clone(&shared), waker };
         let thread = std::thread::Builder::new()
@@ -113,6 +117,11 @@ impl Disk {
         Ok(None)
     }
 
+    /// Whether there was no space for more entries when this was last looked at.
+    pub(super) fn lacks_space(&self) -> bool {
+        self.shared.lacks_space.load(Ordering::Relaxed)
+    }
+
     /// Bytes of the log on the disk, as of the last sync.
     pub(super) fn log_disk_bytes(&self) -> u64 {
         self.shared.log_bytes.load(Ordering::Relaxed)
@@ -148,16 +157,45 @@ impl Worker {
         let mut is_marked = true;
         while let Some(batches) = self.next(is_marked) {
             let bytes: usize = batches.iter().map(weight).sum();
-            let done = if batches.is_empty() { store.mark() } else { store.persist_all(&batches) };
-            if let Err(failure) = done {
-                self.shared.queue().failure = Some(failure);
-                return;
-            }
+            let done = if batches.is_empty() { store.mark() } else { self.persist(&mut store, &batches) };
+            let has_room = match done.and_then(|()| store.has_room()) {
+                Ok(has_room) => has_room,
+                // Of no space only when it is time to end: then nothing failed.
+                Err(failure) => {
+                    self.shared.queue().failure = Some(failure).filter(|failure| !failure.is_no_space());
+                    return;
+                }
+            };
+            self.note_space(has_room);
             is_marked = batches.is_empty();
             let Some(newest) = batches.last().map(|batch| batch.ticket) else { continue };
             self.shared.log_bytes.store(store.log_disk_bytes(), Ordering::Relaxed);
             self.shared.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
             self.shared.durable.store(newest.0, Ordering::Release);
+            self.wake();
+        }
+    }
+
+    /// Makes batches durable, however long it takes until there is space for them.
+    fn persist(&self, store: &mut impl Store, batches: &[Batch]) -> Result<(), StorageError> {
+        loop {
+            match store.persist_all(batches) {
+                Err(error) if error.is_no_space() => {
+                    self.note_space(false);
+                    let queue = self.shared.queue();
+                    let until_closing = |queue: &mut Queue| !queue.closing;
+                    let waited = self.shared.bell.wait_timeout_while(queue, DISK_FULL_REST, until_closing);
+                    if waited.unwrap_or_else(PoisonError::into_inner).0.closing {
+                        return Err(error);
+                    }
+                }
+                persisted => return persisted,
+            }
+        }
+    }
+
+    fn note_space(&self, has_room: bool) {
+        if self.shared.lacks_space.swap(!has_room, Ordering::Relaxed) == has_room {
             self.wake();
         }
     }
@@ -168,10 +206,12 @@ impl Worker {
         let mut queue = self.shared.queue();
         let mut is_idle = false;
         while queue.waiting.is_empty() && !queue.closing && !is_idle {
-            if is_marked {
+            let lacks_space = self.shared.lacks_space.load(Ordering::Relaxed);
+            if is_marked && !lacks_space {
                 queue = self.shared.bell.wait(queue).unwrap_or_else(PoisonError::into_inner);
             } else {
-                let waited = self.shared.bell.wait_timeout(queue, DISK_IDLE);
+                let waited =
+                    self.shared.bell.wait_timeout(queue, if is_marked { DISK_FULL_REST } else { DISK_IDLE });
                 let (back, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
                 (queue, is_idle) = (back, timeout.timed_out());
             }
@@ -226,6 +266,7 @@ mod tests {
         given: Sender<Vec<u64>>,
         answers: Receiver<bool>,
         marks: Arc<AtomicUsize>,
+        room: Arc<AtomicBool>,
     }
 
     impl Store for Gate {
@@ -246,6 +287,10 @@ mod tests {
             Ok(())
         }
 
+        fn has_room(&mut self) -> Result<bool, StorageError> {
+            Ok(self.room.load(Ordering::Relaxed))
+        }
+
         fn log_disk_bytes(&self) -> u64 {
             42
         }
@@ -256,6 +301,7 @@ mod tests {
         given: Receiver<Vec<u64>>,
         answers: Sender<bool>,
         marks: Arc<AtomicUsize>,
+        room: Arc<AtomicBool>,
         poll: Poll,
         /// As the server does: a wake-up is lost with the last one who holds the waker.
         _waker: Arc<Waker>,
@@ -268,9 +314,15 @@ mod tests {
             let (given_to, given) = channel();
             let (answers, answers_from) = channel();
             let marks = Arc::default();
-            let gate = Gate { given: given_to, answers: answers_from, marks: Arc::clone(&marks) };
+            let room = Arc::new(AtomicBool::new(true));
+            let gate = Gate {
+                given: given_to,
+                answers: answers_from,
+                marks: Arc::clone(&marks),
+                room: Arc::clone(&room),
+            };
             let disk = Disk::start(gate, Arc::clone(&waker)).unwrap();
-            Rig { disk, given, answers, marks, poll, _waker: waker }
+            Rig { disk, given, answers, marks, room, poll, _waker: waker }
         }
 
         fn write(&self, ticket: u64, bytes: usize) {
@@ -346,6 +398,28 @@ mod tests {
         let error = rig.news().unwrap_err();
         assert!(error.to_string().starts_with("sync data/1: "), "{error}");
         assert!(rig.given.recv().is_err(), "the store is gone, and was not asked again");
+    }
+
+    #[test]
+    fn a_full_disk_is_told_and_so_is_room() {
+        let mut rig = Rig::new();
+        let mut ticket = 0;
+        for full in [true, false] {
+            rig.room.store(!full, Ordering::Relaxed);
+            if full {
+                ticket += 1;
+                rig.write(ticket, 10);
+                assert_eq!(rig.taken(), [ticket]);
+                rig.answers.send(true).unwrap();
+                assert_eq!(rig.news().unwrap(), BatchTicket(ticket));
+            }
+            // That there is room again is found without a write.
+            let mut events = Events::with_capacity(8);
+            while rig.disk.lacks_space() != full {
+                rig.poll.poll(&mut events, Some(Duration::from_secs(60))).unwrap();
+                assert!(!events.is_empty(), "whoever finds it wakes the loop");
+            }
+        }
     }
 
     #[test]

@@ -80,5 +80,8 @@ pub const DISK_QUEUE_BYTES_MAX: usize = 64 << 20;
 /// then damage to that frame could not be told from a torn tail.
 pub const DISK_IDLE: Duration = Duration::from_millis(10);
 
+/// A disk without space is looked at so often, and what waits for space is tried again: soon enough for whoever made some.
+pub const DISK_FULL_REST: Duration = Duration::from_millis(200);
+
 /// Who was silent for too long is looked for so often: the limits above are seconds.
 pub const SWEEP_EVERY: Duration = Duration::from_millis(100);

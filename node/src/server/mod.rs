@@ -70,6 +70,8 @@ pub struct Server {
     engine: Engine,
     disk: Disk,
     snapshots: SnapshotThread,
+    /// Whether the engine was told that the disk is full.
+    lacks_space: bool,
     clock: Clock,
     started: Instant,
     /// Whether somebody may be waiting to be accepted.
@@ -162,6 +164,7 @@ impl Server {
             engine,
             disk,
             snapshots,
+            lacks_space: false,
             clock: Clock::new(TICK, now),
             started: now,
             accepting: true,
@@ -229,6 +232,7 @@ impl Server {
         if let Some(ticket) = self.disk.news()? {
             self.engine.handle(Input::Persisted(ticket));
         }
+        self.look_at_space();
         while let Some(done) = self.snapshots.news()? {
             self.engine.handle(done);
         }
@@ -251,6 +255,22 @@ impl Server {
         self.links.flush(self.poll.registry(), now);
         self.incoming.flush(self.poll.registry(), &mut self.came);
         Ok(())
+    }
+
+    /// Tells when the disk is full, and when there is space again.
+    fn look_at_space(&mut self) {
+        let lacks = self.disk.lacks_space();
+        if lacks == self.lacks_space {
+            return;
+        }
+        self.lacks_space = lacks;
+        if lacks {
+            warn!("disk full: no entries are taken; hint: df -h");
+            self.engine.handle(Input::DiskFull);
+        } else {
+            info!("the disk has space again");
+            self.engine.handle(Input::DiskHasRoom);
+        }
     }
 
     fn wait(&mut self, events: &mut Events) -> Result<(), ServerError> {
@@ -391,6 +411,10 @@ impl Store for Storage {
 
     fn mark(&mut self) -> Result<(), StorageError> {
         Storage::mark(self)
+    }
+
+    fn has_room(&mut self) -> Result<bool, StorageError> {
+        Storage::has_room(self)
     }
 
     fn log_disk_bytes(&self) -> u64 {

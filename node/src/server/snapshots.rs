@@ -1,13 +1,15 @@
 //! The thread that turns states into snapshots and writes them aside, and likewise those of a leader, and turns them into
 //! states, one at a time, while the loop and the log go on: the state it is given is a copy that shares what was not changed since.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, channel, sync_channel};
 use std::thread::JoinHandle;
 
 use mio::Waker;
 
 use super::error::{ServerError, loop_error};
+use super::limits::DISK_FULL_REST;
 use crate::config::GROUPS_MAX;
 use crate::engine::{Input, RestoreJob, SnapshotJob, StoreJob};
 use crate::storage::{SnapshotFiles, Snapshots, StorageError};
@@ -80,16 +82,28 @@ impl SnapshotThread {
 }
 
 fn work(files: &Snapshots, jobs: &Receiver<Job>, done: &Sender<Result<Input, StorageError>>, waker: &Waker) {
-    while let Ok(job) = jobs.recv() {
+    // One a group, at most.
+    let mut stuck: VecDeque<StoreJob> = VecDeque::new();
+    while let Some(job) = next(jobs, &mut stuck) {
         let result = match job {
             Job::Take(job) => {
                 let taken = job.run();
-                let written = files.write(taken.group, &taken.snapshot);
-                written.map(|()| Input::SnapshotTaken(taken))
+                match files.write(taken.group, &taken.snapshot) {
+                    Err(error) if error.is_no_space() => {
+                        tracing::warn!(reason = %error, "snapshot given up");
+                        Ok(Input::SnapshotGivenUp(taken.group))
+                    }
+                    written => written.map(|()| Input::SnapshotTaken(taken)),
+                }
             }
-            Job::Store(job) => {
-                files.write(job.group, &job.snapshot).map(|()| Input::SnapshotStored(job.done()))
-            }
+            Job::Store(job) => match files.write(job.group, &job.snapshot) {
+                // The member has none of what it replaces any more: it waits for space.
+                Err(error) if error.is_no_space() => {
+                    stuck.push_back(job);
+                    continue;
+                }
+                written => written.map(|()| Input::SnapshotStored(job.done())),
+            },
             Job::Restore(job) => Ok(Input::SnapshotRestored(job.run())),
         };
         if done.send(result).is_err() {
@@ -99,6 +113,18 @@ fn work(files: &Snapshots, jobs: &Receiver<Job>, done: &Sender<Result<Input, Sto
             // The next tick, 10 ms later, looks as well.
             tracing::warn!(reason = %error, "snapshot done without a wake-up");
         }
+    }
+}
+
+/// The next job; while one waits for space, that one after a while. None when it is time to end.
+fn next(jobs: &Receiver<Job>, stuck: &mut VecDeque<StoreJob>) -> Option<Job> {
+    if stuck.is_empty() {
+        return jobs.recv().ok();
+    }
+    match jobs.recv_timeout(DISK_FULL_REST) {
+        Ok(job) => Some(job),
+        Err(RecvTimeoutError::Timeout) => stuck.pop_front().map(Job::Store),
+        Err(RecvTimeoutError::Disconnected) => None,
     }
 }
 

@@ -143,6 +143,18 @@ pub enum StorageError {
 }
 
 impl StorageError {
+    /// Whether it is only that there is no space: what was there is as it was, and the same may be tried again.
+    #[must_use]
+    pub fn is_no_space(&self) -> bool {
+        match self {
+            StorageError::Log { source } => matches!(source, WalError::NoSpace { .. }),
+            StorageError::Io { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the node may have forgotten what it promised: it must never vote again under its id.
     #[must_use]
     pub fn forgot(&self) -> bool {

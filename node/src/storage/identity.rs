@@ -119,18 +119,26 @@ pub(super) fn claim(dir: &Path, ours: &Identity) -> Result<(), StorageError> {
 /// sync of the directory.
 pub(super) fn write_durably(dir: &Path, name: &str, pieces: &[&[u8]]) -> Result<(), StorageError> {
     let aside = dir.join(format!("{name}{ASIDE}"));
-    let path = dir.join(name);
-    let mut file = File::create(&aside).map_err(io_error("create", &aside))?;
+    let written = write_aside(&aside, pieces);
+    if written.as_ref().is_err_and(StorageError::is_no_space) {
+        // Half a file counts for nothing, and somebody needs the space. If that fails, the next start does it.
+        let _left = fs::remove_file(&aside);
+    }
+    written?;
+    fs::rename(&aside, dir.join(name)).map_err(io_error("rename", &aside))?;
+    sync_dir(dir)
+}
+
+fn write_aside(aside: &Path, pieces: &[&[u8]]) -> Result<(), StorageError> {
+    let mut file = File::create(aside).map_err(io_error("create", aside))?;
     let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
     for portion in pieces.iter().flat_map(|piece| piece.chunks(SYNC_EVERY)) {
-        file.write_all(portion).map_err(io_error("write", &aside))?;
+        file.write_all(portion).map_err(io_error("write", aside))?;
         if bytes > SYNC_EVERY {
-            file.sync_data().map_err(io_error("sync", &aside))?;
+            file.sync_data().map_err(io_error("sync", aside))?;
         }
     }
-    file.sync_all().map_err(io_error("sync", &aside))?;
-    fs::rename(&aside, &path).map_err(io_error("rename", &aside))?;
-    sync_dir(dir)
+    file.sync_all().map_err(io_error("sync", aside))
 }
 
 /// A long file goes to the disk in portions, so that the log's syncs, which come meanwhile, wait for one of them only.
@@ -248,8 +256,8 @@ mod tests {
     #[test]
     fn a_newer_format_is_told_apart_from_damage() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(FILE), render(&OURS).replace("format 4", "format 5")).unwrap();
-        assert!(matches!(claim(dir.path(), &OURS), Err(StorageError::Format { found: 5, .. })));
+        fs::write(dir.path().join(FILE), render(&OURS).replace("format 5", "format 6")).unwrap();
+        assert!(matches!(claim(dir.path(), &OURS), Err(StorageError::Format { found: 6, .. })));
     }
 
     #[test]

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ordeal_client::wire::GroupId;
-use ordeal_wal::Wal;
 use ordeal_wal::media::Media;
+use ordeal_wal::{Wal, WalError};
 
 use super::recovery::{self, Memory};
 use super::{SnapshotFiles, StorageError, entry};
@@ -35,6 +35,8 @@ pub struct Journal<S> {
     snapshots: S,
     /// The frame that is being filled.
     frame: ordeal_wal::Batch,
+    /// So many writes of the batches that did not all find space are durable.
+    written: usize,
     /// What the logs under [`CONFIGURED`] say.
     configured: BTreeMap<GroupId, u64>,
     /// Groups with entries that are damaged.
@@ -64,41 +66,67 @@ impl<S: SnapshotFiles> Journal<S> {
         let damaged = recovered.iter().filter(|(_, memory)| !memory.lost.is_empty());
         let damaged = damaged.map(|(&group, _)| group).collect();
         let frame = ordeal_wal::Batch::new();
-        Ok((Journal { wal, snapshots, frame, configured, damaged, failed: false }, recovered))
+        Ok((Journal { wal, snapshots, frame, written: 0, configured, damaged, failed: false }, recovered))
     }
 
     /// Makes batches durable, in order, all of them and all their groups with one sync. When this returns, they and all
     /// before them are.
     ///
     /// # Errors
-    /// Any error is the end: stop the process, and let the next start find out what the disk holds.
+    /// Of no space ([`StorageError::is_no_space`]): to be called again with the same batches, when there may be some; a part of
+    /// them may be durable, and is not written again. Any other error is the end: stop the process, and let the next start
+    /// find out what the disk holds.
     ///
     /// # Panics
-    /// When called again after an error, or when a batch does not fit what was persisted before: both are mistakes of ours.
+    /// When called again after such an end, or when a batch does not fit what was persisted before: both are mistakes of ours.
     pub fn persist_all(&mut self, batches: &[Batch]) -> Result<(), StorageError> {
         assert!(!self.failed, "nothing is persisted after a failure");
-        self.failed = true;
-        let mut replaced = Vec::new();
+        let persisted = self.try_persist(batches);
+        if let Err(error) = &persisted {
+            self.failed = !error.is_no_space();
+            // What was to be written and was not is not known yet.
+            for (group, index) in &mut self.configured {
+                *index = self.wal.group(CONFIGURED | u64::from(group.0)).map_or(0, |log| log.term);
+            }
+        }
+        persisted
+    }
+
+    fn try_persist(&mut self, batches: &[Batch]) -> Result<(), StorageError> {
+        let writes = || batches.iter().flat_map(|batch| &batch.groups);
         self.frame.clear();
-        for (group, persist) in batches.iter().flat_map(|batch| &batch.groups) {
+        for (count, (group, persist)) in (1..).zip(writes()).skip(self.written) {
             if let Some(snapshot) = &persist.snapshot {
                 self.snapshots.write(*group, snapshot)?;
-                replaced.push((*group, snapshot.last));
             }
             self.put(*group, persist);
             if self.frame.bytes() > FRAME_BYTES {
                 self.wal.commit(&mut self.frame)?;
                 self.frame.clear();
+                self.written = count;
             }
         }
         self.wal.commit(&mut self.frame)?;
-        for (group, last) in replaced {
-            self.snapshots.remove_before(group, last)?;
+        self.written = 0;
+        for (group, persist) in writes() {
+            if let Some(snapshot) = &persist.snapshot {
+                self.snapshots.remove_before(*group, snapshot.last)?;
+            }
         }
-        self.wal.reclaim()?;
+        unless_full(self.wal.reclaim())?;
         self.tell_repaired();
-        self.failed = false;
         Ok(())
+    }
+
+    /// Whether there is space for what comes; while there is not, entries are to be refused, so that what is left is for what
+    /// is under way and for votes. To be asked now and then.
+    ///
+    /// # Errors
+    /// Any is the end, as of [`Journal::persist_all`].
+    pub fn has_room(&mut self) -> Result<bool, StorageError> {
+        let has_room = self.wal.has_room();
+        self.failed |= has_room.is_err();
+        Ok(has_room?)
     }
 
     /// Says when nothing of what was damaged is missing any more.
@@ -123,10 +151,9 @@ impl<S: SnapshotFiles> Journal<S> {
     /// When called after an error.
     pub fn mark(&mut self) -> Result<(), StorageError> {
         assert!(!self.failed, "nothing is persisted after a failure");
-        self.failed = true;
-        self.wal.mark()?;
-        self.failed = false;
-        Ok(())
+        let marked = unless_full(self.wal.mark());
+        self.failed = marked.is_err();
+        marked
     }
 
     /// Bytes of the log on disk, the segment that is prepared for later included.
@@ -169,5 +196,13 @@ impl<S: SnapshotFiles> Journal<S> {
         if persist.first > self.wal.first(id) {
             frame.compact(id, persist.first);
         }
+    }
+}
+
+/// What is only done to tidy up waits until there is space for it.
+fn unless_full(done: Result<(), WalError>) -> Result<(), StorageError> {
+    match done {
+        Ok(()) | Err(WalError::NoSpace { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }

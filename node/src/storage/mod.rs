@@ -161,6 +161,14 @@ impl Storage {
         self.journal.mark()
     }
 
+    /// Whether there is space for what comes, see [`Journal::has_room`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn has_room(&mut self) -> Result<bool, StorageError> {
+        self.journal.has_room()
+    }
+
     /// Bytes of the log on disk, the segment that is prepared for later included.
     #[must_use]
     pub fn log_disk_bytes(&self) -> u64 {

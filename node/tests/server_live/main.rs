@@ -7,6 +7,7 @@
 )]
 
 mod cluster;
+mod full_disk;
 mod layout;
 mod links;
 mod pipeline;

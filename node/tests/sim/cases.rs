@@ -73,6 +73,7 @@ fn every_seed(args: &Args) {
         sum.parts,
         sum.beats,
         sum.rotted,
+        sum.filled,
         sum.compared,
     ];
     assert!(rare.iter().all(|&count| count > 20), "something never happens: {rare:?}");

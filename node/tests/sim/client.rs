@@ -254,7 +254,9 @@ impl Client {
                     self.pause(hands);
                 }
             }
-            RefusalReason::Busy | RefusalReason::WindowFull { .. } => self.pause(hands),
+            RefusalReason::Busy | RefusalReason::DiskFull | RefusalReason::WindowFull { .. } => {
+                self.pause(hands)
+            }
             RefusalReason::SessionUnknown | RefusalReason::SequencePast => {
                 if let Some((session, _)) = open.turn {
                     hands.sessions.lost(open.shard, session);
@@ -268,7 +270,6 @@ impl Client {
             }
             RefusalReason::WrongGroup { .. }
             | RefusalReason::TooLong { .. }
-            | RefusalReason::DiskFull
             | RefusalReason::Stopping
             | RefusalReason::MembersBusy
             | RefusalReason::Unfit(_) => panic!("nothing in this workload deserves `{reason}`"),

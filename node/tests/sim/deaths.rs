@@ -8,6 +8,7 @@
 //! 13.100 power n1 n2 n3 after 2 torn 512 keep 40 again 5 for 0.500    the power fails at all of them, and of what was not
 //!                                        synced each 512 bytes stay with 40 %; and once more 5 operations into the next start
 //! 14.000 fail n2 after 7                 the 8th operation from now on fails: the node dies at once, and starts again
+//! 14.500 fill n1 n2 for 3.000           there is no space left on their disks
 //! 15.000 rot n3                          bits of what its log acknowledged change, to be found at its next start
 //! ```
 
@@ -82,6 +83,29 @@ pub fn add_disk_faults(plan: &Plan, lines: &mut Vec<Line>) {
             _ => rng.random_range(SECOND_US / 50..=SECOND_US),
         };
         lines.push(Line { at_us, act: Act::Fault { fault, lasts_us } });
+    }
+}
+
+/// Disks get full: those of some nodes at a time, or of all.
+pub fn fill_disks(plan: &Plan, lines: &mut Vec<Line>) {
+    let mut rng = Pcg32::new(plan.seed, 16);
+    if rng.random_range(0..3) > 0 {
+        return;
+    }
+    let every_us = [2_000_000, 6_000_000][rng.random_range(0..2)];
+    let mut at_us = SECOND_US;
+    loop {
+        at_us += rng.random_range(every_us / 10..=every_us * 19 / 10);
+        if at_us >= plan.end_us() {
+            return;
+        }
+        let mut nodes: Vec<NodeId> = plan.node_ids().collect();
+        nodes.shuffle(&mut rng);
+        nodes.truncate(rng.random_range(1..=nodes.len()));
+        nodes.sort();
+        let lasts_us = rng.random_range(SECOND_US / 10..=5 * SECOND_US);
+        let act = Act::Fault { fault: Fault::Fill { who: Who::Nodes(nodes) }, lasts_us };
+        lines.push(Line { at_us, act });
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use ordeal_client::wire::GroupId;
-use ordeal_node::engine::{Batch, BatchTicket};
+use ordeal_node::engine::{Batch, BatchTicket, Input};
 use ordeal_node::raft::{Index, LogId, Recovered, Snapshot, Term};
 use ordeal_node::storage::{Journal, SnapshotFiles, StorageError};
 use ordeal_wal::media::{Fault, Media, Memory, Tear};
@@ -41,6 +41,8 @@ pub struct Disk {
     /// The power fails again so far into the next start.
     again: Option<(u64, Power)>,
     marked: bool,
+    /// Its node knows that there is no space for more entries.
+    lacks_space: bool,
     /// One of its next operations is to fail.
     failing: bool,
     rotten: bool,
@@ -52,7 +54,7 @@ impl Disk {
     pub fn new(seed: u64, node: u32) -> Self {
         let mut rng = Pcg32::new(seed, 3_000 + u64::from(node));
         Disk {
-            memory: Memory::with_salts(u64::from(rng.random::<u32>())),
+            memory: Memory::with_salts(u64::from(rng.random::<u32>())).preparing_ahead(),
             shelf: Shelf::default(),
             journal: None,
             synced: Shadow::default(),
@@ -60,6 +62,7 @@ impl Disk {
             pending: VecDeque::new(),
             again: None,
             marked: true,
+            lacks_space: false,
             failing: false,
             rotten: false,
             rng,
@@ -92,7 +95,7 @@ impl Disk {
         );
         self.pending.clear();
         (self.synced, self.written) = (found.clone(), found);
-        (self.journal, self.marked) = (Some(journal), true);
+        (self.journal, self.marked, self.lacks_space) = (Some(journal), true, false);
         Ok(recovered)
     }
 
@@ -121,6 +124,24 @@ impl Disk {
             self.marked = true;
         }
         Ok(())
+    }
+
+    /// Whether it became full, or has room again: news for its node.
+    pub fn space_news(&mut self) -> Result<Option<Input>, StorageError> {
+        let lacks_space = !self.journal.as_mut().expect("it is up").has_room()?;
+        let news = lacks_space != self.lacks_space;
+        self.lacks_space = lacks_space;
+        Ok(news.then_some(if lacks_space { Input::DiskFull } else { Input::DiskHasRoom }))
+    }
+
+    /// Somebody else fills it, or makes space again.
+    pub fn fill(&mut self) {
+        self.memory.fill();
+    }
+
+    /// There is space again.
+    pub fn free(&mut self) {
+        self.memory.limit(usize::MAX);
     }
 
     /// Another thread wrote a snapshot aside.

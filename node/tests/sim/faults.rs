@@ -25,6 +25,7 @@ impl World {
                 Fault::Crash { when: When::Now, death, .. } => self.crash(id, *death),
                 Fault::Crash { when, death, .. } => self.node_mut(id).doomed = Some((*when, *death)),
                 Fault::FailDisk { after, .. } => self.node_mut(id).disk.fail_after(*after),
+                Fault::Fill { .. } => self.node_mut(id).disk.fill(),
                 Fault::Rot { .. } => self.rotted += u64::from(self.node_mut(id).disk.rot()),
                 Fault::Pause { .. } => self.node_mut(id).paused += 1,
                 Fault::Cut { ways, .. } => self.change_links(id, &who, *ways, |count| *count += 1),
@@ -60,6 +61,7 @@ impl World {
                         self.flow(id);
                     }
                 }
+                Fault::Fill { .. } => self.node_mut(id).disk.free(),
                 Fault::Pause { .. }
                 | Fault::Stall { .. }
                 | Fault::FailDisk { .. }
@@ -78,6 +80,7 @@ impl World {
         (self.plan.lost_permille, self.plan.doubled_permille, self.plan.late_permille) = (0, 0, 0);
         self.plan.slow_sync_permille = 0;
         for id in self.plan.node_ids() {
+            self.node_mut(id).disk.free();
             if std::mem::take(&mut self.node_mut(id).stalled) > 0 {
                 self.flow(id);
             }

@@ -22,6 +22,8 @@ const TICK_US: u64 = 10_000;
 const CATCH_UP_TICKS_MAX: u32 = 5;
 /// When a connection that broke is there again, as in the server.
 pub const REDIAL_US: RangeInclusive<u64> = 50_000..=200_000;
+/// What finds no space is tried again after so long, as in the server.
+const FULL_REST_US: u64 = 200_000;
 /// What the buffers of a paused process hold: beyond it messages are lost, as when a peer gives up on a connection.
 const BACKLOG_MAX: usize = 2_000;
 
@@ -97,9 +99,8 @@ impl World {
         assert!(node.engine.is_none(), "{id} is started while it is down");
         let recovered = match node.disk.start() {
             Ok(recovered) => recovered,
-            Err(error) if node.disk.take_failure() => {
-                self.disk_failed(id, &error);
-                return;
+            Err(error) if error.is_no_space() || node.disk.take_failure() => {
+                return self.disk_failed(id, &error);
             }
             Err(error) => {
                 assert!(node.disk.is_rotten(), "disk: {id} does not start: {error}");
@@ -207,12 +208,16 @@ impl World {
         let tick_us = node.tick_us;
         if node.paused > 0 {
             node.missed_ticks += 1;
-        } else if let Err(error) = node.disk.idle() {
-            self.disk_failed(id, &error);
-            return;
         } else {
+            let space = match node.disk.idle().and_then(|()| node.disk.space_news()) {
+                Ok(space) => space,
+                Err(error) => return self.disk_failed(id, &error),
+            };
             let engine = node.engine.as_mut().expect("it is up");
+            let filled = space == Some(Input::DiskFull);
+            space.into_iter().for_each(|news| engine.handle(news));
             engine.handle(Input::Tick);
+            self.filled += u64::from(filled);
             self.take_turn(id);
         }
         self.later(tick_us, Event::Tick { node: id, life });
@@ -227,9 +232,13 @@ impl World {
             node.stalled_at = node.stalled_at.max(Some(ticket));
             return;
         }
-        if let Err(error) = node.disk.sync(ticket) {
-            self.disk_failed(id, &error);
-            return;
+        match node.disk.sync(ticket) {
+            Ok(()) => {}
+            Err(error) if error.is_no_space() => {
+                self.later(FULL_REST_US, Event::Synced { node: id, life, ticket });
+                return;
+            }
+            Err(error) => return self.disk_failed(id, &error),
         }
         self.trace.note(self.now_us, &[5, u64::from(id.0), ticket.0], || format!("{id} synced {}", ticket.0));
         self.input(id, Input::Persisted(ticket));
@@ -413,6 +422,8 @@ impl World {
                 || matches!(
                     input,
                     Input::Persisted(_)
+                        | Input::DiskFull
+                        | Input::DiskHasRoom
                         | Input::SnapshotTaken(_)
                         | Input::SnapshotStored(_)
                         | Input::SnapshotRestored(_)

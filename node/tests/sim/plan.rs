@@ -175,6 +175,7 @@ impl Plan {
         config.snapshot_entries = self.snapshot_entries;
         config.trailing_entries = self.trailing_entries;
         config.chunk_bytes = usize::try_from(self.chunk_bytes).expect("parts are small");
+        config.full_append_bytes = 4096; // segments are small here
         config.append_bytes_max = usize::try_from(self.append_bytes).expect("messages are small");
         config
     }

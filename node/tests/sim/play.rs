@@ -27,6 +27,7 @@ pub struct Course {
     /// Places where bits changed on disks, and nodes that did not start again for it.
     pub rotted: u64,
     pub dead: u64,
+    pub filled: u64,
     pub counts: Counts,
     /// Simulated time, and time of a processor that the play and the judge took.
     pub simulated_us: u64,
@@ -103,6 +104,7 @@ pub fn play(plan: &Plan, script: &Script, print: bool) -> Course {
         parts: world.parts,
         beats: world.beats,
         rotted: world.rotted,
+        filled: world.filled,
         dead: world.nodes.iter().filter(|node| node.dead).count() as u64,
         counts,
         simulated_us: world.now_us,

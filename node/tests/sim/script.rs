@@ -20,7 +20,7 @@ use rand::RngExt;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand_pcg::Pcg32;
 
-use crate::deaths::{Death, add_disk_faults};
+use crate::deaths::{Death, add_disk_faults, fill_disks};
 use crate::plan::{OPERATIONS_A_SECOND, Plan, SECOND_US};
 
 /// All lines, by ascending time.
@@ -68,6 +68,8 @@ pub enum Fault {
     Crash { who: Who, when: When, death: Death },
     /// A write or sync of the disk, so many from now on, fails.
     FailDisk { who: Who, after: u64 },
+    /// Somebody else takes all space that disks have left.
+    Fill { who: Who },
     /// Bits of what was acknowledged change.
     Rot { who: Who },
     /// Nodes stand still, then find everything at once that came meanwhile.
@@ -141,6 +143,7 @@ impl Script {
     pub fn new(plan: &Plan) -> Self {
         let mut lines = faults(plan);
         add_disk_faults(plan, &mut lines);
+        fill_disks(plan, &mut lines);
         lines.extend(calls(plan));
         lines.sort_by_key(|line| line.at_us);
         Script(lines)
@@ -339,6 +342,7 @@ impl fmt::Display for Fault {
                 write!(f, "{what} {who}{when} {death}")
             }
             Fault::FailDisk { who, after } => write!(f, "fail {who} after {after}"),
+            Fault::Fill { who } => write!(f, "fill {who}"),
             Fault::Rot { who } => write!(f, "rot {who}"),
             Fault::Pause { who } => write!(f, "pause {who}"),
             Fault::Cut { who, ways: Ways::Out } => write!(f, "cut {who} > rest"),
@@ -358,6 +362,7 @@ impl Fault {
         match self {
             Fault::Crash { who, .. }
             | Fault::FailDisk { who, .. }
+            | Fault::Fill { who }
             | Fault::Rot { who }
             | Fault::Pause { who }
             | Fault::Cut { who, .. }
@@ -373,6 +378,7 @@ impl Fault {
         match self {
             Fault::Crash { who, .. }
             | Fault::FailDisk { who, .. }
+            | Fault::Fill { who }
             | Fault::Rot { who }
             | Fault::Pause { who }
             | Fault::Cut { who, .. }

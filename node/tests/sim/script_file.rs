@@ -106,6 +106,7 @@ fn fault_of(words: &[&str]) -> Option<Fault> {
         ["fail", who @ .., "after", after] => {
             Fault::FailDisk { who: who_of(who)?, after: after.parse().ok()? }
         }
+        ["fill", who @ ..] => Fault::Fill { who: who_of(who)? },
         ["rot", who @ ..] => Fault::Rot { who: who_of(who)? },
         ["pause", who @ ..] => Fault::Pause { who: who_of(who)? },
         ["cut", who @ .., way, "rest"] => {

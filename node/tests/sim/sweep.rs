@@ -32,6 +32,7 @@ pub struct Sum {
     pub beats: u64,
     pub rotted: u64,
     pub dead: u64,
+    pub filled: u64,
     pub compared: u64,
     simulated: Duration,
     spent: Duration,
@@ -101,6 +102,7 @@ impl Sum {
         self.beats += course.beats;
         self.rotted += course.rotted;
         self.dead += course.dead;
+        self.filled += course.filled;
         self.compared += course.compared;
         let simulated = Duration::from_micros(course.simulated_us);
         self.simulated += simulated;
@@ -114,7 +116,7 @@ impl Sum {
     fn tell(&self, args: &Args, took: Duration) {
         println!(
             "{} seeds, {} failed: {:.0} simulated s with {} faults, {} elections, {} operations ({} unknown, {} failed), \
-             {} parts of snapshots, {} beats of nodes at rest, {} places of rot ({} nodes lost to it), {} states compared, \
+             {} parts of snapshots, {} beats of nodes at rest, {} places of rot ({} nodes lost to it), {} full disks, {} states compared, \
              {} events",
             self.seeds,
             self.failed,
@@ -128,6 +130,7 @@ impl Sum {
             self.beats,
             self.rotted,
             self.dead,
+            self.filled,
             self.compared,
             self.events,
         );

@@ -129,6 +129,8 @@ pub struct World {
     pub beats: u64,
     /// Places where bits changed on a disk.
     pub rotted: u64,
+    /// How often a node found its disk full.
+    pub filled: u64,
     queue: Queue,
     /// What is left of the script.
     script: VecDeque<Line>,
@@ -170,6 +172,7 @@ impl World {
             parts: 0,
             beats: 0,
             rotted: 0,
+            filled: 0,
             queue: Queue::default(),
             script: script.0.iter().cloned().collect(),
             clients: (0..clients).map(Client::new).collect(),

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use memmap2::Advice;
 
-use super::{Guard, Media, Source, Store};
+use super::{Ahead, Guard, Media, Source, Store};
 use crate::SyncMode;
 use crate::layout::BLOCK;
 use crate::mmap::Mapping;
@@ -131,8 +131,8 @@ impl Media for Directory {
         std::collections::hash_map::RandomState::new().build_hasher().finish()
     }
 
-    fn prepares_ahead(&self) -> bool {
-        true
+    fn ahead(&self) -> Ahead {
+        Ahead::Thread
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Guard, Media, Source, Store};
+use super::{Ahead, Guard, Media, Source, Store};
 use crate::layout::BLOCK;
 
 const SECTOR: usize = 512;
@@ -73,6 +73,7 @@ struct Disk {
     faults: Vec<Fault>,
     salts: u64,
     bytes_max: Option<usize>,
+    in_order: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -96,6 +97,13 @@ impl Memory {
         Disk { salts: seed << 32, ..Disk::default() }.into()
     }
 
+    /// Segments are created ahead of their use, as in a directory, but on the thread of the log.
+    #[must_use]
+    pub fn preparing_ahead(self) -> Memory {
+        self.disk().in_order = true;
+        self
+    }
+
     /// The power fails: of what was not durable, `keep` says what stays. The result is the disk as it is found then; this
     /// one is left as it is.
     #[must_use]
@@ -105,6 +113,7 @@ impl Memory {
             next_file: disk.next_file,
             salts: disk.salts,
             bytes_max: disk.bytes_max,
+            in_order: disk.in_order,
             ..Disk::default()
         };
         let all: BTreeSet<&String> = disk.names.keys().chain(disk.durable_names.keys()).collect();
@@ -154,6 +163,12 @@ impl Memory {
     /// From now on the disk has room for this much: creations that go beyond it fail.
     pub fn limit(&self, bytes: usize) {
         self.disk().bytes_max = Some(bytes);
+    }
+
+    /// From now on the disk has no room but for what it holds.
+    pub fn fill(&self) {
+        let mut disk = self.disk();
+        disk.bytes_max = Some(disk.taken());
     }
 
     /// What a file holds, seen and durable being the same from now on.
@@ -217,6 +232,10 @@ impl Disk {
             }
         }
         Ok(())
+    }
+
+    fn taken(&self) -> usize {
+        self.names.values().filter_map(|file| self.files.get(file)).map(|file| file.seen.len()).sum()
     }
 
     fn file(&mut self, file: u64) -> io::Result<&mut Bytes> {
@@ -283,8 +302,7 @@ impl Media for Memory {
     fn create(&self, name: &str, bytes: usize, _cancelled: &AtomicBool) -> io::Result<Box<dyn Store>> {
         let mut disk = self.disk();
         disk.operate()?;
-        let taken: usize =
-            disk.names.values().filter_map(|file| disk.files.get(file)).map(|file| file.seen.len()).sum();
+        let taken = disk.taken();
         if disk.bytes_max.is_some_and(|most| taken + bytes > most) {
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -331,8 +349,8 @@ impl Media for Memory {
         disk.salts.wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 
-    fn prepares_ahead(&self) -> bool {
-        false
+    fn ahead(&self) -> Ahead {
+        if self.disk().in_order { Ahead::InOrder } else { Ahead::Never }
     }
 
     fn path(&self, name: &str) -> PathBuf {

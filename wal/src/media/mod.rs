@@ -61,11 +61,22 @@ pub trait Media: Send + Sync + Debug {
     /// A number that no other file of the log has had; it need not be secret.
     fn salt(&self) -> u64;
 
-    /// Whether another thread should create files ahead of their use. In a simulation everything happens in order.
-    fn prepares_ahead(&self) -> bool;
+    /// How files are created ahead of their use.
+    fn ahead(&self) -> Ahead;
 
     /// A file as people know it, for messages.
     fn path(&self, name: &str) -> PathBuf;
+}
+
+/// How the next file is created while the one before fills.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ahead {
+    /// By another thread.
+    Thread,
+    /// At once: in a simulation everything happens in order.
+    InOrder,
+    /// Not at all: when it is needed.
+    Never,
 }
 
 /// What keeps others away until it is dropped.

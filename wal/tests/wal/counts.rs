@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use ordeal_wal::media::{Directory, Guard, Media, Source, Store};
+use ordeal_wal::media::{Ahead, Directory, Guard, Media, Source, Store};
 use ordeal_wal::{Batch, Options, Seen, SyncMode, Wal, WalError};
 
 use crate::common::{Chance, content};
@@ -302,8 +302,8 @@ impl Media for Recorder {
         self.inner.salt()
     }
 
-    fn prepares_ahead(&self) -> bool {
-        self.inner.prepares_ahead()
+    fn ahead(&self) -> Ahead {
+        self.inner.ahead()
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -10,3 +10,4 @@ mod driver;
 mod members;
 mod rest;
 mod rig;
+mod space;

@@ -37,6 +37,7 @@ pub(super) fn config(node: u32, nodes: u32, groups: u32) -> EngineConfig {
     let members = (1..=nodes).map(|node| (NodeId(node), format!("n{node}.test:4000"))).collect();
     let mut config = EngineConfig::new(NodeId(node), ClusterId(7), members, SHARDS, 42);
     config.groups = (1..=groups).map(GroupId).collect();
+    config.full_append_bytes = 0;
     config
 }
 
