@@ -30,7 +30,7 @@ pub(super) const OPERATIONS_MAX: usize = 200_000;
 const OF_FAILING_KEYS_MAX: usize = 100_000;
 
 /// Characters of a value: of what fails, and of all others. Of long ones the end is shown, where appends differ.
-const FAILING_CHARS: usize = 400;
+const FAILING_CHARS: usize = 96;
 const VALUE_CHARS: usize = 48;
 
 /// Characters of a name or a sentence.
