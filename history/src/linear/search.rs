@@ -224,7 +224,7 @@ impl<'a, M: Model> Search<'a, M> {
         if self.steps >= self.limits.steps {
             return Err(Limit::Steps);
         }
-        let bytes = self.level_bytes + self.states.bytes + self.trails.len() * 8;
+        let bytes = self.level_bytes + self.states.bytes + 8 * (self.trails.len() + self.stack.len());
         if bytes >= self.limits.memory_bytes {
             return Err(Limit::Memory);
         }
