@@ -118,8 +118,13 @@ fn a_damaged_log_is_told_and_left_as_it_is() {
     assert!(text.contains(&format!("checksum of entry: entry {index} of g1 is lost")), "{text}");
     assert!(picture(&data) == before, "nothing is written");
 
-    // A second copy of a frame's head: only --verify reads it.
-    let mirror = (at / 4096 + 1) * 4096 - 8;
+    // A second copy of a frame's head, at the frame's end: only --verify reads it.
+    let number = |value: &Value| usize::try_from(value.as_u64().expect("a number")).expect("within a file");
+    let end_of = |frame: &Value| {
+        let (offset, end) = (number(&frame["offset"]), number(&frame["offset"]) + number(&frame["bytes"]));
+        (offset..end).contains(&at).then_some(end)
+    };
+    let mirror = frames.iter().find_map(end_of).expect("the frame of the third key") - 8;
     damage(mirror, &[0xff; 4]);
     inspect(&data, &[]).exits(0);
     let found = inspect(&data, &["--verify"]).exits(10);
