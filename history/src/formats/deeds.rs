@@ -17,7 +17,6 @@ use super::forms::{Flavour, Forms};
 use super::line::{Kind, Line};
 use super::trouble::{FormatError, Place, Trouble, io_error};
 use super::{Format, detect};
-use crate::file::ReadError;
 
 /// One operation.
 #[derive(Debug, Clone)]
@@ -45,15 +44,7 @@ const HINT: &str = "`ordeal check --help` says which operations each model has";
 /// Reads all of them. Those that failed are left out.
 pub(crate) fn deeds(path: &Path, format: Option<Format>) -> Result<Vec<Deed>, FormatError> {
     let mut file = File::open(path).map_err(|error| io_error(path, error))?;
-    let start = detect::start_of(&mut file).map_err(|error| io_error(path, error))?;
-    if start.is_empty() {
-        return Err(FormatError::Own(ReadError::Empty { path: path.to_owned() }));
-    }
-    let format = match format {
-        Some(format) => format,
-        None => detect::format_of(&start)
-            .map_err(|detail| FormatError::Unrecognised { path: path.to_owned(), detail })?,
-    };
+    let (start, format) = detect::begin(path, &mut file, format)?;
     let flavour = match format {
         Format::Jepsen => Flavour::Edn,
         Format::Elle => Flavour::Json,

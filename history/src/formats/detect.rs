@@ -1,13 +1,35 @@
 //! Which format a file has, by its first bytes. Names of files say nothing: every tool calls its file `history`.
 
 use std::io::{self, Read};
+use std::path::Path;
 
 use super::Format;
 use super::binary::MAGIC;
 use super::text::LOG_PREFIX;
+use super::trouble::{FormatError, io_error};
+use crate::file::ReadError;
 
 /// Bytes that are looked at: some ten operations, past any comment that a person puts on top.
 const START_BYTES: u64 = 16 << 10;
+
+/// The first bytes of a file, and its format: the one that is given, or the one that it begins like.
+pub(super) fn begin(
+    path: &Path,
+    inner: &mut impl Read,
+    format: Option<Format>,
+) -> Result<(Vec<u8>, Format), FormatError> {
+    let start = start_of(inner).map_err(|error| io_error(path, error))?;
+    if start.is_empty() {
+        return Err(FormatError::Own(ReadError::Empty { path: path.to_owned() }));
+    }
+    let format = match format {
+        Some(format) => format,
+        None => {
+            format_of(&start).map_err(|detail| FormatError::Unrecognised { path: path.to_owned(), detail })?
+        }
+    };
+    Ok((start, format))
+}
 
 /// The first bytes of a file.
 pub(super) fn start_of(inner: &mut impl Read) -> io::Result<Vec<u8>> {

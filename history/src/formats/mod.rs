@@ -40,7 +40,7 @@ pub use record::{FaultNote, Record};
 pub use trouble::{FormatError, Place};
 pub use write::Writer;
 
-use crate::file::{Header, Loaded, ReadError};
+use crate::file::{Header, Loaded};
 use crate::history::HistoryBuilder;
 use crate::operation::Event;
 use forms::Flavour;
@@ -183,15 +183,7 @@ impl Reader {
         mut inner: R,
         format: Option<Format>,
     ) -> Result<Self, FormatError> {
-        let start = detect::start_of(&mut inner).map_err(|error| io_error(path, error))?;
-        if start.is_empty() {
-            return Err(FormatError::Own(ReadError::Empty { path: path.to_owned() }));
-        }
-        let format = match format {
-            Some(format) => format,
-            None => detect::format_of(&start)
-                .map_err(|detail| FormatError::Unrecognised { path: path.to_owned(), detail })?,
-        };
+        let (start, format) = detect::begin(path, &mut inner, format)?;
         let source = source_of(path, format, Cursor::new(start).chain(inner));
         Ok(Reader { path: path.to_owned(), format, source: source.map_err(|trouble| trouble.in_file(path))? })
     }

@@ -187,6 +187,19 @@ fn the_log_stays_short_while_one_group_is_quiet_and_another_compacts_for_ever() 
     assert_eq!(recovered.groups[&2].first, 1_994);
 }
 
+/// Appends entries of group 1 until one is refused: its index, and why.
+fn fill(wal: &mut Wal) -> (u64, WalError) {
+    let mut index = 1;
+    loop {
+        let mut batch = Batch::new();
+        batch.entry(1, index, 1, &[&[7; 3_000]]);
+        match wal.commit(&mut batch) {
+            Ok(()) => index += 1,
+            Err(error) => return (index, error),
+        }
+    }
+}
+
 #[test]
 fn without_space_entries_are_refused_and_votes_are_not_and_with_space_it_goes_on() {
     let disk = Memory::new();
@@ -198,15 +211,7 @@ fn without_space_entries_are_refused_and_votes_are_not_and_with_space_it_goes_on
         ..options()
     };
     let (mut wal, _) = Wal::open_on(std::sync::Arc::new(disk.clone()), small).unwrap();
-    let mut index = 1;
-    let error = loop {
-        let mut batch = Batch::new();
-        batch.entry(1, index, 1, &[&[7; 3_000]]);
-        match wal.commit(&mut batch) {
-            Ok(()) => index += 1,
-            Err(error) => break error,
-        }
-    };
+    let (index, error) = fill(&mut wal);
     assert!(matches!(error, WalError::NoSpace { limit: Some(_), .. }), "{error}");
     assert!(error.to_string().contains("hint: "), "{error}");
     commit(&mut wal, |batch| batch.hard_state(1, 2, 3));
@@ -223,15 +228,7 @@ fn a_full_disk_is_no_space_and_not_the_end() {
     let disk = Memory::new();
     let (mut wal, _) = open(&disk).unwrap();
     disk.limit(32 << 10);
-    let mut index = 1;
-    let error = loop {
-        let mut batch = Batch::new();
-        batch.entry(1, index, 1, &[&[7; 3_000]]);
-        match wal.commit(&mut batch) {
-            Ok(()) => index += 1,
-            Err(error) => break error,
-        }
-    };
+    let (index, error) = fill(&mut wal);
     assert!(matches!(error, WalError::NoSpace { limit: None, .. }), "{error}");
     disk.limit(1 << 30);
     commit(&mut wal, |batch| batch.entry(1, index, 1, &[&[7; 3_000]]));
