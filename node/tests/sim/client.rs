@@ -340,7 +340,7 @@ impl Client {
         if let (true, Some(node)) = (answered, node) {
             self.leaders.insert(owner(hands.plan, open.shard), node);
         }
-        let (time_ns, node) = (hands.now_us * 1_000, node.map(|node| node.to_string()));
+        let (time_ns, node) = (hands.now_us * 1_000, node.map(|node| node.to_string().into()));
         hands.history.push(Event::Return { op: open.op, time_ns, outcome, node });
         self.number += 1;
         hands.actions.push(Action::Finished { slot: open.slot, answered, unknown });
