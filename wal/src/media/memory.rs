@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Ahead, Guard, Media, Source, Store};
+use crate::bytes::pad;
 use crate::layout::BLOCK;
 
 const SECTOR: usize = 512;
@@ -250,7 +251,8 @@ impl Bytes {
             Tear::Block => BLOCK,
         };
         let mut left = self.durable.clone();
-        left.resize(self.seen.len().max(left.len()), 0);
+        let missing = self.seen.len().saturating_sub(left.len());
+        pad(&mut left, missing);
         for offset in (0..self.seen.len()).step_by(step) {
             let end = (offset + step).min(self.seen.len());
             let unsynced = self.seen[offset..end] != left[offset..end];
@@ -266,8 +268,14 @@ impl Bytes {
         Bytes { seen: left.clone(), durable: left, lost: BTreeSet::new() }
     }
 
+    /// Files are not made shorter: what is durable is as long as what is seen, with zeros.
+    fn reach(&mut self) {
+        let missing = self.seen.len().saturating_sub(self.durable.len());
+        pad(&mut self.durable, missing);
+    }
+
     fn sync(&mut self, from: usize, to: usize) {
-        self.durable.resize(self.seen.len(), 0);
+        self.reach();
         for at in (from / BLOCK * BLOCK..to.next_multiple_of(BLOCK).min(self.seen.len())).step_by(SECTOR) {
             if !self.lost.contains(&(at / SECTOR)) {
                 let sector = at..(at + SECTOR).min(self.seen.len());
@@ -277,7 +285,7 @@ impl Bytes {
     }
 
     fn fail_sync(&mut self, from: usize, to: usize) {
-        self.durable.resize(self.seen.len(), 0);
+        self.reach();
         for at in (from / BLOCK * BLOCK..to.next_multiple_of(BLOCK).min(self.seen.len())).step_by(SECTOR) {
             let sector = at..(at + SECTOR).min(self.seen.len());
             if self.durable[sector.clone()] != self.seen[sector] {
