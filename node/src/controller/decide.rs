@@ -151,16 +151,17 @@ impl State {
 
     /// Groups that are leaving, and have nothing left after this step, go with it.
     fn dismiss(&self, step: &mut Step) {
-        let infos = |(&group, info): (&GroupId, &GroupInfo)| {
+        let now = &self.configuration;
+        let leaving = |(&group, info): (&GroupId, &GroupInfo)| {
             let info = step.groups.get(&group).unwrap_or(&None).as_ref().unwrap_or(info);
             info.leaving.then_some(group)
         };
-        let leaving: Vec<GroupId> = self.configuration.groups.iter().filter_map(infos).collect();
+        let leaving: Vec<GroupId> = now.groups.iter().filter_map(leaving).collect();
         for group in leaving {
-            let shards = (0..).map(ShardId).map_while(|shard| {
-                self.shard(shard).map(|before| step.shards.get(&shard).copied().unwrap_or(before))
-            });
-            if !shards.into_iter().any(|shard| shard.concerns(group)) {
+            let stays_so = |shard: ShardId| !step.shards.contains_key(&shard);
+            let owns = now.shards().any(|(shard, owner)| owner.group == group && stays_so(shard));
+            let gets = now.moves.iter().any(|(&shard, open)| open.to == group && stays_so(shard));
+            if !owns && !gets && !step.shards.values().any(|shard| shard.concerns(group)) {
                 step.groups.insert(group, None);
             }
         }

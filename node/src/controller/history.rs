@@ -5,15 +5,13 @@
 
 use std::sync::Arc;
 
-use ordeal_client::wire::{Cause, Configuration, NUMBER_FIRST};
+use ordeal_client::wire::{Cause, Configuration, GroupInfo, NUMBER_FIRST};
 
 use super::config::{State, Step};
 
-/// What all steps may take, encoded: two million ends of moves. Administrators are refused afterwards; moves end all the same.
+/// What all steps may take, encoded: more than a million ends of moves. Administrators are refused afterwards; moves end all the
+/// same.
 pub const HISTORY_BYTES_MAX: usize = 64 << 20;
-
-/// An era ends with its `ERA_SHARES × shards`-th change of a shard or a group: its first state is small beside its steps then.
-const ERA_SHARES: usize = 4;
 
 /// All numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,8 +27,9 @@ struct Era {
     first: State,
     /// Each leads to the next number.
     steps: Vec<Step>,
-    /// Changes of shards and groups in the steps, and the steps.
-    changes: usize,
+    /// Shards, groups and members that may change yet before the era ends: as many as its first state has. So that state takes no
+    /// more room than the steps, and a number is found with no more changes than that.
+    left: usize,
 }
 
 impl History {
@@ -41,10 +40,11 @@ impl History {
     /// Adds the step that led to the state `after`; `bytes` is its length.
     pub(super) fn push(&mut self, step: Step, bytes: usize, after: &State) {
         let era = Arc::make_mut(self.eras.last_mut().expect("there is one at least"));
-        era.changes += 1 + step.shards.len() + step.groups.len();
+        let groups: usize = step.groups.values().map(|info| info.as_ref().map_or(1, things)).sum();
+        era.left = era.left.saturating_sub(1 + step.shards.len() + groups);
         era.steps.push(step);
         self.bytes += bytes;
-        if era.changes >= ERA_SHARES * after.targets.len() {
+        if era.left == 0 {
             self.eras.push(Era::new(after.clone()));
         }
     }
@@ -88,12 +88,18 @@ impl History {
 
 impl Era {
     fn new(first: State) -> Arc<Self> {
-        Arc::new(Era { first, steps: Vec::new(), changes: 0 })
+        let groups: usize = first.configuration.groups.values().map(things).sum();
+        let left = first.targets.len() + groups;
+        Arc::new(Era { first, steps: Vec::new(), left })
     }
 
     fn first(&self) -> u64 {
         self.first.configuration.number
     }
+}
+
+fn things(info: &GroupInfo) -> usize {
+    1 + info.members.len()
 }
 
 #[cfg(test)]
