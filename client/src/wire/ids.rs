@@ -48,6 +48,11 @@ short_id! {
     ShardId(u32), "s"
 }
 
+short_id! {
+    /// A move of a shard: counted by the controller, from 1, so no two are ever the same.
+    MoveId(u64), "m"
+}
+
 /// A text that is no id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is no id, expected one like `{example}`")]
@@ -85,6 +90,10 @@ impl FromStr for ClusterId {
 /// A client's session in one shard: the log index of the entry that opened it, so no two are ever the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SessionId(pub u64);
+
+/// An administrator's command to the controller: a random number drawn once for it, the same on every retry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CommandId(pub u64);
 
 /// The version of a key: the epoch of its shard, then the log index of the entry that wrote it. Versions of one key
 /// grow strictly, so a write that names the version it made and the one it replaced makes a claim that can be checked.

@@ -17,8 +17,7 @@ use super::Command;
 use crate::kv::digest;
 use crate::kv::{Claim, Kv};
 
-/// Epoch of a shard that has never moved.
-pub const EPOCH_FIRST: u64 = 1;
+pub use ordeal_client::wire::EPOCH_FIRST;
 
 /// The replicated state machine of a data group.
 #[derive(Debug, Clone, PartialEq, Eq)]
