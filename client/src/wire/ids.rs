@@ -48,6 +48,11 @@ short_id! {
     ShardId(u32), "s"
 }
 
+short_id! {
+    /// One move of one shard between two groups, numbered by the controller: never used twice.
+    MoveId(u64), "m"
+}
+
 /// A text that is no id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is no id, expected one like `{example}`")]
@@ -82,7 +87,7 @@ impl FromStr for ClusterId {
     }
 }
 
-/// A client's session in one shard: the log index of the entry that opened it, so no two are ever the same.
+/// A client's session in one shard: the moment of the shard in which it was opened, so no two are ever the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SessionId(pub u64);
 

@@ -232,6 +232,22 @@ pub enum RefusalReason {
     /// The group's members cannot be changed like this, or its leadership not be handed over: the reason.
     #[error("{0}")]
     Unfit(String),
+    /// The shard is being handed over to another group: ask again soon.
+    #[error("shard {shard} is being handed over")]
+    Frozen {
+        /// The shard of the key.
+        shard: ShardId,
+    },
+    /// The shard was owned here, and is another group's now.
+    #[error("shard {shard} has moved to {group}")]
+    Moved {
+        /// The shard of the key.
+        shard: ShardId,
+        /// Its epoch there: who knows of a later one knows better.
+        epoch: u64,
+        /// The group.
+        group: GroupId,
+    },
 }
 
 /// A value and its version, the value as one run of bytes.

@@ -3,6 +3,7 @@
 use crate::kv::Op;
 use crate::raft::{LogId, Payload};
 use crate::shard::Command;
+use crate::shard::moving::Step;
 use crate::storage::decode_entry;
 
 /// Bytes of a key or a value that are shown: about half a line.
@@ -36,6 +37,23 @@ fn command_in_words(command: &Command<'_>) -> String {
             };
             format!("{what} in {shard}, write {sequence} of session {}", session.0)
         }
+        Command::Move { shard, id, step } => format!("move {id} of {shard}: {}", step_in_words(step)),
+    }
+}
+
+fn step_in_words(step: Step<'_>) -> String {
+    match step {
+        Step::ExportBegin { epoch, to } => format!("export to {to} begins in epoch {epoch}"),
+        Step::Freeze => "frozen".to_owned(),
+        Step::ExportDone => "the other has it".to_owned(),
+        Step::ExportCancel => "called off".to_owned(),
+        Step::Unfreeze => "refused by the other, served again".to_owned(),
+        Step::ImportBegin { epoch, from } => format!("import from {from} begins, for epoch {epoch}"),
+        Step::Parcel { bytes } => format!("a part of {} bytes", bytes.len()),
+        Step::Adopt { seal, bytes } => {
+            format!("the last part of {} bytes, of {} keys", bytes.len(), seal.keys)
+        }
+        Step::Refuse { epoch } => format!("refused for epoch {epoch}"),
     }
 }
 

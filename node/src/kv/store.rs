@@ -47,6 +47,8 @@ pub struct Kv {
     sessions: Sessions,
     /// Sum over `data`; the sessions keep their own.
     digest: u64,
+    /// What makes a moment of an index, see [`Kv::moment`].
+    moments: u64,
 }
 
 impl Kv {
@@ -56,9 +58,32 @@ impl Kv {
         Self::default()
     }
 
-    /// Opens the session that is named after the entry at `index`, and expires others that are one too many.
+    /// The moment of the entry at `index` in the life of this shard. Moments grow with the index, and go on growing when the
+    /// shard comes to another group, whose log counts otherwise: sessions are named and expire by them.
+    #[must_use]
+    pub fn moment(&self, index: u64) -> u64 {
+        index.wrapping_add(self.moments)
+    }
+
+    /// From the entry at `index` on, in another log than before, moments follow `last`.
+    pub fn go_on_from(&mut self, last: u64, index: u64) {
+        self.moments = last.wrapping_add(1).wrapping_sub(index);
+    }
+
+    /// What is added to an index to make its moment.
+    #[must_use]
+    pub fn moments(&self) -> u64 {
+        self.moments
+    }
+
+    /// As it stands in a snapshot.
+    pub fn set_moments(&mut self, moments: u64) {
+        self.moments = moments;
+    }
+
+    /// Opens the session that is named after the moment of the entry at `index`, and expires others that are one too many.
     pub fn open_session(&mut self, index: u64) -> SessionId {
-        self.sessions.open(index)
+        self.sessions.open(self.moment(index))
     }
 
     /// Applies a write, unless this session did it before: then its answer of that time is the answer, whatever the data
@@ -72,7 +97,7 @@ impl Kv {
         op: Op<'_>,
         command: &Arc<[u8]>,
     ) -> Reply {
-        match self.sessions.turn(claim, version.index) {
+        match self.sessions.turn(claim, self.moment(version.index)) {
             Turn::Unknown => Reply::Refused(RefusalReason::SessionUnknown),
             Turn::Past => Reply::Refused(RefusalReason::SequencePast),
             Turn::Ahead => Reply::Refused(RefusalReason::WindowFull { limit: SESSION_WINDOW_MAX }),
@@ -103,6 +128,21 @@ impl Kv {
         pushed
     }
 
+    /// Puts an item as it came from another group, whatever stood in its place.
+    pub fn stage(&mut self, item: Item) {
+        self.digest = self.digest.wrapping_add(item.digest());
+        if let Some(before) = self.data.put(item) {
+            self.digest = self.digest.wrapping_sub(before.digest());
+        }
+    }
+
+    /// Removes an item as another group did.
+    pub fn unstage(&mut self, key: &[u8]) {
+        if let Some(item) = self.data.remove(key) {
+            self.digest = self.digest.wrapping_sub(item.digest());
+        }
+    }
+
     /// An empty shard whose sessions have other limits than usual.
     #[cfg(test)]
     pub(crate) fn with_limits(limits: super::session::Limits) -> Self {
@@ -117,6 +157,17 @@ impl Kv {
     /// All items, in an order that follows from their keys alone.
     pub fn iter(&self) -> impl Iterator<Item = &Item> {
         self.data.iter()
+    }
+
+    /// The items behind that of this key, whether there is one or not, in the order of [`Kv::iter`]; without a key all.
+    pub fn after(&self, key: Option<&[u8]>) -> impl Iterator<Item = &Item> {
+        self.data.after(key)
+    }
+
+    /// The item of a key.
+    #[must_use]
+    pub fn item(&self, key: &[u8]) -> Option<&Item> {
+        self.data.find(key)
     }
 
     /// The sessions.

@@ -272,6 +272,8 @@ impl Client {
             | RefusalReason::TooLong { .. }
             | RefusalReason::Stopping
             | RefusalReason::MembersBusy
+            | RefusalReason::Frozen { .. }
+            | RefusalReason::Moved { .. }
             | RefusalReason::Unfit(_) => panic!("nothing in this workload deserves `{reason}`"),
         }
     }
