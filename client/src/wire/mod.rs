@@ -14,13 +14,14 @@
 //! * [`frame`]: frames, messages and their limits; [`writer`] lays many into one buffer.
 //! * [`codec`]: the encoding of bodies, and the only file that names the crate behind it.
 //! * [`handshake`]: who is there, and is it of our cluster?
-//! * [`protocol`]: requests and replies of clients.
+//! * [`protocol`]: requests and replies of clients; [`txn`]: transactions.
 
 pub mod codec;
 pub mod frame;
 pub mod handshake;
 pub mod ids;
 pub mod protocol;
+pub mod txn;
 pub mod writer;
 
 pub use codec::{DecodeError, decode, decode_front, encode, encode_into};

@@ -347,6 +347,7 @@ fn weigh(sequence: u64, reply: &Reply) -> (usize, u64) {
         | Reply::Refused(_)
         | Reply::Unknown
         | Reply::Members { .. }
+        | Reply::Txn { .. }
         | Reply::Transferring { .. } => {
             let encoded = encode(reply);
             let checksum = u64::from(digest::checksum(0, &encoded));

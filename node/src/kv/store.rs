@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ordeal_client::wire::txn::Txn;
 use ordeal_client::wire::{
     RefusalReason, Reply, SESSION_WINDOW_MAX, SessionId, VALUE_BYTES_MAX, Version, WriteOp,
 };
@@ -27,6 +28,8 @@ pub enum Op<'a> {
         /// The value to set.
         new: &'a [u8],
     },
+    /// Do a transaction, of which these are the bytes.
+    Txn(&'a [u8]),
 }
 
 impl<'a> From<&'a WriteOp> for Op<'a> {
@@ -36,6 +39,7 @@ impl<'a> From<&'a WriteOp> for Op<'a> {
             WriteOp::Append(tail) => Op::Append(tail),
             WriteOp::Delete => Op::Delete,
             WriteOp::Cas { expected, new } => Op::Cas { expected: expected.as_deref(), new },
+            WriteOp::Txn(bytes) => Op::Txn(bytes),
         }
     }
 }
@@ -138,9 +142,7 @@ impl Kv {
 
     /// Removes an item as another group did.
     pub fn unstage(&mut self, key: &[u8]) {
-        if let Some(item) = self.data.remove(key) {
-            self.digest = self.digest.wrapping_sub(item.digest());
-        }
+        self.unset(key);
     }
 
     /// An empty shard whose sessions have other limits than usual.
@@ -192,12 +194,12 @@ impl Kv {
         match op {
             Op::Put(value) => self.put(Item::at_end_of(command, key, value, version)),
             Op::Append(tail) => self.append(version, key, tail),
-            Op::Delete => {
-                let removed = self.data.remove(key);
-                if let Some(item) = &removed {
-                    self.digest = self.digest.wrapping_sub(item.digest());
-                }
-                Reply::Written { made: version, replaced: removed.map(|item| item.version()) }
+            Op::Delete => Reply::Written { made: version, replaced: self.unset(key) },
+            Op::Txn(bytes) => {
+                let txn = Txn::from_bytes(bytes).unwrap_or_else(|error| {
+                    panic!("transaction {version} was validated before it was proposed: {error}")
+                });
+                self.transact(version, &txn)
             }
             Op::Cas { expected, new } => {
                 if self.data.find(key).map(Item::value) == expected {
@@ -223,6 +225,11 @@ impl Kv {
     }
 
     fn put(&mut self, item: Item) -> Reply {
+        Reply::Written { made: item.version(), replaced: self.set(item) }
+    }
+
+    /// Puts an item; says the version that it replaced.
+    pub(super) fn set(&mut self, item: Item) -> Option<Version> {
         let made = item.version();
         self.digest = self.digest.wrapping_add(item.digest());
         let before = self.data.put(item);
@@ -231,6 +238,13 @@ impl Kv {
         }
         let replaced = before.map(|item| item.version());
         assert!(replaced < Some(made), "versions of a key grow");
-        Reply::Written { made, replaced }
+        replaced
+    }
+
+    /// Removes an item; says the version that it had.
+    pub(super) fn unset(&mut self, key: &[u8]) -> Option<Version> {
+        let item = self.data.remove(key)?;
+        self.digest = self.digest.wrapping_sub(item.digest());
+        Some(item.version())
     }
 }

@@ -6,6 +6,7 @@
 //!   payload  :=  key … | value …                   of a put or an append
 //!             |  key …                             of a delete
 //!             |  key … | expected … | new …        of a compare-and-set
+//!             |  key … | transaction …             of a transaction, see `wire::txn`
 //!             |  parcel …                          of a part of a shard that moves
 //! ```
 //!
@@ -88,6 +89,7 @@ enum OpHead {
     Append(usize),
     Delete,
     Cas { expected: Option<usize>, new: usize },
+    Txn(usize),
 }
 
 /// Bytes that are no command of this build.
@@ -149,6 +151,7 @@ impl<'a> Command<'a> {
                         expected: expected.map(|expected| payload.take(expected)).transpose()?,
                         new: payload.take(new)?,
                     },
+                    OpHead::Txn(bytes) => Op::Txn(payload.take(bytes)?),
                 };
                 Command::Write { shard, session, sequence, settled, key, op }
             }
@@ -176,6 +179,7 @@ impl<'a> Command<'a> {
                     Op::Put(value) => (OpHead::Put(value.len()), value, &[]),
                     Op::Append(tail) => (OpHead::Append(tail.len()), tail, &[]),
                     Op::Delete => (OpHead::Delete, &[], &[]),
+                    Op::Txn(bytes) => (OpHead::Txn(bytes.len()), bytes, &[]),
                     Op::Cas { expected, new } => {
                         let head = OpHead::Cas { expected: expected.map(<[u8]>::len), new: new.len() };
                         (head, expected.unwrap_or_default(), new)

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use ordeal_client::wire::{GroupId, MoveId, Reply, SessionId, ShardId};
+use ordeal_client::wire::{GroupId, MoveId, Reply, SessionId, ShardId, encode};
 use serde::{Deserialize, Serialize};
 
 use super::moving::{Cursor, Parcel};
@@ -220,8 +220,8 @@ impl Packing {
 /// What a reply takes in a parcel, roughly.
 fn weight(reply: &Reply) -> usize {
     match reply {
-        Reply::CasFailed { found: Some((value, _)) } => REPLY_BYTES + value.len(),
-        _ => REPLY_BYTES,
+        Reply::Written { .. } => REPLY_BYTES,
+        _ => REPLY_BYTES + encode(reply).len(),
     }
 }
 

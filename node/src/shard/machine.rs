@@ -12,13 +12,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ordeal_client::wire::txn::Txn;
 use ordeal_client::wire::{GroupId, MoveId, RefusalReason, Reply, SessionId, ShardId, Version, shard_of};
 
 use super::Command;
 use super::export::{Changed, Export};
 use super::import::Import;
 use crate::kv::digest;
-use crate::kv::{Claim, Kv};
+use crate::kv::{Claim, Kv, Op};
 
 /// Epoch of a shard that has never moved.
 pub const EPOCH_FIRST: u64 = 1;
@@ -122,7 +123,7 @@ impl Machine {
                         let claim = Claim { session, sequence, settled };
                         let version = Version { epoch: held.epoch, index };
                         let reply = held.kv.write(version, claim, key, op, bytes);
-                        held.note_write(version, session, key, &reply);
+                        held.note_write(version, session, (key, op), &reply);
                         reply
                     }
                 })
@@ -209,14 +210,29 @@ impl Held {
     }
 
     /// Notes what a write has changed, while the shard is being copied: its session, if there is such a one, whatever came of
-    /// it; and the key, if it took effect now.
-    fn note_write(&mut self, version: Version, session: SessionId, key: &[u8], reply: &Reply) {
+    /// it; and its keys, if it took effect now.
+    fn note_write(
+        &mut self,
+        version: Version,
+        session: SessionId,
+        (key, op): (&[u8], Op<'_>),
+        reply: &Reply,
+    ) {
         let Some(export) = &mut self.leaving else { return };
         if self.kv.sessions().get(session).is_some() {
             export.note(version.index, Changed::Session(session));
         }
-        if matches!(reply, Reply::Written { made, .. } if *made == version) {
-            export.note(version.index, Changed::Key(key.into()));
+        match (reply, op) {
+            (Reply::Written { made, .. }, _) if *made == version => {
+                export.note(version.index, Changed::Key(key.into()));
+            }
+            (Reply::Txn { made, succeeded, .. }, Op::Txn(bytes)) if *made == version => {
+                let txn = Txn::from_bytes(bytes).expect("it was done just now");
+                for op in txn.branch(*succeeded).iter().filter(|op| !op.is_read()) {
+                    export.note(version.index, Changed::Key(op.key().into()));
+                }
+            }
+            _ => {}
         }
     }
 

@@ -10,7 +10,7 @@ use rand_pcg::Pcg32;
 
 use super::moving::{Cursor, Fate, Stage, Step};
 use super::*;
-use crate::kv::Op;
+use crate::kv::{Op, SESSIONS_MAX};
 
 const SHARDS: u32 = 2;
 const SHARD: ShardId = ShardId(1);
@@ -144,6 +144,26 @@ fn a_move_that_was_called_off_begins_never_again() {
     assert_eq!(one.stage(SHARD), Stage::Owned { epoch: 1 }, "of another epoch");
 }
 
+/// A table of sessions is what was used since some moment: those that expired while they were copied stay behind.
+#[test]
+fn sessions_that_expire_on_the_way_do_not_arrive() {
+    let (mut one, mut two) = (donor(), recipient());
+    let open = Command::OpenSession { shard: SHARD }.encode();
+    while one.sessions() < SESSIONS_MAX {
+        answer(&mut one, &open);
+    }
+    steps(&mut one, 1, &[Step::ExportBegin { epoch: 1, to: TO }]);
+    steps(&mut two, 1, &[Step::ImportBegin { epoch: 2, from: FROM }]);
+    copy(&one, &mut two, 1);
+    (0..5).for_each(|_| drop(answer(&mut one, &open)));
+    let late = append(1, 13, 12, &keys()[0], "y");
+    assert_eq!(answer(&mut one, &late), Reply::Refused(RefusalReason::SessionUnknown), "it has expired");
+    steps(&mut one, 1, &[Step::Freeze]);
+    adopt(&one, &mut two, 1);
+    assert_eq!((two.stage(SHARD), two.sessions()), (Stage::Owned { epoch: 2 }, SESSIONS_MAX));
+    assert_eq!(answer(&mut two, &late), Reply::Refused(RefusalReason::SessionUnknown));
+}
+
 #[test]
 fn the_recipient_decides_once() {
     let (mut one, mut two) = (donor(), recipient());
@@ -255,8 +275,16 @@ impl World {
 
     /// A step enters the log of a group.
     fn hear(&mut self, to: usize, command: &Encoded) {
+        let before = self.groups[to].stage(SHARD);
         let applied = apply(&mut self.groups[to], command);
         assert!(matches!(applied, Applied::Step(_)), "only steps are said");
+        if let (Stage::Arriving { .. }, Ok(Command::Move { step: Step::Adopt { .. }, .. })) =
+            (before, Command::decode(command))
+        {
+            let after = self.groups[to].stage(SHARD);
+            let taken = matches!(after, Stage::Arriving { .. } | Stage::Owned { .. });
+            assert!(taken, "what came is not what was frozen: the seal is for what nobody has thought of");
+        }
         self.check();
     }
 
@@ -347,7 +375,7 @@ impl World {
         let seen = stale.map_or(&self.groups[from], |at| &self.former[at].1).clone();
         match seen.stage(SHARD) {
             Stage::Owned { epoch: at } if stale.is_none() && at + 1 == epoch => {
-                self.go_on_from_owned(id, from, to, epoch)
+                self.go_on_from_owned(id, from, to, epoch);
             }
             Stage::Leaving { id: of, .. } if of == MoveId(id) => {
                 let Stage::Arriving { id: of, cursor, .. } = arrived else {

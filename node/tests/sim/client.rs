@@ -232,7 +232,7 @@ impl Client {
                 let answer = value.map_or(Answer::CasFailedAbsent, |value| Answer::CasFailed(Some(value)));
                 self.finish(hands, Some(node), Outcome::Ok(answer, Claim { seen, ..Claim::default() }));
             }
-            Reply::Status(_) | Reply::Members { .. } | Reply::Transferring { .. } => {
+            Reply::Status(_) | Reply::Members { .. } | Reply::Transferring { .. } | Reply::Txn { .. } => {
                 panic!("nobody asked for that")
             }
         }
