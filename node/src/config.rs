@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ordeal_client::wire::{ClusterId, GroupId, NodeId};
+pub use ordeal_client::wire::{GROUPS_MAX, SHARDS_MAX};
 use ordeal_wal::SyncMode;
 
 use crate::engine::EngineConfig;
@@ -14,12 +15,6 @@ use crate::storage::{self, Identity};
 
 /// One tick of the clock: a fifth of a heartbeat by default, so that timeouts are fine enough to differ by chance.
 pub const TICK: Duration = Duration::from_millis(10);
-
-/// Data groups of a cluster: each costs every node a heartbeat and a file.
-pub const GROUPS_MAX: u32 = 64;
-
-/// Shards of a cluster: each greeting lists the owner of all of them, in some 2 bytes each.
-pub const SHARDS_MAX: u32 = 4_096;
 
 /// Members of a cluster.
 pub const MEMBERS_MAX: usize = raft::MEMBERS_MAX;

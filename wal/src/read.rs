@@ -35,11 +35,12 @@ impl<'a> Reader<'a> {
         visit: &mut impl FnMut(u64, u64, &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let Some(spot) = piece.spot else { return Ok(()) };
-        let path = self.media.path(&segment_name(spot.segment));
+        let media = self.media;
+        let path = || media.path(&segment_name(spot.segment));
         if self.open.as_ref().is_none_or(|(segment, _)| *segment != spot.segment) {
-            let source = self.media.open(&segment_name(spot.segment));
-            let source = source.map_err(io_error("open", path.clone()))?;
-            let bytes = source.length().map_err(io_error("look at", path.clone()))?;
+            let source = media.open(&segment_name(spot.segment));
+            let source = source.map_err(|error| io_error("open", path())(error))?;
+            let bytes = source.length().map_err(|error| io_error("look at", path())(error))?;
             self.open = Some((spot.segment, Window::of_parts(source, length(bytes))));
         }
         let Some((_, window)) = &mut self.open else { return Ok(()) };
@@ -49,16 +50,16 @@ impl<'a> Reader<'a> {
         self.items.extend_from_slice(window.at(length(spot.items.into()), count * ITEM_BYTES));
         let mut at = length(spot.contents.into());
         if self.items.len() != count * ITEM_BYTES {
-            return Err(WalError::Damaged { path, offset: spot.items.into(), what: "items cut short" }.into());
+            let offset = spot.items.into();
+            return Err(WalError::Damaged { path: path(), offset, what: "items cut short" }.into());
         }
         for (step, (bytes, checksum)) in Items::of(&self.items).iter().enumerate() {
             if step >= skip {
                 let index = piece.first + (step - skip) as u64;
                 let content = window.at(at, bytes);
                 if content.len() != bytes || entry_checksum(group, index, piece.term, content) != checksum {
-                    return Err(
-                        WalError::Damaged { path, offset: at as u64, what: "checksum of entry" }.into()
-                    );
+                    let (path, offset) = (path(), at as u64);
+                    return Err(WalError::Damaged { path, offset, what: "checksum of entry" }.into());
                 }
                 visit(index, piece.term, content)?;
             }

@@ -49,7 +49,7 @@ short_id! {
 }
 
 short_id! {
-    /// One move of one shard between two groups, numbered by the controller: never used twice.
+    /// A move of a shard: counted by the controller, from 1, so no two are ever the same.
     MoveId(u64), "m"
 }
 
@@ -90,6 +90,10 @@ impl FromStr for ClusterId {
 /// A client's session in one shard: the moment of the shard in which it was opened, so no two are ever the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SessionId(pub u64);
+
+/// An administrator's command to the controller: a random number drawn once for it, the same on every retry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CommandId(pub u64);
 
 /// The version of a key: the epoch of its shard, then the log index of the entry that wrote it. Versions of one key
 /// grow strictly, so a write that names the version it made and the one it replaced makes a claim that can be checked.

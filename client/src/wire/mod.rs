@@ -15,12 +15,14 @@
 //! * [`codec`]: the encoding of bodies, and the only file that names the crate behind it.
 //! * [`handshake`]: who is there, and is it of our cluster?
 //! * [`protocol`]: requests and replies of clients; [`txn`]: transactions.
+//! * [`shards`]: who owns which shard, and what administrators ask of the controller.
 
 pub mod codec;
 pub mod frame;
 pub mod handshake;
 pub mod ids;
 pub mod protocol;
+pub mod shards;
 pub mod txn;
 pub mod writer;
 
@@ -29,9 +31,13 @@ pub use frame::{
     FRAME_BYTES_MAX, FrameBuilder, FrameError, FrameReader, Kind, Message, MessageRef, Messages,
 };
 pub use handshake::{Hello, MAGIC, PROTOCOL_VERSION, Refusal as HandshakeRefusal, Role, Welcome};
-pub use ids::{ClusterId, GroupId, MoveId, NodeId, SessionId, ShardId, Version, shard_of};
+pub use ids::{ClusterId, CommandId, GroupId, MoveId, NodeId, SessionId, ShardId, Version, shard_of};
 pub use protocol::{
     Answer, GroupStatus, KEY_BYTES_MAX, MemberChange, NodeStatus, PeerMode, PeerStatus, ReadLevel,
     RefusalReason, Reply, Request, RequestBody, RoleName, SESSION_WINDOW_MAX, VALUE_BYTES_MAX, WriteOp,
+};
+pub use shards::{
+    ADDRESS_BYTES_MAX, AdminChange, Cause, Configuration, Decision, EPOCH_FIRST, GROUPS_MAX, GroupInfo,
+    MEMBERS_MAX, Members, Move, MoveEnd, NUMBER_FIRST, Objection, Owner, SHARDS_MAX,
 };
 pub use writer::FrameWriter;

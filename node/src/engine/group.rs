@@ -11,6 +11,7 @@ use ordeal_client::wire::{
 use super::config::{EngineConfig, EngineError};
 use super::io::{RestoreJob, Restored, SnapshotJob, StoreJob};
 use super::waiters::{Awaited, Waiter, Waiters};
+use super::watched::Watched;
 use super::writes::Writes;
 use crate::raft::{
     Entry, Event, FollowerMode, FollowerStatus, LogId, Message, Payload, Persist, Raft, Recovered, Role,
@@ -38,7 +39,7 @@ const READ_BYTES_MAX: usize = 16 << 20;
 #[derive(Debug)]
 pub(super) struct Group {
     id: GroupId,
-    pub(super) raft: Raft,
+    pub(super) raft: Watched,
     pub(super) machine: Machine,
     /// The last entry whose effect is in `machine`.
     applied: LogId,
@@ -95,7 +96,7 @@ impl Group {
         assert!(machine.applied() == applied.index, "a snapshot is of the entry that it names");
         Ok(Group {
             id,
-            raft: Raft::new(config.raft(id), recovered),
+            raft: Watched::new(Raft::new(config.raft(id), recovered)),
             machine,
             applied,
             snapshot: applied,
@@ -120,13 +121,14 @@ impl Group {
 
     /// What to do now, if anything.
     pub(super) fn wishes(&mut self, config: &EngineConfig, waiters: &mut Waiters) -> Option<Wishes> {
-        let mut wishes = Wishes { snapshot: self.snapshot_when_due(config), ..Wishes::default() };
-        self.release(&mut wishes.sends);
+        let (snapshot, mut sends) = (self.snapshot_when_due(config), Vec::new());
+        self.release(&mut sends);
         let Some(ready) = self.raft.ready() else {
-            (wishes.persist, wishes.store) = self.writes.next(self.id, self.applied);
-            let any = wishes.snapshot.is_some() || !wishes.sends.is_empty();
-            return (any || wishes.persist.is_some() || wishes.store.is_some()).then_some(wishes);
+            let (persist, store) = self.writes.next(self.id, self.applied);
+            let any = snapshot.is_some() || !sends.is_empty() || persist.is_some() || store.is_some();
+            return any.then(|| Wishes { sends, persist, snapshot, store, ..Wishes::default() });
         };
+        let mut wishes = Wishes { snapshot, sends, ..Wishes::default() };
         wishes.sends.extend(ready.send_now);
         if let Some(persist) = ready.persist {
             assert!(persist.ticket > self.issued, "{}: tickets grow", self.id);

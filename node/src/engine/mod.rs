@@ -24,6 +24,7 @@
 //! * `group`: one group's member and its state machine.
 //! * `space`: a full disk.
 //! * `waiters`: clients that wait for an answer.
+//! * `watched`: a group's member, which is not asked while nothing was done to it.
 //! * `writes`: a group's writes, which wait for the file of a snapshot that they name.
 
 pub mod config;
@@ -33,6 +34,7 @@ mod members;
 pub mod node;
 mod space;
 mod waiters;
+mod watched;
 mod writes;
 
 #[cfg(test)]

@@ -11,13 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use ordeal_client::wire::NodeId;
+pub use ordeal_client::wire::{ADDRESS_BYTES_MAX, MEMBERS_MAX};
 use serde::{Deserialize, Serialize};
-
-/// Members of a group, learners included: a majority of more than 9 is slow, and makes nothing safer.
-pub const MEMBERS_MAX: usize = 15;
-
-/// The longest address: a name of 253 bytes, a colon, a port.
-pub const ADDRESS_BYTES_MAX: usize = 253 + 1 + 5;
 
 /// Who belongs to a group. Empty for a node that is to join one and has not heard of it yet.
 ///

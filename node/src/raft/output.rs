@@ -51,12 +51,15 @@ impl Output {
     /// is over knows everything of it that was applied.
     pub(super) fn take(&mut self, persist: Option<Persist>, mut applied: Vec<Event>) -> Option<Ready> {
         applied.append(&mut self.events);
-        let ready = Ready {
+        let sends = !self.send_now.is_empty() || !self.send_after_persist.is_empty();
+        if persist.is_none() && applied.is_empty() && !sends {
+            return None;
+        }
+        Some(Ready {
             send_now: std::mem::take(&mut self.send_now),
             persist,
             send_after_persist: std::mem::take(&mut self.send_after_persist),
             events: applied,
-        };
-        (ready != Ready::default()).then_some(ready)
+        })
     }
 }

@@ -21,8 +21,7 @@ use super::import::Import;
 use crate::kv::digest;
 use crate::kv::{Claim, Kv, Op};
 
-/// Epoch of a shard that has never moved.
-pub const EPOCH_FIRST: u64 = 1;
+pub use ordeal_client::wire::EPOCH_FIRST;
 
 /// The replicated state machine of a data group.
 #[derive(Debug, Clone, PartialEq, Eq)]

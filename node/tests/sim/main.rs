@@ -32,8 +32,13 @@ mod world;
 use std::process::ExitCode;
 
 use args::Args;
+use mimalloc::MiMalloc;
 use plan::Plan;
 use script::Script;
+
+/// As in the binary: a world is made of small things that come and go.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Exit code of a test target that failed.
 const FAILED: u8 = 101;

@@ -15,10 +15,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::sectors::{SECTOR, SECTORS_OF_BLOCK, Sectors};
 use super::{Ahead, Guard, Media, Source, Store};
-use crate::layout::BLOCK;
 
-const SECTOR: usize = 512;
 const EIO: i32 = 5;
 
 /// A disk. Clones are the same disk.
@@ -78,10 +77,13 @@ struct Disk {
 
 #[derive(Debug, Clone, Default)]
 struct Bytes {
-    seen: Vec<u8>,
-    durable: Vec<u8>,
+    /// Both are of one length.
+    seen: Sectors,
+    durable: Sectors,
     /// Sectors that count as clean since a sync of them failed.
     lost: BTreeSet<usize>,
+    /// So many have it open.
+    handles: usize,
 }
 
 impl Memory {
@@ -135,7 +137,11 @@ impl Memory {
     pub fn copy(&self) -> Memory {
         let disk = self.disk();
         Disk {
-            files: disk.files.clone(),
+            files: disk
+                .files
+                .iter()
+                .map(|(&file, bytes)| (file, Bytes { handles: 0, ..bytes.clone() }))
+                .collect(),
             names: disk.names.clone(),
             durable_names: disk.durable_names.clone(),
             faults: Vec::new(),
@@ -175,7 +181,7 @@ impl Memory {
     #[must_use]
     pub fn read_all(&self, name: &str) -> Option<Vec<u8>> {
         let disk = self.disk();
-        disk.names.get(name).and_then(|file| disk.files.get(file)).map(|bytes| bytes.seen.clone())
+        disk.names.get(name).and_then(|file| disk.files.get(file)).map(|bytes| bytes.seen.bytes())
     }
 
     /// Puts a file there, durably.
@@ -183,8 +189,7 @@ impl Memory {
         let mut disk = self.disk();
         let file = disk.next_file;
         disk.next_file += 1;
-        let bytes = Bytes { seen: bytes.to_vec(), durable: bytes.to_vec(), lost: BTreeSet::new() };
-        disk.files.insert(file, bytes);
+        disk.files.insert(file, Bytes::of(Sectors::of(bytes)));
         disk.names.insert(name.to_owned(), file);
         disk.durable_names.insert(name.to_owned(), file);
     }
@@ -194,11 +199,8 @@ impl Memory {
         let mut disk = self.disk();
         let Some(file) = disk.names.get(name).copied() else { return };
         let Some(bytes) = disk.files.get_mut(&file) else { return };
-        for content in [&mut bytes.seen, &mut bytes.durable] {
-            if let Some(byte) = content.get_mut(bit / 8) {
-                *byte ^= 1 << (bit % 8);
-            }
-        }
+        bytes.seen.flip(bit);
+        bytes.durable.flip(bit);
     }
 
     /// Takes a file away, durably.
@@ -241,47 +243,63 @@ impl Disk {
     fn file(&mut self, file: u64) -> io::Result<&mut Bytes> {
         self.files.get_mut(&file).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
+
+    fn open(&mut self, memory: &Memory, file: u64) -> io::Result<Handle> {
+        self.file(file)?.handles += 1;
+        Ok(Handle { memory: memory.clone(), file })
+    }
+
+    /// Files that nobody can ever see again are gone.
+    fn forget(&mut self) {
+        let Disk { files, names, durable_names, .. } = self;
+        let named = |file: &u64| names.values().chain(durable_names.values()).any(|of| of == file);
+        files.retain(|file, bytes| bytes.handles > 0 || named(file));
+    }
 }
 
 impl Bytes {
+    /// All of it seen and durable.
+    fn of(content: Sectors) -> Bytes {
+        Bytes { seen: content.clone(), durable: content, ..Bytes::default() }
+    }
+
     fn after_power_loss(&self, tear: Tear, name: &str, keep: &mut Keep<'_>) -> Bytes {
         let step = match tear {
-            Tear::Sector => SECTOR,
-            Tear::Block => BLOCK,
+            Tear::Sector => 1,
+            Tear::Block => SECTORS_OF_BLOCK,
         };
-        let mut left = self.durable.clone();
-        left.resize(self.seen.len().max(left.len()), 0);
-        for offset in (0..self.seen.len()).step_by(step) {
-            let end = (offset + step).min(self.seen.len());
-            let unsynced = self.seen[offset..end] != left[offset..end];
-            if unsynced && keep(&Crash::Bytes { name, offset }) {
-                for at in (offset..end).step_by(SECTOR) {
-                    if !self.lost.contains(&(at / SECTOR)) {
-                        let sector = at..(at + SECTOR).min(end);
-                        left[sector.clone()].copy_from_slice(&self.seen[sector]);
-                    }
-                }
+        let (mut left, count) = (self.durable.clone(), self.seen.count());
+        for first in (0..count).step_by(step) {
+            let mut sectors = first..(first + step).min(count);
+            let unsynced = !sectors.clone().all(|sector| self.seen.same(&self.durable, sector));
+            if unsynced && keep(&Crash::Bytes { name, offset: first * SECTOR }) {
+                sectors
+                    .by_ref()
+                    .filter(|sector| !self.lost.contains(sector))
+                    .for_each(|sector| left.take(&self.seen, sector));
             }
         }
-        Bytes { seen: left.clone(), durable: left, lost: BTreeSet::new() }
+        Bytes::of(left)
+    }
+
+    /// The sectors of all blocks that a range of bytes touches: a sync is of whole blocks.
+    fn sectors(&self, from: usize, to: usize) -> std::ops::Range<usize> {
+        let block = SECTOR * SECTORS_OF_BLOCK;
+        from / block * SECTORS_OF_BLOCK..(to.div_ceil(block) * SECTORS_OF_BLOCK).min(self.seen.count())
     }
 
     fn sync(&mut self, from: usize, to: usize) {
-        self.durable.resize(self.seen.len(), 0);
-        for at in (from / BLOCK * BLOCK..to.next_multiple_of(BLOCK).min(self.seen.len())).step_by(SECTOR) {
-            if !self.lost.contains(&(at / SECTOR)) {
-                let sector = at..(at + SECTOR).min(self.seen.len());
-                self.durable[sector.clone()].copy_from_slice(&self.seen[sector]);
+        for sector in self.sectors(from, to) {
+            if self.lost.is_empty() || !self.lost.contains(&sector) {
+                self.durable.take(&self.seen, sector);
             }
         }
     }
 
     fn fail_sync(&mut self, from: usize, to: usize) {
-        self.durable.resize(self.seen.len(), 0);
-        for at in (from / BLOCK * BLOCK..to.next_multiple_of(BLOCK).min(self.seen.len())).step_by(SECTOR) {
-            let sector = at..(at + SECTOR).min(self.seen.len());
-            if self.durable[sector.clone()] != self.seen[sector] {
-                self.lost.insert(at / SECTOR);
+        for sector in self.sectors(from, to) {
+            if !self.seen.same(&self.durable, sector) {
+                self.lost.insert(sector);
             }
         }
     }
@@ -308,16 +326,16 @@ impl Media for Memory {
         }
         let file = disk.next_file;
         disk.next_file += 1;
-        disk.files
-            .insert(file, Bytes { seen: vec![0; bytes], durable: vec![0; bytes], lost: BTreeSet::new() });
+        disk.files.insert(file, Bytes::of(Sectors::zeros(bytes)));
         disk.names.insert(name.to_owned(), file);
-        Ok(Box::new(Handle { memory: self.clone(), file }))
+        Ok(Box::new(disk.open(self, file)?))
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn Source>> {
-        let file = self.disk().names.get(name).copied();
+        let mut disk = self.disk();
+        let file = disk.names.get(name).copied();
         let file = file.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        Ok(Box::new(Handle { memory: self.clone(), file }))
+        Ok(Box::new(disk.open(self, file)?))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -339,6 +357,7 @@ impl Media for Memory {
         let mut disk = self.disk();
         disk.operate()?;
         disk.durable_names = disk.names.clone();
+        disk.forget();
         Ok(())
     }
 
@@ -373,18 +392,28 @@ struct Handle {
     file: u64,
 }
 
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let mut disk = self.memory.disk();
+        if let Ok(file) = disk.file(self.file) {
+            file.handles -= 1;
+        }
+    }
+}
+
 impl Store for Handle {
     fn write(&mut self, offset: usize, bytes: &[u8]) -> io::Result<()> {
         let mut disk = self.memory.disk();
         disk.operate()?;
         let file = disk.file(self.file)?;
-        let Some(place) = file.seen.get_mut(offset..offset + bytes.len()) else {
+        if !file.seen.write(offset, bytes) {
             return Err(io::ErrorKind::InvalidInput.into());
-        };
-        place.copy_from_slice(bytes);
+        }
         // Dirty again, and so written at the next sync.
-        for sector in offset / SECTOR..=(offset + bytes.len()) / SECTOR {
-            file.lost.remove(&sector);
+        if !file.lost.is_empty() {
+            for sector in offset / SECTOR..=(offset + bytes.len()) / SECTOR {
+                file.lost.remove(&sector);
+            }
         }
         Ok(())
     }
@@ -409,10 +438,7 @@ impl Source for Handle {
 
     fn read(&self, offset: usize, bytes: &mut [u8]) -> io::Result<usize> {
         let mut disk = self.memory.disk();
-        let rest = disk.file(self.file)?.seen.get(offset..).unwrap_or_default();
-        let count = rest.len().min(bytes.len());
-        bytes[..count].copy_from_slice(&rest[..count]);
-        Ok(count)
+        Ok(disk.file(self.file)?.seen.read(offset, bytes))
     }
 
     fn settle(&self) -> io::Result<()> {
@@ -420,8 +446,11 @@ impl Source for Handle {
         disk.operate()?;
         let file = disk.file(self.file)?;
         file.sync(0, file.seen.len());
-        file.seen = file.durable.clone();
-        file.lost.clear();
+        for sector in std::mem::take(&mut file.lost) {
+            if sector < file.seen.count() {
+                file.seen.take(&file.durable, sector);
+            }
+        }
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 
 mod directory;
 mod memory;
+mod sectors;
 
 use std::any::Any;
 use std::fmt::Debug;
