@@ -373,6 +373,10 @@ fn appends_on_many_keys() -> History {
     all
 }
 
+/// That of the binary, so that the figures are those of `ordeal check`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     rayon::ThreadPoolBuilder::new().num_threads(1).build_global().expect("one core");
     let names: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();

@@ -6,6 +6,7 @@
 //! whose judgement panicked.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -64,16 +65,18 @@ pub fn check_until(
 ) -> Report {
     let mut keys: Vec<Key<'_>> =
         history.by_key().into_iter().map(|(name, operations)| Key::new(name, operations)).collect();
-    let judge = Judge::new(budget, progress, stop, keys.len());
+    let counts = counts(history);
+    let mut judge = Judge::new(budget, progress, stop, keys.len());
+    judge.has_claims = counts.claims > 0;
     judge.search(&mut keys);
     let judged: Vec<(KeyReport, Vec<Anomaly>)> =
         keys.par_iter().map(|key| guarded(key, || judge.conclude(key))).collect();
     let (keys, anomalies): (Vec<KeyReport>, Vec<Vec<Anomaly>>) = judged.into_iter().unzip();
     let mut anomalies: Vec<Anomaly> = anomalies.into_iter().flatten().collect();
     anomalies.sort_by_cached_key(Anomaly::rank);
-    let verdict = worst(keys.iter().map(|key| key.verdict));
+    let verdict = Verdict::of_keys(keys.iter().map(|key| key.verdict));
     let elapsed_ms = u64::try_from(judge.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-    Report { verdict, counts: counts(history), keys, anomalies, elapsed_ms }
+    Report { verdict, counts, keys, anomalies, elapsed_ms }
 }
 
 /// The verdict alone, without the reasons of [`check`], and in a part of its time where it is [`Verdict::Invalid`].
@@ -88,17 +91,7 @@ pub fn verdict(history: &History, budget: &Budget) -> Verdict {
         Found::Order(_) | Found::GaveUp(_) | Found::Nothing => guarded(key, || judge.conclude(key)).0.verdict,
     };
     let verdicts: Vec<Verdict> = keys.par_iter().map(of_key).collect();
-    worst(verdicts.iter().copied())
-}
-
-/// The verdict on a history of keys with these.
-fn worst(keys: impl Iterator<Item = Verdict>) -> Verdict {
-    let badness = |verdict: &Verdict| match verdict {
-        Verdict::Valid => 0,
-        Verdict::Unknown => 1,
-        Verdict::Invalid => 2,
-    };
-    keys.max_by_key(badness).unwrap_or(Verdict::Valid)
+    Verdict::of_keys(verdicts.iter().copied())
 }
 
 fn counts(history: &History) -> Counts {
@@ -152,6 +145,8 @@ struct Judge<'a> {
     stop: &'a AtomicBool,
     keys: usize,
     keys_done: AtomicUsize,
+    /// Whether any answer claims a version.
+    has_claims: bool,
 }
 
 impl<'a> Judge<'a> {
@@ -173,6 +168,7 @@ impl<'a> Judge<'a> {
             stop,
             keys,
             keys_done: AtomicUsize::new(0),
+            has_claims: true,
         }
     }
 
@@ -232,7 +228,7 @@ impl<'a> Judge<'a> {
             }
         };
         let named = anomalies.first().map(|anomaly| anomaly.operations[0]);
-        let broken = claims::broken(&key.operations);
+        let broken = if self.has_claims { claims::broken(&key.operations) } else { Vec::new() };
         anomalies.extend(broken.into_iter().filter(|anomaly| Some(anomaly.operations[0]) != named));
         let verdict = match &key.found {
             _ if !anomalies.is_empty() => Verdict::Invalid,
@@ -267,13 +263,16 @@ impl Key<'_> {
 
     /// The ids of an order that the replayer confirms: no history is called valid on the word of a search alone.
     fn confirmed(&self, order: Vec<usize>) -> Result<Vec<OpId>, String> {
-        let mut ids: Vec<OpId> = self.operations.iter().map(|operation| operation.id).collect();
-        ids.sort_unstable();
-        if !ids.is_sorted_by(|one, other| one < other) {
+        let ids: Vec<OpId> = self.operations.iter().map(|operation| operation.id).collect();
+        let mut ascending = Cow::Borrowed(&ids);
+        if !ids.is_sorted() {
+            ascending.to_mut().sort_unstable();
+        }
+        if !ascending.is_sorted_by(|one, other| one < other) {
             return Err("two operations have the same id".to_owned());
         }
         confirm(&self.operations, &order)?;
-        Ok(order.into_iter().map(|at| self.operations[at].id).collect())
+        Ok(order.into_iter().map(|at| ids[at]).collect())
     }
 }
 

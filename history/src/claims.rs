@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::operation::{Answer, Call, Claim, OpId, Operation, Version};
+use crate::operation::{Answer, Call, Claim, OpId, Operation, Version, Versions};
 use crate::report::{Anomaly, AnomalyKind, lateness};
 use crate::words::{deed, from_node, left_behind, moment, observed, quoted, shown, sight, span};
 
@@ -74,7 +74,7 @@ impl<'a> Chain<'a> {
     fn of(operations: &[&'a Operation]) -> Self {
         let mut chain = Chain { writes: Vec::new(), sights: Vec::new(), unclaimed: Vec::new() };
         for &operation in operations {
-            let Claim { made, seen, .. } = operation.claim().copied().unwrap_or_default();
+            let Versions { made, seen, .. } = claims(operation);
             let fails = matches!(operation.answer(), Some(Answer::CasFailed(_) | Answer::CasFailedAbsent));
             if matches!(operation.call, Call::Read) || fails {
                 chain.sights.extend(seen.map(|seen| (seen, operation)));
@@ -101,8 +101,8 @@ fn acknowledged(operation: &Operation, made: Version) -> String {
     format!("{}, acknowledged as version {made}", deed(operation))
 }
 
-fn claims(operation: &Operation) -> Claim {
-    operation.claim().copied().unwrap_or_default()
+fn claims(operation: &Operation) -> Versions {
+    operation.claim().map(|claim| **claim).unwrap_or_default()
 }
 
 /// A write that replaced a version not older than the one that it made.

@@ -21,11 +21,12 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::history::{History, HistoryBuilder, HistoryError};
-use crate::operation::{Answer, Call, Claim, ClientId, Event, OpId, Outcome, Version};
+use crate::operation::{Answer, Call, ClientId, Event, OpId, Outcome, Version, Versions};
 pub use crate::recorder::{RecordError, Recorder};
 
 /// The version of the format that is written, and the only one that is read.
@@ -313,13 +314,13 @@ pub(crate) fn line_of(event: &Event) -> Vec<u8> {
         },
         Event::Return { op, time_ns, outcome, node } => {
             let (mut ok, mut failed, mut unknown) = (None, None, None);
-            let mut claim = Claim::default();
+            let mut claim = Versions::default();
             match outcome {
-                Outcome::Ok(answer, claimed) => (ok, claim) = (Some(answer.clone()), *claimed),
+                Outcome::Ok(answer, claimed) => (ok, claim) = (Some(answer.clone()), **claimed),
                 Outcome::Failed(reason) => failed = Some(reason.clone()),
                 Outcome::Unknown(reason) => unknown = Some(reason.clone()),
             }
-            let Claim { made, replaced, seen } = claim;
+            let Versions { made, replaced, seen } = claim;
             let return_ = ReturnLine {
                 op: op.0,
                 time_ns: *time_ns,
@@ -329,7 +330,7 @@ pub(crate) fn line_of(event: &Event) -> Vec<u8> {
                 made,
                 replaced,
                 seen,
-                node: node.clone(),
+                node: node.as_deref().map(str::to_owned),
             };
             Line { invoke: None, return_: Some(return_), crc: None }
         }
@@ -414,17 +415,22 @@ fn event_of(line: Line) -> Result<Event, &'static str> {
             time_ns: invoke.time_ns,
         }),
         (None, Some(line)) => {
-            let claim = Claim { made: line.made, replaced: line.replaced, seen: line.seen };
+            let claim = Versions { made: line.made, replaced: line.replaced, seen: line.seen };
             let outcome = match (line.ok, line.failed, line.unknown) {
-                (Some(answer), None, None) => Outcome::Ok(answer, claim),
+                (Some(answer), None, None) => Outcome::Ok(answer, claim.into()),
                 (None, Some(reason), None) => Outcome::Failed(reason),
                 (None, None, Some(reason)) => Outcome::Unknown(reason),
                 _ => return Err("a return has exactly one of `ok`, `failed` and `unknown`"),
             };
-            if !matches!(outcome, Outcome::Ok(..)) && claim != Claim::default() {
+            if !matches!(outcome, Outcome::Ok(..)) && claim != Versions::default() {
                 return Err("only a return that is `ok` names versions");
             }
-            Ok(Event::Return { op: OpId(line.op), time_ns: line.time_ns, outcome, node: line.node })
+            Ok(Event::Return {
+                op: OpId(line.op),
+                time_ns: line.time_ns,
+                outcome,
+                node: line.node.map(Arc::from),
+            })
         }
         _ => Err("a line has exactly one of `invoke` and `return`"),
     }

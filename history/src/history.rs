@@ -99,13 +99,19 @@ pub struct HistoryBuilder {
     clients: FastMap<ClientId, Client>,
 }
 
+/// What a client was last seen at.
 #[derive(Debug, Default)]
-struct Client {
+pub(crate) struct Client {
     last_ns: u64,
-    open: Option<OpId>,
+    pub(crate) open: Option<OpId>,
 }
 
 impl HistoryBuilder {
+    /// Makes room for so many operations, if there is any: to grow is to move them all.
+    pub(crate) fn reserve(&mut self, operations: usize) {
+        let _ = self.operations.try_reserve_exact(operations);
+    }
+
     /// Adds the next event.
     ///
     /// # Errors
@@ -166,7 +172,7 @@ impl HistoryBuilder {
 }
 
 impl Client {
-    fn advance(&mut self, client: ClientId, op: OpId, time_ns: u64) -> Result<(), HistoryError> {
+    pub(crate) fn advance(&mut self, client: ClientId, op: OpId, time_ns: u64) -> Result<(), HistoryError> {
         if time_ns < self.last_ns {
             return Err(HistoryError::TimeBackwards { client, op, time_ns, last_ns: self.last_ns });
         }

@@ -27,6 +27,7 @@ mod name_values;
 pub mod objects;
 pub mod online;
 pub mod operation;
+pub mod parts;
 mod problem;
 mod promise_lines;
 mod promises;
@@ -34,6 +35,7 @@ pub mod recorder;
 mod reduce;
 mod replay;
 pub mod report;
+mod txns;
 mod words;
 
 pub use certificate::{Certificate, KeyEntry};
@@ -41,7 +43,9 @@ pub use check::{Budget, Progress, check, check_until, verdict};
 pub use file::{Header, Loaded, ReadError, read_file};
 pub use history::{History, HistoryError};
 pub use impasse::{Blocked, Impasse, impasse};
-pub use operation::{Answer, Call, Claim, ClientId, Event, OpId, Operation, Outcome, Value, Version};
-pub use promises::{Kept, Promise, PromiseReport, Promises, Staleness, promises};
+pub use operation::{
+    Answer, Call, Claim, ClientId, Event, OpId, Operation, Outcome, Value, Version, Versions,
+};
+pub use promises::{Kept, Promise, PromiseReport, Promises, Staleness, Tally, promises};
 pub use recorder::{RecordError, Recorder};
 pub use report::{Anomaly, AnomalyKind, Counts, KeyReport, Report, Verdict};

@@ -1,4 +1,5 @@
-//! Histories of things that are no key-value store: a set, a counter, a queue, a lock, a bank. One thing a file, in the maps
+//! Histories of things that are no key of a store: a set, a counter, a queue, a lock, a bank, a store of keys that transactions
+//! tie together. One thing a file, in the maps
 //! of Jepsen (`history.edn`, or the same as JSON), judged by the search with the models of [`crate::models`].
 //!
 //! | thing | operations and their values |
@@ -8,6 +9,7 @@
 //! | queue | `:enqueue x`, `:dequeue` answered by the element, or by nil: it was empty |
 //! | lock | `:acquire`, answered by a fencing token if it is an integer; `:release`; the process is who holds it |
 //! | bank | `:transfer {:from 0, :to 1, :amount 5}`, `:read` answered by `{0 15, 1 5}`; accounts count from 0 |
+//! | txn | `:txn` with reads and writes of several keys at one moment, with compares or without: see `txns`; each group of keys that transactions tie is judged for itself |
 //!
 //! What failed (`:fail`) did not happen, whatever its reason, as in Jepsen's own checkers: so a dequeue that failed because the
 //! queue was empty says nothing here.
@@ -24,9 +26,10 @@ use crate::formats::{Form, Format, FormatError};
 use crate::linear::{Core, Decision, Entry, Limit, Limits, Model, decide, replay, smallest_core};
 use crate::models::{
     Bank, BankOp, BankRet, Counter, CounterOp, CounterRet, Lock, LockOp, LockRet, Queue, QueueOp, QueueRet,
-    Set, SetOp, SetRet,
+    Set, SetOp, SetRet, Store, tied,
 };
 use crate::report::{Counts, Verdict};
+use crate::txns;
 use crate::words::moment;
 
 /// What a history is of.
@@ -42,11 +45,13 @@ pub enum Object {
     Lock,
     /// A bank with so much on its accounts at first.
     Bank(Vec<u64>),
+    /// A store of keys with transactions, empty at first.
+    Txn,
 }
 
 /// A name that is that of no such thing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is none of set, counter, queue, lock, bank=10,10,10 (what is on each account at first)")]
+#[error("`{0}` is none of set, counter, queue, lock, txn, bank=10,10,10 (what is on each account at first)")]
 pub struct UnknownObject(String);
 
 impl FromStr for Object {
@@ -65,6 +70,7 @@ impl FromStr for Object {
                 "counter" => Ok(Object::Counter),
                 "queue" => Ok(Object::Queue),
                 "lock" => Ok(Object::Lock),
+                "txn" => Ok(Object::Txn),
                 _ => Err(unknown()),
             },
         }
@@ -79,6 +85,7 @@ impl fmt::Display for Object {
             Object::Queue => "queue",
             Object::Lock => "lock",
             Object::Bank(_) => "bank",
+            Object::Txn => "store",
         })
     }
 }
@@ -115,6 +122,15 @@ pub fn judge_object(
         Object::Counter => judge.report(&Counter::default(), counter),
         Object::Queue => judge.report(&Queue::default(), queue),
         Object::Lock => judge.report(&Lock::default(), lock),
+        Object::Txn => {
+            judge.report_groups(&Store::default(), txns::txn, |trace| match txns::unfounded(trace) {
+                Some(at) => Err(format!(
+                    "unknown: no answer had told the version that it compares with: {}",
+                    tell(&deeds[at])
+                )),
+                None => Ok(tied(trace.iter().map(|entry| &entry.op))),
+            })
+        }
         Object::Bank(balances) => judge.report(&Bank(balances.clone()), |deed| bank(deed, balances.len())),
     }
 }
@@ -136,6 +152,16 @@ impl Judge<'_> {
         &self,
         initial: &M,
         mean: impl Fn(&Deed) -> Result<Meant<M>, String>,
+    ) -> Result<ObjectReport, FormatError> {
+        self.report_groups(initial, mean, |trace| Ok(vec![(0..trace.len()).collect()]))
+    }
+
+    /// Of operations in groups that have nothing to do with each other, or with why nothing can be said.
+    fn report_groups<M: Model>(
+        &self,
+        initial: &M,
+        mean: impl Fn(&Deed) -> Result<Meant<M>, String>,
+        groups: impl Fn(&[EntryOf<M>]) -> Result<Vec<Vec<usize>>, String>,
     ) -> Result<ObjectReport, FormatError> {
         let start = Instant::now();
         let entries = self.deeds.iter().map(|deed| {
@@ -161,11 +187,41 @@ impl Judge<'_> {
             memory_bytes: self.budget.memory_bytes,
             stop: &stop,
         };
-        let (verdict, sentence, core) = self.verdict(initial, &trace, &limits);
+        let (verdict, sentence, core) = match groups(&trace) {
+            Err(sentence) => (Verdict::Unknown, sentence, Vec::new()),
+            Ok(groups) if groups.len() == 1 => self.verdict(initial, &trace, &limits),
+            Ok(groups) => self.of_groups(initial, &trace, &groups, &limits),
+        };
         let ok = self.deeds.iter().filter(|deed| deed.returned.is_some()).count();
         let counts = Counts { operations: trace.len(), ok, unknown: trace.len() - ok, ..Counts::default() };
         let elapsed_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(ObjectReport { verdict, counts, sentence, core, elapsed_ms })
+    }
+
+    /// The worst of the verdicts on the groups.
+    fn of_groups<M: Model>(
+        &self,
+        initial: &M,
+        trace: &[EntryOf<M>],
+        groups: &[Vec<usize>],
+        limits: &Limits<'_>,
+    ) -> (Verdict, String, Vec<String>) {
+        let mut unknown = None;
+        for group in groups {
+            let few: Vec<EntryOf<M>> = group.iter().map(|&at| trace[at].clone()).collect();
+            let deeds: Vec<Deed> = group.iter().map(|&at| self.deeds[at].clone()).collect();
+            let told = Judge { deeds: &deeds, ..*self }.verdict(initial, &few, limits);
+            match told.0 {
+                Verdict::Valid => {}
+                Verdict::Invalid => return told,
+                Verdict::Unknown => unknown = unknown.or(Some(told)),
+            }
+        }
+        unknown.unwrap_or_else(|| {
+            let (count, object) = (trace.len(), self.object);
+            let sentence = format!("valid: {count} operations on a {object} are linearizable");
+            (Verdict::Valid, sentence, Vec::new())
+        })
     }
 
     fn verdict<M: Model>(
@@ -192,7 +248,10 @@ impl Judge<'_> {
                     "invalid: no order of the {count} operations on a {object} explains that {culprit}"
                 );
                 let limits = Limits { steps: CORE_STEPS_MAX, ..*limits };
-                let core = smallest_core(initial, trace, &limits).unwrap_or_default();
+                // A compare with a version means nothing where the answer that told it is forgotten.
+                let is_told = *self.object != Object::Txn;
+                let core =
+                    is_told.then(|| smallest_core(initial, trace, &limits)).flatten().unwrap_or_default();
                 (Verdict::Invalid, sentence, self.told(&core))
             }
             Decision::GaveUp(limit, stuck) => {

@@ -189,15 +189,58 @@ impl Answer {
     }
 }
 
-/// The versions that a server claimed beside its answer; all `None` where it claims none.
+/// What a server claimed beside its answer: see [`Versions`]. Where it claims nothing it takes no room.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(from = "Versions", into = "Versions")]
+pub struct Claim(Option<Box<Versions>>);
+
+impl Claim {
+    /// Of a write: the version that it made, and the one that it replaced.
+    #[must_use]
+    pub fn made(made: Option<Version>, replaced: Option<Version>) -> Self {
+        Versions { made, replaced, seen: None }.into()
+    }
+
+    /// Of a read, or a compare-and-set that failed: the version that it saw.
+    #[must_use]
+    pub fn seen(seen: Option<Version>) -> Self {
+        Versions { made: None, replaced: None, seen }.into()
+    }
+}
+
+impl From<Versions> for Claim {
+    fn from(versions: Versions) -> Self {
+        Claim((versions != Versions::NONE).then(|| Box::new(versions)))
+    }
+}
+
+impl From<Claim> for Versions {
+    fn from(claim: Claim) -> Self {
+        *claim
+    }
+}
+
+impl Deref for Claim {
+    type Target = Versions;
+
+    fn deref(&self) -> &Versions {
+        self.0.as_deref().unwrap_or(&Versions::NONE)
+    }
+}
+
+/// The versions that a server claimed; all `None` where it claims none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-pub struct Claim {
+pub struct Versions {
     /// The version that this write made.
     pub made: Option<Version>,
     /// The version that this write replaced; `None` beside a `made`: the key was absent.
     pub replaced: Option<Version>,
     /// The version that this read, or failed compare-and-set, saw; `None`: the key was absent.
     pub seen: Option<Version>,
+}
+
+impl Versions {
+    const NONE: Versions = Versions { made: None, replaced: None, seen: None };
 }
 
 /// What came of an operation.
@@ -228,7 +271,7 @@ pub struct Operation {
     /// When it returned and with what; `None`: never, which is judged like [`Outcome::Unknown`].
     pub returned: Option<(u64, Outcome)>,
     /// The node that answered, where known, e.g. `n3`.
-    pub node: Option<String>,
+    pub node: Option<Arc<str>>,
 }
 
 impl Operation {
@@ -297,6 +340,6 @@ pub enum Event {
         /// What came of it.
         outcome: Outcome,
         /// The node that answered, where known.
-        node: Option<String>,
+        node: Option<Arc<str>>,
     },
 }

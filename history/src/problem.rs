@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::linear::Entry;
-use crate::operation::{Answer, Call, OpId, Operation};
+use crate::operation::{Answer, Call, OpId, Operation, Outcome};
 
 /// An operation as it is seen at some moment of the history: at its end, or earlier.
 #[derive(Debug, Clone, Copy)]
@@ -14,10 +14,18 @@ pub(crate) struct View<'a> {
     /// Its place among the operations of the key.
     pub(crate) at: usize,
     pub(crate) operation: &'a Operation,
-    /// When it was called.
-    pub(crate) called_ns: u64,
+    /// Whether it had been answered before the moment.
+    is_answered: bool,
+}
+
+impl<'a> View<'a> {
     /// When it had been answered, and with what, if that is before the moment.
-    pub(crate) answer: Option<(u64, &'a Answer)>,
+    pub(crate) fn answer(&self) -> Option<(u64, &'a Answer)> {
+        match &self.operation.returned {
+            Some((ns, Outcome::Ok(answer, _))) if self.is_answered => Some((*ns, answer)),
+            Some((_, Outcome::Ok(..) | Outcome::Failed(_) | Outcome::Unknown(_))) | None => None,
+        }
+    }
 }
 
 /// The operations as they are seen at the end of the history. Those that surely had no effect are left out.
@@ -45,10 +53,12 @@ fn views<'a>(
     let view = |(at, &operation): (usize, &&'a Operation)| View {
         at,
         operation,
-        called_ns: operation.invoked_ns,
-        answer: operation.answered_ns().zip(operation.answer()).filter(|_| is_answered(operation)),
+        is_answered: is_answered(operation),
     };
-    counted.map(view).collect()
+    // All but those that failed, and those are few.
+    let mut views = Vec::with_capacity(operations.len());
+    views.extend(counted.map(view));
+    views
 }
 
 /// The operations as the search takes them, each with its place among those of the key: without those that need not take
@@ -62,7 +72,7 @@ pub(crate) fn entries(views: &[View<'_>]) -> (Vec<Entry<Call, Answer>>, Vec<usiz
 
 fn entry_of(view: &View<'_>, kind: &KeyKind, observations: &Observations<'_>) -> Option<Entry<Call, Answer>> {
     let operation = view.operation;
-    let returned = match view.answer {
+    let returned = match view.answer() {
         Some((time_ns, answer)) => Some((time_ns, answer.clone())),
         None => match observations.fate(&operation.call, kind) {
             Fate::NeedNotHappen => return None,
@@ -93,7 +103,7 @@ impl KeyKind {
         let calls = || views.iter().map(|view| &view.operation.call);
         let appends = calls().any(|call| matches!(call, Call::Append(_)));
         let vague_failures =
-            views.iter().any(|view| matches!(view.answer, Some((_, Answer::CasFailed(None)))));
+            views.iter().any(|view| matches!(view.answer(), Some((_, Answer::CasFailed(None)))));
         KeyKind { appends, vague_failures }
     }
 }
@@ -123,7 +133,7 @@ impl<'a> Observations<'a> {
             if let Call::Write(value) | Call::Cas { new: value, .. } = call {
                 *observations.makers.entry(value.as_str()).or_default() += 1;
             }
-            match (view.answer, call) {
+            match (view.answer(), call) {
                 (Some((time_ns, Answer::Value(Some(value)) | Answer::CasFailed(Some(value)))), _)
                 | (Some((time_ns, Answer::CasDone)), Call::Cas { expected: Some(value), .. }) => {
                     observations.show(value, time_ns);

@@ -110,44 +110,83 @@ pub struct Promises {
 /// Judges them.
 #[must_use]
 pub fn promises(history: &History, report: &Report) -> Promises {
-    let keys = history.by_key();
-    let verdicts: BTreeMap<&str, Verdict> = report.keys.iter().map(|key| (&*key.key, key.verdict)).collect();
     let mut tally = Tally::default();
-    for (key, operations) in &keys {
-        let is_linearizable = verdicts.get(&**key) == Some(&Verdict::Valid);
-        tally.add(key, operations, is_linearizable);
-    }
-    let count = |kinds: &[AnomalyKind]| {
-        report.anomalies.iter().filter(|anomaly| kinds.contains(&anomaly.kind)).count()
-    };
-    // What servers claimed, or other reads show, tells more of the order than times do.
-    for anomaly in &report.anomalies {
-        let client =
-            |at: usize| anomaly.operations.get(at).and_then(|&id| history.operation(id)).map(|op| op.client);
-        if anomaly.kind == AnomalyKind::NonMonotonicRead && client(0).is_some() && client(0) == client(1) {
-            tally.break_it(Promise::MonotonicReads, anomaly.sentence.clone());
-        }
-    }
-    // Sequential consistency of each key is not that of all together; linearizability is.
-    let is_whole = report.verdict == Verdict::Valid || keys.len() == 1;
-    Promises {
-        verdicts: Promise::ALL.iter().map(|&promise| tally.verdict(promise, is_whole)).collect(),
-        staleness: tally.staleness,
-        lost: count(&[AnomalyKind::LostUpdate]),
-        duplicated: count(&[AnomalyKind::DuplicateAppend]),
-        phantom: count(&[AnomalyKind::Phantom, AnomalyKind::FailedWriteVisible, AnomalyKind::FutureRead]),
-    }
+    tally.add(history, report);
+    tally.finish(history, report)
 }
 
-#[derive(Default)]
-struct Tally {
-    broken: BTreeMap<Promise, (usize, String)>,
+/// Judges them key by key, in any order of the keys.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// How often, and the key and sentence of the first key.
+    broken: BTreeMap<Promise, (usize, Arc<str>, String)>,
     is_unknown: BTreeMap<Promise, bool>,
     staleness: Staleness,
+    /// The key of the worst of them.
+    worst_key: Option<Arc<str>>,
 }
 
 impl Tally {
-    fn add(&mut self, key: &Arc<str>, operations: &[&Operation], is_linearizable: bool) {
+    /// Takes a history with its report in: one of some keys, or of all.
+    pub fn add(&mut self, history: &History, report: &Report) {
+        let verdicts: BTreeMap<&str, Verdict> =
+            report.keys.iter().map(|key| (&*key.key, key.verdict)).collect();
+        for (key, operations) in &history.by_key() {
+            let is_linearizable = verdicts.get(&**key) == Some(&Verdict::Valid);
+            self.add_key(key, operations, is_linearizable);
+        }
+    }
+
+    /// Takes over what was told of other keys.
+    pub fn join(&mut self, other: Tally) {
+        for (promise, (count, key, what)) in other.broken {
+            let told = self.broken.entry(promise).or_insert_with(|| (0, Arc::clone(&key), what.clone()));
+            told.0 += count;
+            if key < told.1 {
+                (told.1, told.2) = (key, what);
+            }
+        }
+        self.is_unknown.extend(other.is_unknown);
+        let (own, new) = (&mut self.staleness, other.staleness);
+        own.reads += new.reads;
+        own.stale += new.stale;
+        own.worst_writes = own.worst_writes.max(new.worst_writes);
+        if new.worst.is_some() && (new.worst_ns, &other.worst_key) >= (own.worst_ns, &self.worst_key) {
+            (own.worst_ns, own.worst) = (new.worst_ns, new.worst);
+            self.worst_key = other.worst_key;
+        }
+    }
+
+    /// With the report on all keys, and a history that has at least the operations that its anomalies name.
+    #[must_use]
+    pub fn finish(mut self, history: &History, report: &Report) -> Promises {
+        let count = |kinds: &[AnomalyKind]| {
+            report.anomalies.iter().filter(|anomaly| kinds.contains(&anomaly.kind)).count()
+        };
+        // What servers claimed, or other reads show, tells more of the order than times do.
+        for anomaly in &report.anomalies {
+            let client = |at: usize| {
+                anomaly.operations.get(at).and_then(|&id| history.operation(id)).map(|op| op.client)
+            };
+            if anomaly.kind == AnomalyKind::NonMonotonicRead && client(0).is_some() && client(0) == client(1)
+            {
+                let of = |what: String| (0, Arc::clone(&anomaly.key), what);
+                let first = self.broken.entry(Promise::MonotonicReads);
+                first.or_insert_with(|| of(anomaly.sentence.clone())).0 += 1;
+            }
+        }
+        // Sequential consistency of each key is not that of all together; linearizability is.
+        let is_whole = report.verdict == Verdict::Valid || report.keys.len() == 1;
+        Promises {
+            verdicts: Promise::ALL.iter().map(|&promise| self.verdict(promise, is_whole)).collect(),
+            staleness: self.staleness,
+            lost: count(&[AnomalyKind::LostUpdate]),
+            duplicated: count(&[AnomalyKind::DuplicateAppend]),
+            phantom: count(&[AnomalyKind::Phantom, AnomalyKind::FailedWriteVisible, AnomalyKind::FutureRead]),
+        }
+    }
+
+    fn add_key(&mut self, key: &Arc<str>, operations: &[&Operation], is_linearizable: bool) {
         if is_linearizable {
             // Then no read was stale, and all is kept.
             let is_read =
@@ -158,7 +197,7 @@ impl Tally {
         let Some(line) = line_of(operations) else {
             return Promise::ALL.iter().for_each(|&promise| self.not_known(promise));
         };
-        self.staleness(&line);
+        self.staleness(key, &line);
         match line.sequential() {
             Kept::Kept => {}
             Kept::Unknown => self.not_known(Promise::SequentialConsistency),
@@ -166,7 +205,7 @@ impl Tally {
                 let what = format!(
                     "no order of the operations on {key} in which each client's stand as it called them explains all answers"
                 );
-                self.break_it(Promise::SequentialConsistency, what);
+                self.break_it(Promise::SequentialConsistency, key, what);
             }
         }
         let mut by_client: HashMap<ClientId, Vec<usize>> = HashMap::new();
@@ -176,7 +215,7 @@ impl Tally {
         let mut clients: Vec<(ClientId, Vec<usize>)> = by_client.into_iter().collect();
         clients.sort();
         for (promise, what) in line.sessions(&clients) {
-            self.break_it(promise, what);
+            self.break_it(promise, key, what);
         }
     }
 
@@ -184,18 +223,24 @@ impl Tally {
         self.is_unknown.insert(promise, true);
     }
 
-    fn break_it(&mut self, promise: Promise, what: String) {
-        self.broken.entry(promise).or_insert((0, what)).0 += 1;
+    fn break_it(&mut self, promise: Promise, key: &Arc<str>, what: String) {
+        let (count, first_key, first) =
+            self.broken.entry(promise).or_insert_with(|| (0, Arc::clone(key), what.clone()));
+        *count += 1;
+        if key < first_key {
+            (*first_key, *first) = (Arc::clone(key), what);
+        }
     }
 
-    fn staleness(&mut self, line: &Line<'_>) {
+    fn staleness(&mut self, key: &Arc<str>, line: &Line<'_>) {
         self.staleness.reads += line.reads();
         for Stale { late_ns, writes, sentence } in line.stale() {
             self.staleness.stale += 1;
             self.staleness.worst_writes = self.staleness.worst_writes.max(writes);
-            if late_ns >= self.staleness.worst_ns {
+            if (late_ns, Some(key)) >= (self.staleness.worst_ns, self.worst_key.as_ref()) {
                 self.staleness.worst_ns = late_ns;
                 self.staleness.worst = Some(sentence);
+                self.worst_key = Some(Arc::clone(key));
             }
         }
     }
@@ -211,8 +256,8 @@ impl Tally {
         PromiseReport {
             promise,
             verdict,
-            broken: broken.map_or(0, |(count, _)| *count),
-            first: broken.map(|(_, what)| what.clone()),
+            broken: broken.map_or(0, |(count, ..)| *count),
+            first: broken.map(|(.., what)| what.clone()),
         }
     }
 }

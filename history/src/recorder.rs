@@ -113,7 +113,7 @@ impl Recorder {
         node: Option<&str>,
         time_ns: u64,
     ) -> Result<(), RecordError> {
-        let event = Event::Return { op, time_ns, outcome, node: node.map(str::to_owned) };
+        let event = Event::Return { op, time_ns, outcome, node: node.map(Arc::from) };
         self.write(&mut self.lock(), &event)
     }
 

@@ -23,6 +23,18 @@ pub enum Verdict {
     Unknown,
 }
 
+impl Verdict {
+    /// The verdict on a history of keys with these.
+    pub(crate) fn of_keys(keys: impl Iterator<Item = Verdict>) -> Verdict {
+        let badness = |verdict: &Verdict| match verdict {
+            Verdict::Valid => 0,
+            Verdict::Unknown => 1,
+            Verdict::Invalid => 2,
+        };
+        keys.max_by_key(badness).unwrap_or(Verdict::Valid)
+    }
+}
+
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -153,6 +165,16 @@ pub struct Counts {
     pub claims: usize,
 }
 
+impl Counts {
+    fn add(&mut self, other: Counts) {
+        self.operations += other.operations;
+        self.ok += other.ok;
+        self.failed += other.failed;
+        self.unknown += other.unknown;
+        self.claims += other.claims;
+    }
+}
+
 /// The judgement of a history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
@@ -169,6 +191,24 @@ pub struct Report {
 }
 
 impl Report {
+    /// The report on a history of reports on its parts, each of which has all operations of its keys.
+    #[must_use]
+    pub fn of_parts(parts: Vec<Report>) -> Report {
+        let (mut keys, mut anomalies): (Vec<KeyReport>, Vec<Anomaly>) = (Vec::new(), Vec::new());
+        let (mut counts, mut elapsed_ms) = (Counts::default(), 0);
+        for part in parts {
+            keys.extend(part.keys);
+            anomalies.extend(part.anomalies);
+            counts.add(part.counts);
+            elapsed_ms += part.elapsed_ms;
+        }
+        keys.sort_by(|one, other| one.key.cmp(&other.key));
+        anomalies.sort_by(|one, other| one.key.cmp(&other.key));
+        anomalies.sort_by_cached_key(Anomaly::rank);
+        let verdict = Verdict::of_keys(keys.iter().map(|key| key.verdict));
+        Report { verdict, counts, keys, anomalies, elapsed_ms }
+    }
+
     /// One sentence for the end of a run.
     #[must_use]
     pub fn sentence(&self) -> String {

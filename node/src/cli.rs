@@ -207,15 +207,18 @@ fn replacement(config: &NodeConfig) -> String {
     let NodeConfig { node, cluster, listen, members, groups, shards, .. } = config;
     let others: Vec<String> =
         members.iter().filter(|(id, _)| *id != node).map(|(_, address)| address.to_string()).collect();
-    let endpoints = others.join(",");
+    // One that joined knows no others by its flags.
+    let endpoints = if others.is_empty() { "$ORDEAL_ENDPOINTS".to_owned() } else { others.join(",") };
     let last = members.keys().last().unwrap_or(node);
     let (new, address) = (NodeId(last.0 + 1), members.get(node).unwrap_or(listen));
     let dir = format!("{}-{new}", config.dir.display());
+    let heartbeat = config.heartbeat.as_millis();
+    let election_timeout = config.election_timeout.as_millis();
     format!(
         "it must not vote again under its id; replace it by {new}, or any id that was never used:
   ordeal kv member remove {node} --endpoints {endpoints}
   ordeal node start --join --id {new} --cluster {cluster} --dir {dir} --listen {listen} --member {new}={address} \
-    --groups {groups} --shards {shards}
+    --groups {groups} --shards {shards} --heartbeat {heartbeat}ms --election-timeout {election_timeout}ms &
   ordeal kv member add {new}={address} --endpoints {endpoints}"
     )
 }

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod by_hand;
+mod damage;
 mod help;
 mod histories;
 mod inspect;

@@ -9,13 +9,13 @@ use std::process::Stdio;
 use super::{Done, Guarded, done, ordeal, soon};
 
 /// Free ports, which nobody else on this machine is likely to take before they are used.
-fn ports<const N: usize>() -> [u16; N] {
+pub(super) fn ports<const N: usize>() -> [u16; N] {
     let listeners: [TcpListener; N] =
         std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"));
     listeners.map(|listener| listener.local_addr().expect("its address").port())
 }
 
-fn start(dir: &Path, id: usize, port: u16, flags: &[String]) -> Guarded {
+pub(super) fn start(dir: &Path, id: usize, port: u16, flags: &[String]) -> Guarded {
     let mut command = ordeal(["node", "start", "--cluster", "00c0ffee00c0ffee", "--sync", "never"]);
     command.args(["--id", &format!("n{id}"), "--listen", &format!("127.0.0.1:{port}"), "--groups", "2"]);
     command.arg("--dir").arg(dir.join(id.to_string())).args(flags);
@@ -26,19 +26,19 @@ fn start(dir: &Path, id: usize, port: u16, flags: &[String]) -> Guarded {
     node
 }
 
-struct Cluster {
-    nodes: BTreeMap<usize, Guarded>,
-    endpoints: String,
-    dir: tempfile::TempDir,
+pub(super) struct Cluster {
+    pub(super) nodes: BTreeMap<usize, Guarded>,
+    pub(super) endpoints: String,
+    pub(super) dir: tempfile::TempDir,
 }
 
 impl Cluster {
-    fn kv(&self, words: &[&str]) -> Done {
+    pub(super) fn kv(&self, words: &[&str]) -> Done {
         done(ordeal(["kv"]).args(words).env("ORDEAL_ENDPOINTS", &self.endpoints))
     }
 
     /// The value of a field of each group, by `member list --json`.
-    fn listed(&self, field: &str) -> Vec<String> {
+    pub(super) fn listed(&self, field: &str) -> Vec<String> {
         let text = self.kv(&["member", "list", "--json"]).exits(0).stdout;
         let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
         lines.map(|line| line[field].to_string()).collect()

@@ -29,3 +29,19 @@ pub(crate) fn word(length: usize) -> u32 {
 pub(crate) fn length(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
+
+/// Appends zeros. What `Vec::resize` does, copied from zeros that are there: under Miri that loop takes 0.2 ms a byte.
+pub(crate) fn pad(bytes: &mut Vec<u8>, mut count: usize) {
+    while count > 0 {
+        let step = count.min(ZEROS.len());
+        bytes.extend_from_slice(&ZEROS[..step]);
+        count -= step;
+    }
+}
+
+/// Whether there are only zeros in it; of at most 4 KiB.
+pub(crate) fn is_zero(block: &[u8]) -> bool {
+    ZEROS.starts_with(block)
+}
+
+static ZEROS: [u8; 4096] = [0; 4096];

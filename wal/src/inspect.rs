@@ -16,6 +16,7 @@ use crate::recovered::{GroupState, Recovered};
 use crate::recovery::{self, Asker, number_of, segment_name};
 use crate::runs::{Run, Runs, What, entry_checksum};
 use crate::scan;
+use crate::stride::Stride;
 use crate::window::Window;
 
 /// A segment, or a frame in one; they come in the order of the log.
@@ -178,7 +179,7 @@ pub fn inspect(media: &dyn Media, mut visit: impl FnMut(Seen) -> bool) -> Result
         let Some(header) = header else { continue };
         for found in scan::look_for_frames(&mut window, FRAMES_START, &header).into_values() {
             let contents = window.at(found.head.payload_offset(), found.head.payload_bytes);
-            let damaged = scan::damaged_entries(&found.copy(), contents);
+            let damaged = scan::damaged_entries(&found.copy(), contents, &mut Stride::default());
             let mirror = scan::copy_at(&mut window, found.head.mirror_offset(), &header);
             let frame = FrameSeen {
                 segment,

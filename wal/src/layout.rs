@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn every_flipped_bit_of_a_header_is_damage() {
         let bytes = example().encode();
-        for bit in 0..8 * HEADER_BYTES {
+        for bit in (0..8 * HEADER_BYTES).step_by(if cfg!(miri) { 61 } else { 1 }) {
             let mut flipped = bytes;
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert!(matches!(SegmentHeader::decode(&flipped), Err(HeaderFault::Damaged(_))), "bit {bit}");

@@ -37,7 +37,7 @@
 //!   groups, group, usage   where each entry lies  mmap       the one file with unsafe code
 //!   layout, frame, runs    the bytes              recovery, replay, scan, window   reading them back
 //!   space   how long segments are                 read       entries by their places
-//!   inspect looking in without opening
+//!   inspect looking in without opening            stride     checksums of many short entries at once
 //! ```
 //!
 //! # Example
@@ -85,6 +85,7 @@ mod replay;
 mod runs;
 mod scan;
 mod space;
+mod stride;
 mod usage;
 mod window;
 

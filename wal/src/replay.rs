@@ -22,6 +22,7 @@ use crate::layout::{BLOCK, FRAMES_START, SegmentHeader};
 use crate::recovered::{Damage, Faulty, Loss, Report, Torn};
 use crate::runs::{Run, Runs, What};
 use crate::scan::{self, DamagedEntry, Fault, Found};
+use crate::stride::Stride;
 use crate::window::Window;
 
 /// The state of a log that is read from its oldest segment to its newest.
@@ -35,6 +36,7 @@ pub(crate) struct Replay {
     next: u64,
     at: usize,
     previous: u32,
+    stride: Stride,
     /// Where the first frame behind D begins, and the checksum of D; of the newest segment.
     pub(crate) proven_end: usize,
     pub(crate) proven_checksum: u32,
@@ -71,7 +73,7 @@ impl Replay {
             if until == Until::Frame(self.next) {
                 return;
             }
-            match scan::whole_frame(window, self.at, header, self.next, self.previous) {
+            match scan::whole_frame(window, self.at, header, self.next, self.previous, &mut self.stride) {
                 Ok(copy) => {
                     let at = copy.head.offset;
                     self.apply(&copy, at, &[], (header, until));
@@ -107,7 +109,7 @@ impl Replay {
             match frame {
                 Some(frame) => {
                     let contents = window.at(frame.head.payload_offset(), frame.head.payload_bytes);
-                    let damaged = scan::damaged_entries(&frame.copy(), contents);
+                    let damaged = scan::damaged_entries(&frame.copy(), contents, &mut self.stride);
                     if !proven && !damaged.is_empty() {
                         return self.torn(window, header, Some(frame), damaged[0].fault);
                     }

@@ -269,7 +269,7 @@ pub(crate) fn entry_checksum(group: u64, index: u64, term: u64, content: &[u8]) 
 }
 
 /// An identity in 32 bits: neighbours in any one of the three always differ, as all the factors are odd.
-fn identity(group: u64, index: u64, term: u64) -> u32 {
+pub(crate) fn identity(group: u64, index: u64, term: u64) -> u32 {
     let low = |number: u64| {
         u32::try_from(number & 0xffff_ffff).expect("masked") ^ u32::try_from(number >> 32).expect("shifted")
     };

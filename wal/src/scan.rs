@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::bytes;
+use crate::bytes::is_zero;
 use crate::frame::{self, Copy, HEAD_BYTES, Head, MAGIC, MIRROR_STEP};
 use crate::layout::{BLOCK, FRAMES_START, SegmentHeader};
 use crate::runs::{Runs, What, entry_checksum};
+use crate::stride::Stride;
 use crate::window::Window;
 
 /// What is wrong, and where in the segment.
@@ -55,6 +56,7 @@ pub(crate) fn whole_frame<'a>(
     segment: &SegmentHeader,
     sequence: u64,
     previous: u32,
+    stride: &mut Stride,
 ) -> Result<Copy<'a>, Fault> {
     let fault = |what| Fault { offset: at, what };
     let Copy { head, checksum, .. } = copy_at(window, at, segment).map_err(fault)?;
@@ -71,7 +73,7 @@ pub(crate) fn whole_frame<'a>(
     let all = window.at(at, payload_at + head.payload_bytes);
     let (directory, contents) = all.split_at_checked(payload_at).ok_or(fault("frame cut short"))?;
     let copy = Copy { head, checksum, directory: directory.get(HEAD_BYTES..).unwrap_or_default() };
-    match damaged_entries(&copy, contents).first() {
+    match damaged_entries(&copy, contents, stride).first() {
         Some(damaged) => Err(damaged.fault),
         None => Ok(copy),
     }
@@ -92,11 +94,14 @@ pub(crate) struct DamagedEntry {
 }
 
 /// Compares all entries of a frame with their checksums. Contents that are missing are damaged.
-pub(crate) fn damaged_entries(copy: &Copy<'_>, contents: &[u8]) -> Vec<DamagedEntry> {
+pub(crate) fn damaged_entries(copy: &Copy<'_>, contents: &[u8], stride: &mut Stride) -> Vec<DamagedEntry> {
     let mut damaged = Vec::new();
     for run in Runs::of(copy.directory).flatten() {
         let What::Entries { first, term, items, .. } = run.what else { continue };
         let mut at = run.payload_at;
+        if stride.all_whole((run.group, first, term), items, contents.get(at..).unwrap_or_default()) {
+            continue;
+        }
         for (index, (length, checksum)) in (first..).zip(items.iter()) {
             let content = contents.get(at..at.saturating_add(length));
             if content.is_none_or(|content| entry_checksum(run.group, index, term, content) != checksum) {
@@ -167,9 +172,8 @@ pub(crate) fn look_for_frames(
 
 /// Where in a block a mirror may begin.
 fn mirror_places(block: &[u8], at: usize) -> Vec<usize> {
-    let magic = Some(u32::from_le_bytes(MAGIC));
-    let places = (0..block.len()).step_by(MIRROR_STEP);
-    places.filter(|&place| bytes::u32_at(block, place) == magic).map(|place| at + place).collect()
+    let places = (at..).step_by(MIRROR_STEP).zip(block.as_chunks::<MIRROR_STEP>().0);
+    places.filter(|(_, bytes)| bytes.starts_with(&MAGIC)).map(|(place, _)| place).collect()
 }
 
 /// What all heads and mirrors of a segment prove. They count even where their contents are damaged, and behind any damage.
@@ -197,9 +201,3 @@ pub(crate) fn evidence(window: &mut Window, segment: &SegmentHeader) -> Evidence
 pub(crate) fn is_blank(window: &mut Window, at: usize) -> bool {
     (at..window.length()).step_by(BLOCK).all(|at| is_zero(window.at(at, BLOCK)))
 }
-
-fn is_zero(block: &[u8]) -> bool {
-    ZEROS.starts_with(block)
-}
-
-static ZEROS: [u8; BLOCK] = [0; BLOCK];

@@ -1,11 +1,12 @@
 //! Reading a segment piece by piece: memory stays bounded, and a sector that cannot be read counts as zeros, that is, as
 //! damaged. A read answers a bad sector with an error, where a mapping would answer with a signal.
 
-use crate::layout::BLOCK;
+use crate::layout::{BLOCK, to_block};
 use crate::media::Source;
 
-/// What is read at once, by those who read everything.
-const LONG: usize = 1 << 20;
+/// What is read at once, by those who read everything: enough for a call to cost nothing beside it, and little enough for
+/// the bytes to be in the nearest caches still when their checksums are taken (a megabyte was 8 % slower).
+const LONG: usize = 256 << 10;
 /// The same, by those who read here and there: four frames of a block.
 const SHORT: usize = 16 << 10;
 
@@ -46,18 +47,28 @@ impl Window {
         &self.bytes[offset - self.start..end - self.start]
     }
 
+    /// Makes the window reach from `offset` to `end`, and farther. What it holds of that already is not read again.
     fn fill(&mut self, offset: usize, end: usize) {
-        self.start = offset / BLOCK * BLOCK;
-        self.filled = (end - self.start).max(self.chunk).min(self.length - self.start);
-        if self.bytes.len() < self.filled {
-            self.bytes.resize(self.filled, 0);
+        let start = offset / BLOCK * BLOCK;
+        let filled = to_block(end - start).max(self.chunk).min(self.length - start);
+        let here = self.start..self.start + self.filled;
+        // Whole blocks, as both start at one, and `filled` ends at one but for the end of the segment.
+        let known = if here.contains(&start) { (here.end - start).min(filled) } else { 0 };
+        if self.bytes.len() < filled {
+            let old = std::mem::replace(&mut self.bytes, vec![0; filled]);
+            if known > 0 {
+                self.bytes[..known].copy_from_slice(&old[start - here.start..][..known]);
+            }
+        } else if known > 0 {
+            self.bytes.copy_within(start - here.start..start - here.start + known, 0);
         }
-        let bytes = &mut self.bytes[..self.filled];
-        match self.source.read(self.start, bytes) {
+        (self.start, self.filled) = (start, filled);
+        let bytes = &mut self.bytes[known..filled];
+        match self.source.read(start + known, bytes) {
             Ok(count) => bytes[count..].fill(0),
             Err(_) => {
                 for (number, block) in bytes.chunks_mut(BLOCK).enumerate() {
-                    let read = self.source.read(self.start + number * BLOCK, block);
+                    let read = self.source.read(start + known + number * BLOCK, block);
                     let count = read.unwrap_or(0);
                     block[count..].fill(0);
                 }

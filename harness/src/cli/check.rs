@@ -6,16 +6,17 @@ use std::time::Duration;
 use clap::Args;
 use ordeal_history::formats::{Format, is_report, load};
 use ordeal_history::objects::{Object, judge_object};
-use ordeal_history::{Budget, Counts, Promises, Verdict, promises};
+use ordeal_history::{Budget, Counts, Promises, Verdict};
 use serde::Serialize;
 
+use super::check_parts::{is_large, judge_in_parts};
 use super::choice::{Keys, Model, only};
 use super::output::{print, print_json};
 use super::{Done, Failure, StoreArgs, time};
 use crate::exit::{Cause, code_of};
 use crate::run::screen::{Screen, explain, say};
 use crate::store::{AnomalyRecord, FaultSpan, RunDir, Store, Word, spans};
-use crate::verdict::{Failing, Judged, anomalies, failing, full_stop, judge, promise_words, word};
+use crate::verdict::{Failing, Gathered, Whole, full_stop, judge, promise_words, word};
 
 /// Broken promises that are printed.
 const PRINTED_MAX: usize = 10;
@@ -33,8 +34,9 @@ const PRINTED_MAX: usize = 10;
         judge what Jepsen recorded of a queue\n\n\
     Models: key-value (any operations on keys; what is judged without the flag), register (reads and writes), cas-register,\n\
     append: in every format. Of Jepsen's maps (history.edn, or JSON with the same fields) also set (:add, :remove, :read),\n\
-    counter (:add, :read), queue (:enqueue, :dequeue), lock (:acquire, perhaps answered by a fencing token, :release) and\n\
-    bank=10,10,10 (:transfer {:from 0 :to 1 :amount 5}, :read; the numbers are the balances at first): one thing a file.\n\n\
+    counter (:add, :read), queue (:enqueue, :dequeue), lock (:acquire, perhaps answered by a fencing token, :release),\n\
+    bank=10,10,10 (:transfer {:from 0 :to 1 :amount 5}, :read; the numbers are the balances at first): one thing a file; and\n\
+    txn (:txn [[:r 1 nil] [:w 2 5]], or with compares: docs/formats.md): reads and writes of several keys at one moment.\n\n\
     Exit codes: 0 valid, 10 not linearizable, 11 unknown or nothing to judge, 3 a file is missing or damaged, 2 a flag is\n\
     wrong or a key is not there. Of several files the first of 10, 11, 3, 2, 0.")]
 pub struct CheckArgs {
@@ -43,17 +45,17 @@ pub struct CheckArgs {
     what: Vec<String>,
     /// Judge only this key; may be repeated
     #[arg(long, value_name = "KEY")]
-    key: Vec<String>,
+    pub(super) key: Vec<String>,
     /// What the history is of
     #[arg(long, value_name = "MODEL")]
     model: Option<Model>,
     /// Format of the files, where their content misleads
     #[arg(long, value_name = "FORMAT")]
-    format: Option<Format>,
+    pub(super) format: Option<Format>,
     /// How long judging may take, for each file
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = time::parse)]
     timeout: Duration,
-    /// How much memory judging may take, in MiB
+    /// How much memory judging may take, in MiB; a larger history is divided by its keys into files in TMPDIR
     #[arg(long, value_name = "MIB", default_value_t = 2_048)]
     memory: usize,
     /// A line of JSON for each file
@@ -65,7 +67,7 @@ pub struct CheckArgs {
 
 /// What came of one file; with `--json` one line of it.
 #[derive(Serialize)]
-struct Checked {
+pub(super) struct Checked {
     version: u32,
     file: String,
     verdict: Word,
@@ -196,7 +198,7 @@ fn cause_of(verdict: Word) -> Option<Cause> {
 }
 
 /// Judges one.
-fn check(args: &CheckArgs, what: &str) -> Result<Checked, Failure> {
+pub(super) fn check(args: &CheckArgs, what: &str) -> Result<Checked, Failure> {
     let (file, spans) = input(what, &args.store)?;
     let budget = Budget { time: args.timeout, memory_bytes: args.memory.saturating_mul(1 << 20) };
     match &args.model {
@@ -214,6 +216,10 @@ fn check_keys(
     budget: &Budget,
 ) -> Result<Checked, Failure> {
     let name = file.display().to_string();
+    if is_large(args, file, budget)? {
+        let (gathered, warnings) = judge_in_parts(args, file, model, spans, budget)?;
+        return Ok(Checked::of_keys(name, gathered.finish(spans), warnings));
+    }
     let imported = load(file, args.format).map_err(Failure::of(Cause::BadInput))?;
     let history = only(imported.loaded.history, &args.key, &name)?;
     model.fits(&name, &history)?;
@@ -222,7 +228,9 @@ fn check_keys(
         screen.progress(|| format!("judging: {} of {} keys", progress.keys_done, progress.keys));
     });
     screen.clear();
-    Ok(Checked::of_keys(name, judged, spans))
+    let mut gathered = Gathered::default();
+    gathered.add(&judged.history, judged.report, spans);
+    Ok(Checked::of_keys(name, gathered.finish(spans), judged.warnings))
 }
 
 fn check_object(args: &CheckArgs, file: &Path, object: &Object, budget: &Budget) -> Result<Checked, Failure> {
@@ -252,9 +260,9 @@ fn check_object(args: &CheckArgs, file: &Path, object: &Object, budget: &Budget)
 }
 
 impl Checked {
-    fn of_keys(file: String, judged: Judged, spans: &[FaultSpan]) -> Checked {
-        let (report, verdict) = (&judged.report, word(judged.report.verdict, &judged.history));
-        let anomalies = anomalies(report, &judged.history, spans);
+    fn of_keys(file: String, judged: Whole, warnings: Vec<String>) -> Checked {
+        let Whole { report, anomalies, failing, promises } = judged;
+        let verdict = word(report.verdict, report.counts.operations);
         Checked {
             version: 1,
             file,
@@ -266,12 +274,12 @@ impl Checked {
             },
             counts: report.counts,
             keys: report.keys.len(),
-            failing: failing(&anomalies, report, &judged.history),
-            promises: Some(promises(&judged.history, report)),
+            failing,
+            promises: Some(promises),
             anomalies,
             anomalies_count: report.anomalies.len(),
             core: Vec::new(),
-            warnings: judged.warnings,
+            warnings,
             check_ms: report.elapsed_ms,
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use ordeal_history::objects::Object;
-use ordeal_history::{Call, History, Operation};
+use ordeal_history::{Call, History, OpId, Operation};
 
 use super::Failure;
 use crate::exit::Cause;
@@ -32,8 +32,7 @@ pub(super) enum Keys {
 }
 
 /// The names, as errors list them.
-const NAMES: &str =
-    "key-value, register, cas-register, append, set, counter, queue, lock, bank=10,10,10 (balances at first)";
+const NAMES: &str = "key-value, register, cas-register, append, set, counter, queue, lock, txn, bank=10,10,10 (balances at first)";
 
 impl FromStr for Model {
     type Err = String;
@@ -59,7 +58,8 @@ impl Keys {
         }
     }
 
-    fn has(self, call: &Call) -> bool {
+    /// Whether there may be such calls.
+    pub(super) fn has(self, call: &Call) -> bool {
         match call {
             Call::Read => true,
             Call::Write(_) => matches!(self, Keys::KeyValue | Keys::Register | Keys::CasRegister),
@@ -73,22 +73,24 @@ impl Keys {
     pub(super) fn fits(self, file: &str, history: &History) -> Result<(), Failure> {
         let stranger: Option<&Operation> =
             history.operations.iter().find(|operation| !self.has(&operation.call));
-        stranger.map_or(Ok(()), |stranger| {
-            let name = self.name();
-            let call = match stranger.call {
-                Call::Read => "read",
-                Call::Write(_) => "write",
-                Call::Append(_) => "append",
-                Call::Cas { .. } => "compare-and-set",
-                Call::Delete => "delete",
-            };
-            let error = anyhow::anyhow!(
-                "{file}: operation {} is of the kind {call}, which the model {name} has not\n\
-                 hint: --model key-value has all of them",
-                stranger.id
-            );
-            Err(Failure { cause: Cause::BadInput, error })
-        })
+        stranger.map_or(Ok(()), |stranger| Err(self.refuse(file, stranger.id, &stranger.call)))
+    }
+
+    /// That an operation is not of this model.
+    pub(super) fn refuse(self, file: &str, id: OpId, call: &Call) -> Failure {
+        let name = self.name();
+        let call = match call {
+            Call::Read => "read",
+            Call::Write(_) => "write",
+            Call::Append(_) => "append",
+            Call::Cas { .. } => "compare-and-set",
+            Call::Delete => "delete",
+        };
+        let error = anyhow::anyhow!(
+            "{file}: operation {id} is of the kind {call}, which the model {name} has not\n\
+             hint: --model key-value has all of them"
+        );
+        Failure { cause: Cause::BadInput, error }
     }
 }
 
@@ -98,13 +100,19 @@ pub(super) fn only(history: History, keys: &[String], file: &str) -> Result<Hist
         return Ok(history);
     }
     let known: BTreeSet<&str> = history.operations.iter().map(|operation| &*operation.key).collect();
-    if let Some(missing) = keys.iter().find(|key| !known.contains(key.as_str())) {
-        let error =
-            anyhow::anyhow!("{file}: no operation on the key `{missing}`\nhint: {}", near(missing, &known));
-        return Err(Failure { cause: Cause::Usage, error });
-    }
+    are_known(keys, &known, file)?;
     let is_meant = |operation: &Operation| keys.iter().any(|key| **key == *operation.key);
     Ok(History { operations: history.operations.into_iter().filter(is_meant).collect() })
+}
+
+/// That all of these keys are among those that are known.
+pub(super) fn are_known(keys: &[String], known: &BTreeSet<&str>, file: &str) -> Result<(), Failure> {
+    if let Some(missing) = keys.iter().find(|key| !known.contains(key.as_str())) {
+        let error =
+            anyhow::anyhow!("{file}: no operation on the key `{missing}`\nhint: {}", near(missing, known));
+        return Err(Failure { cause: Cause::Usage, error });
+    }
+    Ok(())
 }
 
 /// Names that are shown of those that are there.

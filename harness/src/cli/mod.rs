@@ -6,6 +6,7 @@
 
 mod catalog;
 mod check;
+mod check_parts;
 mod choice;
 mod convert;
 mod list;
@@ -98,5 +99,7 @@ pub(crate) struct StoreArgs {
     store: PathBuf,
 }
 
+#[cfg(test)]
+mod check_parts_tests;
 #[cfg(test)]
 mod tests;

@@ -185,7 +185,7 @@ impl Shown {
             key: op.key.to_string(),
             asked: asked(op, chars),
             answered: came(op, chars),
-            node: op.node.clone(),
+            node: op.node.as_deref().map(str::to_owned),
             faults: faults.map(|span| span.name.clone()).collect(),
             named: failing.is_some_and(|failing| failing.operations.contains(&op.id.0)),
             open: failing.is_some_and(|failing| failing.open.contains(&op.id.0)),

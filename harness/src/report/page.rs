@@ -79,7 +79,8 @@ pub struct Paper<'a> {
 /// The page of a history file.
 #[must_use]
 pub fn html_of_file(of: &Paper<'_>) -> String {
-    let (verdict, broken) = (word(of.report.verdict, of.history), broken(of.report, of.history, &[]));
+    let (verdict, broken) =
+        (word(of.report.verdict, of.history.operations.len()), broken(of.report, of.history, &[]));
     let failing = failing(&broken, of.report, of.history);
     let mut page = begin(&format!("{}: {verdict}", of.name));
     let (class, sign) = face(verdict, true);

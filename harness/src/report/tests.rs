@@ -86,7 +86,7 @@ fn operation(id: u64, key: &str, call: Call, returned: Option<Outcome>) -> Opera
         call,
         invoked_ns,
         returned: returned.map(|outcome| (invoked_ns + 500_000, outcome)),
-        node: Some(EVIL.to_owned()),
+        node: Some(EVIL.into()),
     }
 }
 

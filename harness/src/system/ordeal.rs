@@ -174,7 +174,7 @@ impl OrdealClient {
     fn ask(&mut self, key: &[u8], call: &Call) -> Called {
         match call {
             Call::Read => self.client.get(key, self.read_level).map(|got| {
-                let claim = Claim { seen: got.version.map(version), ..Claim::default() };
+                let claim = Claim::seen(got.version.map(version));
                 (Answer::Value(got.value.as_deref().map(text)), claim, got.node)
             }),
             Call::Write(value) => self.client.put(key, value.as_bytes()).map(done),
@@ -196,7 +196,7 @@ fn cas_done(answer: CasAnswer, expected: &Option<Value>) -> (Answer, Claim, Node
     match answer {
         CasAnswer::Done(written) => (Answer::CasDone, claim_of(&written), written.node),
         CasAnswer::Failed { found: Some((value, seen)), node } => {
-            let claim = Claim { seen: Some(version(seen)), ..Claim::default() };
+            let claim = Claim::seen(Some(version(seen)));
             (Answer::CasFailed(Some(text(&value))), claim, node)
         }
         // A cas that expects absence and is told that it found absence contradicts itself: recorded as it was said.
@@ -208,7 +208,7 @@ fn cas_done(answer: CasAnswer, expected: &Option<Value>) -> (Answer, Claim, Node
 }
 
 fn claim_of(written: &Written) -> Claim {
-    Claim { made: Some(version(written.made)), replaced: written.replaced.map(version), seen: None }
+    Claim::made(Some(version(written.made)), written.replaced.map(version))
 }
 
 fn version(of: WireVersion) -> Version {

@@ -27,12 +27,47 @@ pub struct Failing {
 /// Keys whose core is told: the first ones tell the story.
 const CORES_MAX: usize = 20;
 
-/// One for each broken promise, in their order. The core of a key goes with the first of them.
+/// One for each broken promise, in their order. The core of a key goes with the first of them that is about one of it.
 #[must_use]
 pub fn failing(broken: &[AnomalyRecord], report: &Report, history: &History) -> Vec<Failing> {
-    let mut told: Vec<String> = Vec::new();
-    let all = broken.iter().map(|record| {
-        let mut failing = Failing {
+    failing_as(broken, |key| {
+        let certificate = &report.keys.iter().find(|report| *report.key == *key)?.certificate;
+        let (answered, open) = certificate.few()?;
+        let mut core: Vec<u64> = answered.iter().chain(open).map(|op| op.0).collect();
+        core.sort_unstable();
+        let open = open.iter().map(|op| op.0).collect();
+        Some(Why { core, open, impasse: impasse(history, certificate) })
+    })
+}
+
+/// Why a key cannot be explained.
+pub(super) struct Why {
+    pub(super) core: Vec<u64>,
+    pub(super) open: Vec<u64>,
+    pub(super) impasse: Option<Impasse>,
+}
+
+/// As [`failing`], where this says why a key cannot be explained.
+pub(super) fn failing_as(broken: &[AnomalyRecord], why: impl Fn(&str) -> Option<Why>) -> Vec<Failing> {
+    let mut all: Vec<Failing> = broken.iter().map(Failing::of).collect();
+    let mut told: Vec<&str> = Vec::new();
+    for (first, record) in broken.iter().enumerate() {
+        let is_new = !told.contains(&record.key.as_str()) && told.len() < CORES_MAX;
+        let Some(Why { core, open, impasse }) = is_new.then(|| why(&record.key)).flatten() else { continue };
+        told.push(&record.key);
+        // The sentence and the core are of the same answer, where there is a sentence about one of the core.
+        let is_of_core = |other: &AnomalyRecord| {
+            other.key == record.key && other.operations.first().is_some_and(|op| core.contains(op))
+        };
+        let at = broken.iter().position(is_of_core).unwrap_or(first);
+        (all[at].core, all[at].open, all[at].impasse) = (core, open, impasse);
+    }
+    all
+}
+
+impl Failing {
+    fn of(record: &AnomalyRecord) -> Failing {
+        Failing {
             kind: record.kind.clone(),
             key: record.key.clone(),
             sentence: record.sentence.clone(),
@@ -40,24 +75,9 @@ pub fn failing(broken: &[AnomalyRecord], report: &Report, history: &History) -> 
             core: Vec::new(),
             open: Vec::new(),
             impasse: None,
-        };
-        let is_new = !told.contains(&failing.key) && told.len() < CORES_MAX;
-        let certificate = report.keys.iter().find(|key| *key.key == *failing.key).map(|key| &key.certificate);
-        if let (true, Some((certificate, (answered, open)))) =
-            (is_new, certificate.and_then(|certificate| Some((certificate, certificate.few()?))))
-        {
-            told.push(failing.key.clone());
-            failing.core = answered.iter().chain(open).map(|op| op.0).collect();
-            failing.core.sort_unstable();
-            failing.open = open.iter().map(|op| op.0).collect();
-            failing.impasse = impasse(history, certificate);
         }
-        failing
-    });
-    all.collect()
-}
+    }
 
-impl Failing {
     /// Every operation that belongs to it, by ascending number.
     #[must_use]
     pub fn all(&self) -> Vec<u64> {

@@ -6,11 +6,11 @@ use ordeal_history::{Anomaly, AnomalyKind, Call, History, Operation, Report, Ver
 use crate::plan::{FaultKind, seconds};
 use crate::store::{AnomalyRecord, FaultSpan, Summary, Word};
 
-/// The word for the verdict on a history. Of one without operations nothing was shown, so it is not judged.
+/// The word for the verdict on a history of so many operations. Of one without operations nothing was shown, so it is not judged.
 #[must_use]
-pub fn word(verdict: Verdict, history: &History) -> Word {
+pub fn word(verdict: Verdict, operations: usize) -> Word {
     match verdict {
-        _ if history.operations.is_empty() => Word::NotJudged,
+        _ if operations == 0 => Word::NotJudged,
         Verdict::Valid => Word::Valid,
         Verdict::Invalid => Word::NotLinearizable,
         Verdict::Unknown => Word::Unknown,
@@ -206,7 +206,7 @@ mod tests {
             call: Call::Read,
             invoked_ns: at_ms * 1_000_000,
             returned: None,
-            node: Some(format!("n{id}")),
+            node: Some(format!("n{id}").into()),
         };
         let operations = vec![read(1, 1_000), read(2, 5_000), read(3, 5_100), read(4, 5_200), read(5, 9_000)];
         let broken = |kind, op: usize| Anomaly {

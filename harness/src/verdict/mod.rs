@@ -4,11 +4,13 @@
 mod conclude;
 mod failing;
 mod figures;
+mod gather;
 mod judge;
 mod rely;
 
 pub use conclude::{Concluded, Course, Judged, Known, conclude, judge, judge_file, recall};
 pub use failing::{Failing, failing};
 pub use figures::{Bucket, Figures, figures, window};
+pub use gather::{Gathered, Whole};
 pub use judge::{anomalies, full_stop, word};
 pub use rely::promise_words;

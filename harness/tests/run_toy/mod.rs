@@ -162,8 +162,7 @@ impl SystemClient for ToyClient {
         let mut claim = Claim::default();
         if let Some(new) = new {
             let index = 1 + keys.values().map(|key| key.writes).sum::<u64>();
-            claim.made = Some(Version { epoch: 1, index });
-            claim.replaced = found.map(|key| key.version);
+            claim = Claim::made(Some(Version { epoch: 1, index }), found.map(|key| key.version));
             let first = found.map_or_else(|| new.clone(), |key| key.first.clone());
             let writes = found.map_or(1, |key| key.writes + 1);
             let is_lost = self.toy.fault == Fault::LosesWrites && writes == 2;

@@ -15,7 +15,7 @@ pub(super) fn decide(views: &[View<'_>]) -> Option<Fast> {
     let texts = texts_of(views)?;
     let mut longest: Option<(&str, u32)> = None;
     for (at, view) in views.iter().enumerate() {
-        if let Some((_, Answer::Value(Some(value)))) = view.answer
+        if let Some((_, Answer::Value(Some(value)))) = view.answer()
             && longest.is_none_or(|(other, _)| other.len() < value.len())
         {
             longest = Some((value.as_str(), place(at)));
@@ -29,7 +29,7 @@ pub(super) fn decide(views: &[View<'_>]) -> Option<Fast> {
     let mut reads: Vec<Vec<u32>> = vec![Vec::new(); appends.len() + 1];
     let mut unseen = Vec::new();
     for (at, view) in views.iter().enumerate() {
-        let Some((_, answer)) = view.answer else { continue };
+        let Some((_, answer)) = view.answer() else { continue };
         match answer {
             Answer::Value(None) => reads[0].push(place(at)),
             Answer::Value(Some(seen)) => match ends.binary_search(&seen.len()) {
@@ -97,7 +97,7 @@ fn in_time(views: &[View<'_>], groups: Vec<Vec<u32>>) -> Fast {
         let called = |at: &u32| views[*at as usize].operation.invoked_ns;
         group.sort_by_key(called);
         for &at in &group {
-            let returned = views[at as usize].answer.map(|(ns, _)| ns.max(called(&at)));
+            let returned = views[at as usize].answer().map(|(ns, _)| ns.max(called(&at)));
             if let Some((call, before)) = latest
                 && returned.is_some_and(|returned| returned < call)
             {

@@ -64,16 +64,36 @@ pub(super) fn decide(views: &[View<'_>]) -> Option<Fast> {
 }
 
 fn called(view: &View<'_>) -> u64 {
-    view.called_ns
+    view.operation.invoked_ns
 }
 
 fn returned(view: &View<'_>) -> u64 {
-    view.answer.map_or(u64::MAX, |(ns, _)| ns.max(view.called_ns))
+    view.answer().map_or(u64::MAX, |(ns, _)| ns.max(called(view)))
 }
 
 fn place(at: usize) -> u32 {
     u32::try_from(at).expect("there are fewer operations")
 }
+
+/// The value that a call makes, if it did or may have done so.
+fn made<'a>(view: &View<'a>) -> Option<&'a str> {
+    match (&view.operation.call, view.answer()) {
+        (Call::Write(value), _) => Some(value),
+        (Call::Cas { new, .. }, None | Some((_, Answer::CasDone))) => Some(new),
+        (Call::Cas { .. }, Some(_)) | (Call::Read | Call::Delete | Call::Append(_), _) => None,
+    }
+}
+
+/// The value that an answer shows.
+fn seen<'a>(view: &View<'a>) -> Option<&'a str> {
+    match view.answer() {
+        Some((_, Answer::Value(value) | Answer::CasFailed(value))) => value.as_deref(),
+        Some((_, Answer::Done | Answer::CasDone | Answer::CasFailedAbsent)) | None => None,
+    }
+}
+
+/// So many values ahead a look is taken at the table: each is a wait for memory, and they wait together.
+const AHEAD: usize = 32;
 
 /// The cluster of a value; that of the absent key comes before all.
 fn cluster_of(values: &Values<'_>, value: &str) -> Option<u32> {
@@ -94,21 +114,22 @@ impl<'a> Key<'a> {
             last: NONE,
             is_there: false,
         };
-        let mut clusters = vec![Cluster { is_there: true, ..cluster }];
         let count = views.iter().filter(|view| !matches!(view.operation.call, Call::Read)).count();
+        let mut clusters = Vec::with_capacity(count + 1);
+        clusters.push(Cluster { is_there: true, ..cluster });
         let mut values = Values::with_room_for(count);
         for (at, view) in views.iter().enumerate() {
-            let value = match (&view.operation.call, view.answer) {
-                (Call::Delete | Call::Append(_), _) => return None,
-                (Call::Read, _) => continue,
-                (Call::Write(value), _) => value,
-                (Call::Cas { new, .. }, None | Some((_, Answer::CasDone))) => new,
-                (Call::Cas { .. }, Some(_)) => continue,
-            };
-            if !values.insert(value.as_str()) {
+            if at % AHEAD == 0 {
+                views[at..].iter().take(AHEAD).filter_map(made).for_each(|value| values.warm(value));
+            }
+            if matches!(view.operation.call, Call::Delete | Call::Append(_)) {
                 return None;
             }
-            clusters.push(Cluster { maker: place(at), is_there: view.answer.is_some(), ..cluster });
+            let Some(value) = made(view) else { continue };
+            if !values.insert(value) {
+                return None;
+            }
+            clusters.push(Cluster { maker: place(at), is_there: view.answer().is_some(), ..cluster });
         }
         let key =
             Key { views, clusters, shows: vec![NONE; views.len()], readers: Vec::new(), vague: Vec::new() };
@@ -119,6 +140,9 @@ impl<'a> Key<'a> {
     fn show(&mut self, values: &Values<'_>) -> Option<Fast> {
         let mut hopes: Vec<(u32, u32)> = Vec::new();
         for (at, view) in self.views.iter().enumerate() {
+            if at % AHEAD == 0 {
+                self.views[at..].iter().take(AHEAD).filter_map(seen).for_each(|value| values.warm(value));
+            }
             let at = place(at);
             let find = |value: Option<&str>| value.map_or(Some(ABSENT), |value| cluster_of(values, value));
             let call = &view.operation.call;
@@ -126,7 +150,7 @@ impl<'a> Key<'a> {
                 Call::Cas { expected, .. } => find(expected.as_deref()),
                 Call::Read | Call::Write(_) | Call::Append(_) | Call::Delete => None,
             };
-            let seen = match view.answer.map(|(_, answer)| answer) {
+            let seen = match view.answer().map(|(_, answer)| answer) {
                 Some(Answer::Value(value)) => value.as_deref(),
                 Some(Answer::CasFailed(Some(value))) => Some(value.as_str()),
                 Some(Answer::CasFailedAbsent) => None,
@@ -370,7 +394,7 @@ impl<'a> Key<'a> {
             evidence.extend(self.chain(root).map(|cluster| cluster.maker).filter(|&maker| maker != NONE));
         }
         // The answer that came last is the one to blame.
-        let blame = |at: &u32| self.views[*at as usize].answer.map(|(ns, _)| ns);
+        let blame = |at: &u32| self.views[*at as usize].answer().map(|(ns, _)| ns);
         evidence.sort_by_key(|at| (std::cmp::Reverse(blame(at)), *at));
         evidence.dedup();
         evidence

@@ -7,20 +7,20 @@ use crate::linear::fast_hash::FastHasher;
 /// Texts in the order in which they came.
 pub(super) struct Values<'a> {
     texts: Vec<&'a str>,
-    /// Half empty, a power of two long: the upper half of the hash and the number of the text plus one; 0: free.
+    /// At least a third empty, a power of two long: the upper half of the hash and the number of the text plus one; 0: free.
     slots: Vec<u64>,
 }
 
 impl<'a> Values<'a> {
     /// With room for so many texts.
     pub(super) fn with_room_for(count: usize) -> Self {
-        let slots = (count * 2).next_power_of_two().max(2);
+        let slots = (count + count / 2 + 1).next_power_of_two().max(2);
         Values { texts: Vec::with_capacity(count), slots: vec![0; slots] }
     }
 
     /// Takes a text in, as the next number; false: it is there already.
     pub(super) fn insert(&mut self, text: &'a str) -> bool {
-        assert!(self.texts.len() * 2 < self.slots.len(), "the table has the room that was asked for");
+        assert!(self.texts.len() + 1 < self.slots.len(), "the table has the room that was asked for");
         let (tag, at) = self.place(text);
         let is_new = self.slots[at] == 0;
         if is_new {
@@ -36,14 +36,26 @@ impl<'a> Values<'a> {
         number_in(self.slots[at])
     }
 
-    /// Where a text is or would be, and its part of the hash.
-    fn place(&self, text: &str) -> (u64, usize) {
+    /// Has the place of a text brought near, which will be asked for soon.
+    pub(super) fn warm(&self, text: &str) {
+        let (_, at) = self.home(text);
+        std::hint::black_box(self.slots[at]);
+    }
+
+    /// Where a text would be if the table held no other, and its part of the hash.
+    fn home(&self, text: &str) -> (u64, usize) {
         let mut hasher = FastHasher::default();
         hasher.write(text.as_bytes());
         hasher.write_usize(text.len());
         let hash = hasher.finish();
         let (tag, mask) = (hash >> 32 << 32, self.slots.len() - 1);
-        let mut at = usize::try_from(hash & u64::from(u32::MAX)).expect("32 bits") & mask;
+        (tag, usize::try_from(hash & u64::from(u32::MAX)).expect("32 bits") & mask)
+    }
+
+    /// Where a text is or would be, and its part of the hash.
+    fn place(&self, text: &str) -> (u64, usize) {
+        let (tag, mut at) = self.home(text);
+        let mask = self.slots.len() - 1;
         while let Some(number) = number_in(self.slots[at]) {
             if self.slots[at] >> 32 << 32 == tag && self.texts[number as usize] == text {
                 break;

@@ -210,7 +210,8 @@ impl<R: Read> Source for Binary<R> {
                     ));
                 }
                 Frame::Whole(payload) => {
-                    (self.payload, self.at, self.unpacker) = (payload, 0, Unpacker::default());
+                    (self.payload, self.at) = (payload, 0);
+                    self.unpacker.begin_frame();
                 }
             }
         }

@@ -43,6 +43,8 @@ const HINT: &str = "`ordeal check --help` says which operations each model has";
 
 /// Reads all of them. Those that failed are left out.
 pub(crate) fn deeds(path: &Path, format: Option<Format>) -> Result<Vec<Deed>, FormatError> {
+    let in_folder = if path.is_dir() { super::store::history_in(path) } else { None };
+    let path = in_folder.as_deref().unwrap_or(path);
     let mut file = File::open(path).map_err(|error| io_error(path, error))?;
     let (start, format) = detect::begin(path, &mut file, format)?;
     let flavour = match format {

@@ -23,6 +23,7 @@ mod pack;
 mod pairing;
 mod record;
 mod source;
+mod store;
 mod text;
 mod trouble;
 mod write;
@@ -41,12 +42,14 @@ pub use trouble::{FormatError, Place};
 pub use write::Writer;
 
 use crate::file::{Header, Loaded};
-use crate::history::HistoryBuilder;
+use crate::history::{HistoryBuilder, HistoryError};
 use crate::operation::Event;
 use forms::Flavour;
 use pairing::Dialect;
-use source::Source;
-use trouble::{Trouble, io_error};
+use source::{Halt, Source};
+pub(crate) use store::history_in;
+use trouble::Trouble;
+pub(crate) use trouble::io_error;
 
 /// A format of histories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -144,24 +147,40 @@ impl FromStr for Format {
     }
 }
 
+/// An operation has hardly fewer bytes in the compact form: two records of a tag, two differences, and what was asked and answered.
+const OPERATION_BYTES_MIN: usize = 16;
+
 /// Reads the records of a file.
 pub struct Reader {
     path: PathBuf,
     format: Format,
     source: Box<dyn Source>,
+    /// Operations that the file may hold, from its length.
+    operations_hint: usize,
+    /// What lies beside the file.
+    notes: Vec<String>,
 }
 
 impl Reader {
-    /// Opens a file; its format is this one, or the one that it begins like. The report of an etcd test is a folder.
+    /// Opens a file; its format is this one, or the one that it begins like. The report of an etcd test is a folder, and so is
+    /// what Jepsen keeps of a test.
     ///
     /// # Errors
     /// [`FormatError`].
     pub fn open(path: &Path, format: Option<Format>) -> Result<Self, FormatError> {
         if path.is_dir() {
-            return Reader::of_report(path);
+            let Some(history) = store::history_in(path) else { return Reader::of_report(path) };
+            let mut reader = Reader::open(&history, format)?;
+            reader.notes.extend(store::said_in(path));
+            return Ok(reader);
         }
         let file = File::open(path).map_err(|error| io_error(path, error))?;
-        Reader::on(path, file, format)
+        let bytes = file.metadata().map_or(0, |meta| meta.len());
+        let mut reader = Reader::on(path, file, format)?;
+        if reader.format == Format::Binary {
+            reader.operations_hint = usize::try_from(bytes).unwrap_or(0) / OPERATION_BYTES_MIN;
+        }
+        Ok(reader)
     }
 
     fn of_report(path: &Path) -> Result<Self, FormatError> {
@@ -171,7 +190,13 @@ impl Reader {
             report.add(inner).map_err(|trouble| trouble.in_file(&file))?;
         }
         let source = report.finish().map_err(|trouble| trouble.in_file(path))?;
-        Ok(Reader { path: path.to_owned(), format: Format::Etcd, source: Box::new(source) })
+        Ok(Reader {
+            path: path.to_owned(),
+            format: Format::Etcd,
+            source: Box::new(source),
+            operations_hint: 0,
+            notes: Vec::new(),
+        })
     }
 
     /// As [`Reader::open`] for any stream; the name is for errors.
@@ -185,7 +210,8 @@ impl Reader {
     ) -> Result<Self, FormatError> {
         let (start, format) = detect::begin(path, &mut inner, format)?;
         let source = source_of(path, format, Cursor::new(start).chain(inner));
-        Ok(Reader { path: path.to_owned(), format, source: source.map_err(|trouble| trouble.in_file(path))? })
+        let source = source.map_err(|trouble| trouble.in_file(path))?;
+        Ok(Reader { path: path.to_owned(), format, source, operations_hint: 0, notes: Vec::new() })
     }
 
     /// Its format.
@@ -208,17 +234,27 @@ impl Reader {
         self.source.next().map_err(|trouble| trouble.in_file(&self.path))
     }
 
+    /// That the record which was handed out last cannot follow those before it.
+    pub(crate) fn impossible(&self, source: HistoryError) -> FormatError {
+        FormatError::Impossible { path: self.path.clone(), place: self.source.place(), source }
+    }
+
     /// What a reader of the history should know, e.g. that its end is torn; complete at the end.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        self.source.warnings().iter().map(|warning| format!("{}: {warning}", self.path.display())).collect()
+        let warnings = self.source.warnings();
+        warnings
+            .iter()
+            .chain(&self.notes)
+            .map(|warning| format!("{}: {warning}", self.path.display()))
+            .collect()
     }
 }
 
-/// Whether this is the folder of a report of etcd's robustness tests.
+/// Whether this is a folder with a history: a report of etcd's robustness tests, or what Jepsen keeps of a test.
 #[must_use]
 pub fn is_report(path: &Path) -> bool {
-    report_files(path).is_ok()
+    store::history_in(path).is_some() || report_files(path).is_ok()
 }
 
 /// The files of the clients of a report, in the order of their names.
@@ -234,7 +270,7 @@ fn report_files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     files.sort();
     if files.is_empty() {
         return Err(std::io::Error::other(
-            "a folder, but no report of an etcd test: no client-<id>/operations.json",
+            "a folder, but no test of Jepsen (no history.edn), and no report of an etcd test (no client-<id>/operations.json)",
         ));
     }
     Ok(files)
@@ -279,20 +315,12 @@ pub fn load(path: &Path, format: Option<Format>) -> Result<Imported, FormatError
 /// [`FormatError`].
 pub fn collect(mut reader: Reader) -> Result<Imported, FormatError> {
     let mut builder = HistoryBuilder::default();
+    builder.reserve(reader.operations_hint);
     let mut faults = Vec::new();
-    while let Some(record) = reader.next_record()? {
-        match record {
-            Record::Event(event) => {
-                let place = reader.source.place();
-                builder.push(event).map_err(|source| FormatError::Impossible {
-                    path: reader.path.clone(),
-                    place,
-                    source,
-                })?;
-            }
-            Record::Fault(note) => faults.push(note),
-        }
-    }
+    reader.source.collect(&mut builder, &mut faults).map_err(|halt| match halt {
+        Halt::Trouble(trouble) => trouble.in_file(&reader.path),
+        Halt::Impossible(error) => reader.impossible(error),
+    })?;
     let history = builder.finish();
     let mut warnings = reader.warnings();
     if history.operations.is_empty() {

@@ -1,11 +1,13 @@
 //! The records of a frame as bytes, and back. See [`super::binary`].
 
 use std::collections::HashMap;
+use std::hash::Hasher;
 use std::sync::Arc;
 
 use super::binary::Named;
 use super::record::{FaultNote, Record};
-use crate::operation::{Answer, Call, Claim, ClientId, Event, OpId, Outcome, Value, Version};
+use crate::linear::fast_hash::FastHasher;
+use crate::operation::{Answer, Call, Claim, ClientId, Event, OpId, Outcome, Value, Version, Versions};
 
 const INVOKE: u8 = 0;
 const OK: u8 = 1;
@@ -173,10 +175,11 @@ fn unzigzag(number: u64) -> u64 {
     (number >> 1) ^ 0u64.wrapping_sub(number & 1)
 }
 
-/// Reads the records of one frame. Any bytes give a record or an error.
+/// Reads the records of frames. Any bytes give a record or an error.
 #[derive(Debug, Default)]
 pub(crate) struct Unpacker {
     names: Vec<Named>,
+    recent: Recent,
     op: u64,
     time_ns: u64,
 }
@@ -184,6 +187,12 @@ pub(crate) struct Unpacker {
 type Unpacked<T> = Result<T, String>;
 
 impl Unpacker {
+    /// What the frame before has named is not named in this one.
+    pub(crate) fn begin_frame(&mut self) {
+        self.names.clear();
+        (self.op, self.time_ns) = (0, 0);
+    }
+
     /// Takes a record from the front of the bytes.
     pub(crate) fn record(&mut self, bytes: &mut &[u8]) -> Unpacked<Record> {
         match byte(bytes)? {
@@ -193,17 +202,17 @@ impl Unpacker {
                 let client =
                     ClientId(u32::try_from(client).map_err(|_| format!("client {client} is too large"))?);
                 let key = self.name(bytes)?;
-                Ok(Record::Event(Event::Invoke { op, client, key, call: call(bytes)?, time_ns }))
+                Ok(Record::Event(Event::Invoke { op, client, key, call: self.call(bytes)?, time_ns }))
             }
             tag @ (OK | FAILED | UNKNOWN) => {
                 let (op, time_ns) = self.begin(bytes)?;
                 let node = match byte(bytes)? {
                     0 => None,
-                    1 => Some(self.name(bytes)?.to_string()),
+                    1 => Some(self.name(bytes)?),
                     other => return Err(unknown("node", other)),
                 };
                 let outcome = match tag {
-                    OK => Outcome::Ok(answer(bytes)?, claim(bytes)?),
+                    OK => Outcome::Ok(self.answer(bytes)?, claim(bytes)?),
                     FAILED => Outcome::Failed(text(bytes)?.to_owned()),
                     _ => Outcome::Unknown(text(bytes)?.to_owned()),
                 };
@@ -232,7 +241,7 @@ impl Unpacker {
     fn name(&mut self, bytes: &mut &[u8]) -> Unpacked<Named> {
         let number = number(bytes)?;
         if number == 0 {
-            let name: Named = Arc::from(text(bytes)?);
+            let name: Named = self.recent.share(text(bytes)?);
             if self.names.len() < NAMES_MAX {
                 self.names.push(Arc::clone(&name));
             }
@@ -240,6 +249,75 @@ impl Unpacker {
         }
         let known = usize::try_from(number - 1).ok().and_then(|at| self.names.get(at));
         known.cloned().ok_or_else(|| format!("name {number} was not named before"))
+    }
+
+    fn value(&mut self, bytes: &mut &[u8]) -> Unpacked<Value> {
+        Ok(Value(self.recent.share(text(bytes)?)))
+    }
+
+    fn optional(&mut self, bytes: &mut &[u8]) -> Unpacked<Option<Value>> {
+        match byte(bytes)? {
+            0 => Ok(None),
+            1 => self.value(bytes).map(Some),
+            other => Err(unknown("value", other)),
+        }
+    }
+
+    fn call(&mut self, bytes: &mut &[u8]) -> Unpacked<Call> {
+        Ok(match byte(bytes)? {
+            0 => Call::Read,
+            1 => Call::Write(self.value(bytes)?),
+            2 => Call::Append(self.value(bytes)?),
+            3 => Call::Cas { expected: self.optional(bytes)?, new: self.value(bytes)? },
+            4 => Call::Delete,
+            other => return Err(unknown("call", other)),
+        })
+    }
+
+    fn answer(&mut self, bytes: &mut &[u8]) -> Unpacked<Answer> {
+        Ok(match byte(bytes)? {
+            0 => Answer::Value(self.optional(bytes)?),
+            1 => Answer::Done,
+            2 => Answer::CasDone,
+            3 => Answer::CasFailed(self.optional(bytes)?),
+            4 => Answer::CasFailedAbsent,
+            other => return Err(unknown("answer", other)),
+        })
+    }
+}
+
+/// Texts that were read a short time ago: whoever reads a value mostly sees one that was just written, and then both share it. A
+/// text has one place; what is there already is forgotten.
+#[derive(Debug)]
+struct Recent {
+    texts: Vec<Arc<str>>,
+}
+
+/// Places: 64 KiB of them, which stay in the cache beside the texts.
+const RECENT: usize = 4096;
+
+/// Longer texts are not compared.
+const RECENT_BYTES_MAX: usize = 64;
+
+impl Default for Recent {
+    fn default() -> Self {
+        Recent { texts: vec![Arc::from(""); RECENT] }
+    }
+}
+
+impl Recent {
+    fn share(&mut self, text: &str) -> Arc<str> {
+        if text.len() > RECENT_BYTES_MAX {
+            return Arc::from(text);
+        }
+        let mut hasher = FastHasher::default();
+        hasher.write(text.as_bytes());
+        let place = usize::try_from(hasher.finish() % RECENT as u64).expect("a place in a small table");
+        let known = &mut self.texts[place];
+        if **known != *text {
+            *known = Arc::from(text);
+        }
+        Arc::clone(known)
     }
 }
 
@@ -277,40 +355,6 @@ fn text<'a>(bytes: &mut &'a [u8]) -> Unpacked<&'a str> {
     std::str::from_utf8(text).map_err(|_| "a text that is not UTF-8".to_owned())
 }
 
-fn value(bytes: &mut &[u8]) -> Unpacked<Value> {
-    text(bytes).map(Value::from)
-}
-
-fn optional(bytes: &mut &[u8]) -> Unpacked<Option<Value>> {
-    match byte(bytes)? {
-        0 => Ok(None),
-        1 => value(bytes).map(Some),
-        other => Err(unknown("value", other)),
-    }
-}
-
-fn call(bytes: &mut &[u8]) -> Unpacked<Call> {
-    Ok(match byte(bytes)? {
-        0 => Call::Read,
-        1 => Call::Write(value(bytes)?),
-        2 => Call::Append(value(bytes)?),
-        3 => Call::Cas { expected: optional(bytes)?, new: value(bytes)? },
-        4 => Call::Delete,
-        other => return Err(unknown("call", other)),
-    })
-}
-
-fn answer(bytes: &mut &[u8]) -> Unpacked<Answer> {
-    Ok(match byte(bytes)? {
-        0 => Answer::Value(optional(bytes)?),
-        1 => Answer::Done,
-        2 => Answer::CasDone,
-        3 => Answer::CasFailed(optional(bytes)?),
-        4 => Answer::CasFailedAbsent,
-        other => return Err(unknown("answer", other)),
-    })
-}
-
 fn claim(bytes: &mut &[u8]) -> Unpacked<Claim> {
     let bits = byte(bytes)?;
     if bits > 0b111 {
@@ -322,5 +366,5 @@ fn claim(bytes: &mut &[u8]) -> Unpacked<Claim> {
         }
         Ok(Some(Version { epoch: number(bytes)?, index: number(bytes)? }))
     };
-    Ok(Claim { made: version(1)?, replaced: version(2)?, seen: version(4)? })
+    Ok(Versions { made: version(1)?, replaced: version(2)?, seen: version(4)? }.into())
 }

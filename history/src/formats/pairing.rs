@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::form::Form;
 use super::line::{Kind, Line};
 use super::record::{FaultNote, Record};
-use crate::operation::{Answer, Call, Claim, ClientId, Event, OpId, Outcome, Value, Version};
+use crate::operation::{Answer, Call, Claim, ClientId, Event, OpId, Outcome, Value, Version, Versions};
 
 /// The key of operations that name none: histories of one register.
 pub const SOLE_KEY: &str = "register";
@@ -149,7 +149,7 @@ impl Pairing {
             },
             Kind::Info | Kind::Invoke => Outcome::Unknown(reason(line)),
         };
-        let node = line.other("node").and_then(Form::name).map(str::to_owned);
+        let node = line.other("node").and_then(Form::name).map(Arc::from);
         Ok(Some(Event::Return { op: open.op, time_ns, outcome, node }))
     }
 
@@ -218,7 +218,8 @@ fn claim_of(line: &Line) -> Result<Claim, String> {
             Some(form) => Err(format!(":{name} is {form}, expected a version like \"1.42\"")),
         }
     };
-    Ok(Claim { made: version(MADE_FIELD)?, replaced: version(REPLACED_FIELD)?, seen: version(SEEN_FIELD)? })
+    let (made, replaced) = (version(MADE_FIELD)?, version(REPLACED_FIELD)?);
+    Ok(Versions { made, replaced, seen: version(SEEN_FIELD)? }.into())
 }
 
 fn reason(line: &Line) -> String {

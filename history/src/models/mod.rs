@@ -8,6 +8,7 @@ mod lock;
 mod queue;
 mod register;
 mod set;
+mod store;
 
 pub use bank::{Bank, BankOp, BankRet};
 pub use counter::{Counter, CounterOp, CounterRet};
@@ -16,3 +17,4 @@ pub use lock::{Lock, LockOp, LockRet};
 pub use queue::{Queue, QueueOp, QueueRet};
 pub use register::{Register, RegisterOp, RegisterRet};
 pub use set::{Set, SetOp, SetRet};
+pub use store::{Compare, Store, Test, Told, Txn, TxnOp, TxnRet, tied};

@@ -20,7 +20,7 @@ fn record(number: u64) -> [Record; 2] {
     let key = format!("k{}", number % 3).as_str().into();
     let call = Call::Write(Value::from(number.to_string()));
     let version = |index: u64| Some(Version { epoch: 1, index });
-    let claim = Claim { made: version(number + 1), replaced: version(number), seen: None };
+    let claim = Claim::made(version(number + 1), version(number));
     let outcome = match number % 5 {
         0 => Outcome::Unknown("timeout".to_owned()),
         1 => Outcome::Failed("busy".to_owned()),
@@ -28,7 +28,7 @@ fn record(number: u64) -> [Record; 2] {
     };
     [
         Record::Event(Event::Invoke { op, client, key, call, time_ns }),
-        Record::Event(Event::Return { op, time_ns: time_ns + 10, outcome, node: Some("n3".to_owned()) }),
+        Record::Event(Event::Return { op, time_ns: time_ns + 10, outcome, node: Some("n3".into()) }),
     ]
 }
 

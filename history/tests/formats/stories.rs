@@ -246,3 +246,22 @@ fn a_client_is_its_process() {
     assert_eq!(operations[2].client, ClientId(6));
     assert_eq!(operations[0].answer(), Some(&Answer::Done));
 }
+
+/// Jepsen's folder of a test is read as its history; what its own checkers said is told, and nothing depends on it.
+#[test]
+fn what_jepsen_keeps_of_a_test_is_read_from_its_folder() {
+    let directory = tempfile::tempdir().expect("a folder for this test");
+    let write =
+        |name: &str, text: &str| std::fs::write(directory.path().join(name), text).expect("it is written");
+    write("jepsen.log", "INFO nothing");
+    assert!(!is_report(directory.path()));
+    write("history.edn", samples::JEPSEN);
+    assert!(is_report(directory.path()));
+    let read = || load(directory.path(), None).expect("a folder of Jepsen").loaded;
+    assert_eq!(read().history, history(samples::JEPSEN));
+    assert_eq!(read().warnings, Vec::<String>::new());
+    write("results.edn", "{:perf {:valid? true}, :linear {:valid? false}, :valid? false}\n");
+    assert!(read().warnings[0].ends_with(":valid? false"), "{:?}", read().warnings);
+    write("results.edn", "{:perf {:valid?");
+    assert_eq!((read().history, read().warnings), (history(samples::JEPSEN), Vec::new()));
+}

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use ordeal_history::formats::{FaultNote, Format, Reader, Record, Writer, collect, convert};
-use ordeal_history::{Answer, Call, Claim, ClientId, Event, Header, History, OpId, Outcome, Value, Version};
+use ordeal_history::{
+    Answer, Call, Claim, ClientId, Event, Header, History, OpId, Outcome, Value, Version, Versions,
+};
 use proptest::prelude::*;
 
 /// One operation before it has a time.
@@ -75,8 +77,8 @@ fn version() -> impl Strategy<Value = Option<Version>> {
 
 fn draft() -> impl Strategy<Value = Draft> {
     let node = proptest::option::of("n[1-5]");
-    let claim =
-        (version(), version(), version()).prop_map(|(made, replaced, seen)| Claim { made, replaced, seen });
+    let claim = (version(), version(), version())
+        .prop_map(|(made, replaced, seen)| Versions { made, replaced, seen }.into());
     (0..4u8, text(), call(), ending(), node, claim)
         .prop_map(|(client, key, call, answer, node, claim)| Draft { client, key, call, answer, node, claim })
 }
@@ -107,7 +109,10 @@ fn events(drafts: Vec<Draft>, steps: &[u64]) -> Vec<Event> {
             gone.push(draft.client);
             continue;
         };
-        waiting.push((draft.client, Event::Return { op, time_ns: 0, outcome, node: draft.node }));
+        waiting.push((
+            draft.client,
+            Event::Return { op, time_ns: 0, outcome, node: draft.node.map(Into::into) },
+        ));
     }
     for (_, event) in waiting {
         events.push(at_time(event, next_time()));
@@ -132,7 +137,7 @@ fn outcome(draft: &Draft) -> Option<Outcome> {
             _ => Answer::CasFailed(Some(value.clone())),
         },
     };
-    Some(Outcome::Ok(answer, draft.claim))
+    Some(Outcome::Ok(answer, draft.claim.clone()))
 }
 
 fn at_time(event: Event, time_ns: u64) -> Event {

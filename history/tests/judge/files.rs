@@ -16,14 +16,10 @@ fn record(path: &Path) {
     let version = |index: u64| Some(Version { epoch: 1, index });
     let value = |text: &str| Value::from(text);
     let calls = [
-        (Call::Write(value("a\"\n\u{1F980}")), Answer::Done, Claim { made: version(1), ..Claim::default() }),
-        (Call::Read, Answer::Value(Some(value("ä"))), Claim { seen: version(1), ..Claim::default() }),
+        (Call::Write(value("a\"\n\u{1F980}")), Answer::Done, Claim::made(version(1), None)),
+        (Call::Read, Answer::Value(Some(value("ä"))), Claim::seen(version(1))),
         (Call::Read, Answer::Value(None), Claim::default()),
-        (
-            Call::Append(value("x,")),
-            Answer::Done,
-            Claim { made: version(2), replaced: version(1), seen: None },
-        ),
+        (Call::Append(value("x,")), Answer::Done, Claim::made(version(2), version(1))),
         (Call::Delete, Answer::Done, Claim::default()),
         (Call::Cas { expected: None, new: value("b") }, Answer::CasDone, Claim::default()),
         (

@@ -44,7 +44,7 @@ fn operation(line: &str) -> Operation {
         call,
         invoked_ns: ns(invoked),
         returned: (!returned.is_empty()).then(|| (ns(returned), outcome)),
-        node,
+        node: node.map(Into::into),
     }
 }
 
@@ -73,9 +73,9 @@ fn claim(versions: Option<&str>, is_sight: bool) -> Claim {
     let Some(text) = versions.map(|text| &text[1..]) else { return Claim::default() };
     let (first, second) = text.split_once('<').map_or((text, None), |(first, second)| (first, Some(second)));
     if is_sight {
-        Claim { seen: Some(version(first)), ..Claim::default() }
+        Claim::seen(Some(version(first)))
     } else {
-        Claim { made: Some(version(first)), replaced: second.map(version), seen: None }
+        Claim::made(Some(version(first)), second.map(version))
     }
 }
 

@@ -127,6 +127,11 @@ fn banks() {
     agree::<Bank>(9);
 }
 
+#[test]
+fn stores_with_transactions() {
+    agree::<Store<u8, u8>>(10);
+}
+
 /// Feeds a trace to one of stateright's testers; every operation has a thread of its own.
 fn feed<M: Drawn, T: ConsistencyTester<usize, M>>(mut tester: T, trace: &TraceOf<M>) -> bool {
     let mut events: Vec<(u64, bool, usize)> = Vec::new();

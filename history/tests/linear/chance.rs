@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use ordeal_history::linear::{Entry, Model};
 use ordeal_history::model::KeyModel;
 use ordeal_history::models::*;
-use ordeal_history::{Answer, Call, Value};
+use ordeal_history::{Answer, Call, Value, Version};
 use rand::RngExt;
 use rand_pcg::Pcg64;
 use stateright::semantics::SequentialSpec;
@@ -283,5 +283,58 @@ impl Drawn for Bank {
             BankOp::Transfer { .. } if random.random_bool(0.5) => BankRet::Refused,
             BankOp::Transfer { .. } => BankRet::Done,
         }
+    }
+}
+
+impl Drawn for Store<u8, u8> {
+    const NAME: &'static str = "store";
+
+    fn initial() -> Self {
+        Store::default()
+    }
+
+    fn op(random: &mut Pcg64, _number: usize) -> Txn<u8, u8> {
+        let op = |random: &mut Pcg64| {
+            let key = random.random_range(0..2);
+            match random.random_range(0..6) {
+                0 | 1 => TxnOp::Get(key),
+                2 => TxnOp::Delete(key),
+                _ => TxnOp::Put(key, random.random_range(0..2)),
+            }
+        };
+        let compare = |random: &mut Pcg64| {
+            let value = random.random_bool(0.7).then(|| random.random_range(0..2));
+            let test = match random.random_range(0..3) {
+                0 => Test::Is(value),
+                1 => Test::IsNot(value),
+                _ => Test::HasVersion(Version { epoch: 0, index: random.random_range(1..5) }),
+            };
+            Compare { key: random.random_range(0..2), test }
+        };
+        let some = |random: &mut Pcg64, most: usize| random.random_range(0..=most);
+        Txn {
+            compares: (0..some(random, 2)).map(|_| compare(random)).collect(),
+            then: (0..some(random, 2)).map(|_| op(random)).collect(),
+            or_else: (0..some(random, 1)).map(|_| op(random)).collect(),
+        }
+    }
+
+    /// Half of them tell no versions, as some stores do.
+    fn lie(random: &mut Pcg64, txn: &Txn<u8, u8>, _count: usize) -> TxnRet<u8> {
+        let succeeded = random.random_bool(0.5);
+        let tells_versions = random.random_bool(0.5);
+        let version = |random: &mut Pcg64| {
+            tells_versions.then(|| Version { epoch: 0, index: random.random_range(1..5) })
+        };
+        let ops = if succeeded { &txn.then } else { &txn.or_else };
+        let told = ops.iter().map(|op| match op {
+            TxnOp::Get(_) => {
+                Told::Value(random.random_bool(0.7).then(|| (random.random_range(0..2), version(random))))
+            }
+            TxnOp::Put(..) => Told::Made(version(random)),
+            TxnOp::Delete(_) => Told::Made(None),
+        });
+        let told = told.collect();
+        TxnRet { succeeded, told }
     }
 }

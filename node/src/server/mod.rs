@@ -20,6 +20,7 @@ mod error;
 mod incoming;
 mod limits;
 mod links;
+mod losses;
 mod snapshots;
 
 use std::fmt;
@@ -49,6 +50,7 @@ use error::loop_error;
 use incoming::{Event, House, Incoming};
 use limits::{ACCEPT_REST, ACCEPTS_PER_TURN, HANDOVER_MAX, LINKS_MAX, READ_BYTES};
 use links::Links;
+use losses::Losses;
 use snapshots::SnapshotThread;
 
 const LISTENER: Token = Token(0);
@@ -72,6 +74,7 @@ pub struct Server {
     snapshots: SnapshotThread,
     /// Whether the engine was told that the disk is full.
     lacks_space: bool,
+    losses: Losses,
     clock: Clock,
     started: Instant,
     /// Whether somebody may be waiting to be accepted.
@@ -136,6 +139,7 @@ impl Server {
         }
         let engine = EngineConfig { incarnation: incarnation(), ..config.engine(first) };
         let engine = Engine::new(engine, recovered)?;
+        let losses = Losses::found(&engine.status(0, 0), now);
 
         let poll = Poll::new().map_err(loop_error("poll"))?;
         listener.set_nonblocking(true).map_err(loop_error("listener"))?;
@@ -165,6 +169,7 @@ impl Server {
             disk,
             snapshots,
             lacks_space: false,
+            losses,
             clock: Clock::new(TICK, now),
             started: now,
             accepting: true,
@@ -233,6 +238,9 @@ impl Server {
             self.engine.handle(Input::Persisted(ticket));
         }
         self.look_at_space();
+        if self.losses.is_due(now) {
+            self.losses.tell(&self.engine.status(0, 0), now);
+        }
         while let Some(done) = self.snapshots.news()? {
             self.engine.handle(done);
         }

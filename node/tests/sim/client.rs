@@ -214,23 +214,19 @@ impl Client {
                 let seen = found.as_ref().map(|&(_, version)| history_version(version));
                 let value = found.map(|(value, _)| text(value));
                 self.seen.insert(open.key.clone(), value.clone());
-                self.finish(
-                    hands,
-                    Some(node),
-                    Outcome::Ok(Answer::Value(value), Claim { seen, ..Claim::default() }),
-                );
+                self.finish(hands, Some(node), Outcome::Ok(Answer::Value(value), Claim::seen(seen)));
             }
             Reply::Written { made, replaced } => {
                 let done = if matches!(open.call, Call::Cas { .. }) { Answer::CasDone } else { Answer::Done };
                 let (made, replaced) = (Some(history_version(made)), replaced.map(history_version));
-                self.finish(hands, Some(node), Outcome::Ok(done, Claim { made, replaced, seen: None }));
+                self.finish(hands, Some(node), Outcome::Ok(done, Claim::made(made, replaced)));
             }
             Reply::CasFailed { found } => {
                 let seen = found.as_ref().map(|&(_, version)| history_version(version));
                 let value = found.map(|(value, _)| text(value));
                 self.seen.insert(open.key.clone(), value.clone());
                 let answer = value.map_or(Answer::CasFailedAbsent, |value| Answer::CasFailed(Some(value)));
-                self.finish(hands, Some(node), Outcome::Ok(answer, Claim { seen, ..Claim::default() }));
+                self.finish(hands, Some(node), Outcome::Ok(answer, Claim::seen(seen)));
             }
             Reply::Status(_) | Reply::Members { .. } | Reply::Transferring { .. } | Reply::Txn { .. } => {
                 panic!("nobody asked for that")
@@ -346,7 +342,7 @@ impl Client {
         if let (true, Some(node)) = (answered, node) {
             self.leaders.insert(owner(hands.plan, open.shard), node);
         }
-        let (time_ns, node) = (hands.now_us * 1_000, node.map(|node| node.to_string()));
+        let (time_ns, node) = (hands.now_us * 1_000, node.map(|node| node.to_string().into()));
         hands.history.push(Event::Return { op: open.op, time_ns, outcome, node });
         self.number += 1;
         hands.actions.push(Action::Finished { slot: open.slot, answered, unknown });

@@ -40,6 +40,11 @@ pub fn cases(usual: u64) -> u64 {
     given.map_or(usual, |cases| cases.parse().expect("ORDEAL_WAL_CASES is a number"))
 }
 
+/// A number of rounds, groups or bytes: under Miri, which takes a thousand times as long, a smaller one has to do.
+pub const fn shorter(usual: usize, under_miri: usize) -> usize {
+    if cfg!(miri) { under_miri } else { usual }
+}
+
 /// Whether a pass over every bit is asked for.
 pub fn is_whole() -> bool {
     std::env::var_os("ORDEAL_WAL_WHOLE").is_some()

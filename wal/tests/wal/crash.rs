@@ -5,11 +5,13 @@
 use ordeal_wal::media::{Crash, Fault, Memory, Tear};
 use ordeal_wal::{Recovered, Wal};
 
-use crate::common::{Chance, cases, open};
+#[cfg(not(miri))]
+use crate::common::cases;
+use crate::common::{Chance, open, shorter};
 use crate::script::{Model, Script, batch, observe};
 
 /// More unsynced sectors than this, and subsets are drawn instead of tried one by one: 2^6 a crash.
-const EXHAUSTIVE_UNITS: usize = 6;
+const EXHAUSTIVE_UNITS: usize = shorter(6, 1);
 
 /// Plays a script until the disk refuses; says how many commits returned.
 fn play(wal: &mut Wal, script: &Script, from: usize) -> usize {
@@ -123,14 +125,15 @@ fn all_crashes(script: &Script, chance: &mut Chance, samples: u64) -> u64 {
 fn short_scripts_survive_every_crash_at_every_operation() {
     let mut chance = Chance::new(1);
     let mut played = 0;
-    for commits in 1..=6 {
-        let script = Script::draw(&mut chance, commits, 300);
-        played += all_crashes(&script, &mut chance, 64);
+    for commits in 1..=shorter(6, 1) {
+        let script = Script::draw(&mut chance, commits, shorter(300, 30) as u64);
+        played += all_crashes(&script, &mut chance, shorter(64, 2) as u64);
     }
     println!("{played} crashes of short scripts");
-    assert!(played > 1_000, "{played}");
+    assert!(played > shorter(1_000, 10) as u64, "{played}");
 }
 
+#[cfg(not(miri))]
 #[test]
 fn long_scripts_survive_crashes_at_every_operation() {
     let cases = cases(20_000);
@@ -147,6 +150,7 @@ fn long_scripts_survive_crashes_at_every_operation() {
 }
 
 /// Random subsets, now and then all or nothing.
+#[cfg(not(miri))]
 fn lose_some(disk: &Memory, chance: &mut Chance) -> Memory {
     let tear = if chance.is_heads() { Tear::Sector } else { Tear::Block };
     let style = chance.below(5);
@@ -157,6 +161,7 @@ fn lose_some(disk: &Memory, chance: &mut Chance) -> Memory {
     })
 }
 
+#[cfg(not(miri))]
 #[test]
 fn a_crash_at_any_operation_of_a_recovery_leaves_what_it_found() {
     let mut chance = Chance::new(7);
@@ -189,6 +194,7 @@ fn a_crash_at_any_operation_of_a_recovery_leaves_what_it_found() {
     assert!(played > 500, "{played}");
 }
 
+#[cfg(not(miri))]
 #[test]
 fn lives_that_all_end_in_a_crash_follow_one_another() {
     let mut lives = 0;

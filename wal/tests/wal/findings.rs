@@ -5,7 +5,7 @@ use ordeal_wal::media::{Crash, Fault, Memory, Tear};
 use ordeal_wal::{Amnesia, EntrySeen, Faulty, Loss, Options, Recovered, Seen, Wal, WalError};
 
 use crate::basic::{commit, entries};
-use crate::common::{content, options, segment};
+use crate::common::{content, options, segment, shorter};
 
 const BLOCK: usize = 4096;
 /// Frames of a fresh log: two blocks of headers, and two of the first table.
@@ -142,6 +142,26 @@ fn a_damaged_entry_keeps_its_slot_and_can_be_repaired() {
 }
 
 #[test]
+fn of_many_short_entries_that_are_compared_at_once_the_damaged_one_is_named() {
+    let disk = Memory::new();
+    let (mut wal, _) = open(&disk).unwrap();
+    // One length, and enough of them for `stride.rs`; 13 bytes each, so that they stand at all offsets.
+    commit(&mut wal, |batch| (1..=100).for_each(|index| batch.entry(1, index, 1, &[&[7; 13]])));
+    commit(&mut wal, |batch| (101..=110).for_each(|index| batch.entry(1, index, 1, &[&[8; 13]])));
+    wal.mark().unwrap();
+    drop(wal);
+    // Head, one run, and an item for each; then the contents.
+    let contents = |frame: usize, count: usize| frame + 64 + 40 + 8 * count;
+    disk.flip(&segment(1), 8 * (contents(FIRST_FRAME, 100) + 13 * 76) + 5);
+    disk.flip(&segment(1), 8 * (contents(FIRST_FRAME + BLOCK, 10) + 13 * 9 + 12));
+    let (wal, recovered) = found(&disk);
+    let both =
+        [Faulty { first: 77, count: 1, term: Some(1) }, Faulty { first: 110, count: 1, term: Some(1) }];
+    assert_eq!(recovered.groups[&1].faulty, both);
+    assert_eq!(indices(&wal, 1).len(), 108);
+}
+
+#[test]
 fn a_hole_of_one_block_leaves_slots_and_no_doubt_of_a_vote() {
     let disk = plain(5);
     wipe(&disk, 2..3);
@@ -224,7 +244,7 @@ fn several() -> (Memory, u64) {
     let mut index = 0;
     while wal.segment() < 5 {
         index += 1;
-        commit(&mut wal, |batch| batch.entry(1, index, 1, &[&content(1, index, 1, 3_000)]));
+        commit(&mut wal, |batch| batch.entry(1, index, 1, &[&content(1, index, 1, shorter(3_000, 30))]));
     }
     wal.mark().unwrap();
     (disk, index)

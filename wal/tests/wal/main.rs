@@ -5,13 +5,12 @@
 //! `ORDEAL_WAL_WHOLE=1` flips every bit. See docs/testing.md.
 //!
 //! Under Miri, which knows no mappings and takes a thousand times as long, only those run that need a disk in memory and
-//! little of it.
+//! little of it (`common::shorter`).
 
 mod basic;
 mod common;
 #[cfg(not(miri))]
 mod counts;
-#[cfg(not(miri))]
 mod crash;
 #[cfg(not(miri))]
 mod damage;
