@@ -257,7 +257,7 @@ mod tests {
     fn a_newer_format_is_told_apart_from_damage() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(FILE), render(&OURS).replace("format 6", "format 7")).unwrap();
-        assert!(matches!(claim(dir.path(), &OURS), Err(StorageError::Format { found: 6, .. })));
+        assert!(matches!(claim(dir.path(), &OURS), Err(StorageError::Format { found: 7, .. })));
     }
 
     #[test]

@@ -309,7 +309,7 @@ fn what_is_too_long_or_nowhere_is_refused_at_the_edge() {
     for (key, bytes, words) in [
         (b"a", in_shards_of(&["a", "b", "c", "d"]), "its keys are in"),
         (b"b", in_shards_of(&["a"]), "the key of a transaction is its first"),
-        (b"a", b"no transaction".to_vec(), "malformed"),
+        (b"a", b"no transaction".to_vec(), "does not decode"),
     ] {
         let reply = rig.call(node, write(key, WriteOp::Txn(bytes)));
         let [Reply::Refused(RefusalReason::Unfit(why))] = &reply[..] else { panic!("{reply:?}") };
