@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ordeal_wal::media::Memory;
-use ordeal_wal::{Batch, Examined, GroupState, Recovered, Wal, WalError};
+use ordeal_wal::{Batch, GroupState, Recovered, Wal, WalError};
 
 use crate::common::{Chance, content};
 
@@ -199,7 +199,8 @@ pub fn observe(wal: &Wal, recovered: &Recovered) -> Model {
 }
 
 /// What a log holds that was not opened.
-pub fn observe_examined(disk: &Memory, examined: &Examined) -> Model {
+#[cfg(not(miri))]
+pub fn observe_examined(disk: &Memory, examined: &ordeal_wal::Examined) -> Model {
     observe_by(&examined.recovered, |id, visit| {
         examined.read(disk, id, 0, |index, term, content| {
             visit(index, term, content);
