@@ -68,13 +68,13 @@ fn peak_bytes() -> Option<u64> {
 }
 
 /// Beside what is there before: buffers, open operations, and the records that are put in order, of some 200 bytes each.
-const ROOM_BYTES: u64 = 32 << 20;
+const ROOM_BYTES: u64 = 16 << 20;
 
 #[test]
 fn a_long_history_needs_no_more_memory_than_a_short_one() {
     // One worker: the parts of a history are judged one after the other, and so are its keys.
     rayon::ThreadPoolBuilder::new().num_threads(1).build_global().expect("one core");
-    let events = std::env::var("ORDEAL_EVENTS").map_or(300_000, |text| text.parse().expect("a number"));
+    let events = std::env::var("ORDEAL_EVENTS").map_or(600_000, |text| text.parse().expect("a number"));
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = |name: &str| directory.path().join(name);
     let before = peak_bytes();
@@ -110,7 +110,7 @@ fn a_long_history_needs_no_more_memory_than_a_short_one() {
 }
 
 /// A part may take so much.
-const PART_BYTES: usize = 8 << 20;
+const PART_BYTES: usize = 2 << 20;
 
 /// Judges a file of a hundred keys, none of which is held beside many others.
 fn judge_in_parts(path: &Path, events: u64) {
