@@ -22,6 +22,8 @@ mod steps;
 mod tests;
 #[cfg(test)]
 mod tests_moves;
+#[cfg(test)]
+mod tests_moves_random;
 
 pub use command::{COMMAND_VERSION, Command, CommandError};
 pub use machine::{Applied, EPOCH_FIRST, Leftover, Machine};
