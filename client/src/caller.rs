@@ -152,9 +152,10 @@ impl Caller {
             RefusalReason::Busy
             | RefusalReason::DiskFull
             | RefusalReason::WindowFull { .. }
-            | RefusalReason::MembersBusy => Ok(Next::Pause),
+            | RefusalReason::MembersBusy
+            | RefusalReason::Frozen { .. } => Ok(Next::Pause),
             // The map is out of date, or the node is going: the next handshake tells the news.
-            RefusalReason::WrongGroup { .. } | RefusalReason::Stopping => {
+            RefusalReason::WrongGroup { .. } | RefusalReason::Moved { .. } | RefusalReason::Stopping => {
                 self.links.remove(&node);
                 self.router.forget_leader(self.group(aim));
                 Ok(Next::Pause)

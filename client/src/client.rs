@@ -18,6 +18,7 @@ use crate::config::{ClientConfig, check_address};
 use crate::course::{Aim, Course, Stop};
 use crate::error::{ClientError, LinkError};
 use crate::link::{CallError, Expect, Link};
+use crate::wire::txn::{Txn, TxnResult};
 use crate::wire::{
     GroupId, KEY_BYTES_MAX, NodeId, NodeStatus, ReadLevel, Reply, Request, RequestBody, SessionId, ShardId,
     VALUE_BYTES_MAX, Version, Welcome, WriteOp,
@@ -67,6 +68,19 @@ pub enum CasAnswer {
         /// Who answered.
         node: NodeId,
     },
+}
+
+/// What came of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TxnAnswer {
+    /// Whether all comparisons held, so that `then` was done, and not `otherwise`.
+    pub succeeded: bool,
+    /// The version that all its writes made.
+    pub made: Version,
+    /// What came of each operation of the list that was done.
+    pub results: Vec<TxnResult>,
+    /// Who answered.
+    pub node: NodeId,
 }
 
 #[derive(Debug)]
@@ -139,6 +153,21 @@ impl Client {
         match self.write(key, &op)? {
             (node, Reply::CasFailed { found }) => Ok(CasAnswer::Failed { found, node }),
             (node, reply) => Ok(CasAnswer::Done(written(node, &reply))),
+        }
+    }
+
+    /// Does a transaction over keys of one shard, as one write.
+    ///
+    /// # Errors
+    /// As [`Client::put`]; [`ClientError::Txn`] when it is none, [`ClientError::Refused`] when its keys are in several shards.
+    pub fn txn(&mut self, txn: &Txn) -> Result<TxnAnswer, ClientError> {
+        let op = WriteOp::Txn(txn.to_bytes()?);
+        let key = txn.keys().next().expect("one that is made to bytes names a key");
+        match self.write(key, &op)? {
+            (node, Reply::Txn { succeeded, made, results }) => {
+                Ok(TxnAnswer { succeeded, made, results, node })
+            }
+            _ => unreachable!("the caller hands out what fits the request"),
         }
     }
 

@@ -211,6 +211,7 @@ fn transfer_time(body: &RequestBody) -> Duration {
             WriteOp::Put(value) | WriteOp::Append(value) => value.len(),
             WriteOp::Delete => 0,
             WriteOp::Cas { expected, new } => expected.as_ref().map_or(0, Vec::len) + new.len(),
+            WriteOp::Txn(bytes) => bytes.len(),
         },
     };
     Duration::from_micros(u64::try_from(bytes).unwrap_or(u64::MAX))
@@ -222,8 +223,11 @@ pub(crate) fn answers(reply: &Reply, asked: &RequestBody) -> bool {
         Reply::Status(_) => matches!(asked, RequestBody::Status),
         Reply::SessionOpened(_) => matches!(asked, RequestBody::OpenSession { .. }),
         Reply::Value(_) => matches!(asked, RequestBody::Read { .. }),
-        Reply::Written { .. } => matches!(asked, RequestBody::Write { .. }),
+        Reply::Written { .. } => {
+            matches!(asked, RequestBody::Write { op, .. } if !matches!(op, WriteOp::Txn(_)))
+        }
         Reply::CasFailed { .. } => matches!(asked, RequestBody::Write { op: WriteOp::Cas { .. }, .. }),
+        Reply::Txn { .. } => matches!(asked, RequestBody::Write { op: WriteOp::Txn(_), .. }),
         Reply::Members { .. } => matches!(asked, RequestBody::ChangeMembers { .. }),
         Reply::Transferring { .. } => matches!(asked, RequestBody::Transfer { .. }),
         Reply::Refused(_) | Reply::Unknown => false,

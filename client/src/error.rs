@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use crate::wire::txn::TxnError;
 use crate::wire::{ClusterId, DecodeError, FrameError, HandshakeRefusal, NodeId, RefusalReason};
 
 /// Why an operation has no answer. [`ClientError::may_have_happened`] is the question to ask first.
@@ -30,6 +31,9 @@ pub enum ClientError {
         /// Why.
         reason: RefusalReason,
     },
+    /// The transaction is none. Nothing was tried.
+    #[error(transparent)]
+    Txn(#[from] TxnError),
     /// Every endpoint belongs to another cluster or speaks another protocol. Surely not done.
     #[error("no endpoint is of this cluster; the last one, {0}")]
     Strangers(String),
@@ -60,6 +64,7 @@ impl ClientError {
             ClientError::Config(_)
             | ClientError::TooLong { .. }
             | ClientError::Refused { .. }
+            | ClientError::Txn(_)
             | ClientError::Strangers(_)
             | ClientError::Unavailable(_)
             | ClientError::Node { .. } => false,

@@ -25,7 +25,7 @@ mod pipe;
 mod router;
 pub mod wire;
 
-pub use client::{CasAnswer, Client, Got, Written, status, welcome};
+pub use client::{CasAnswer, Client, Got, TxnAnswer, Written, status, welcome};
 pub use config::{ATTEMPT_TIMEOUT_DEFAULT, ClientConfig, DEADLINE_DEFAULT, Prefer};
 pub use error::{ClientError, LinkError, Tries};
 pub use pipe::{Done, OPERATIONS_MAX, Operation, Pipeline};

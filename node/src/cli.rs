@@ -327,6 +327,7 @@ mod tests {
         let endpoints = "--endpoints 127.0.0.1:7101,127.0.0.1:7103";
         assert_eq!(remove, format!("ordeal kv member remove n2 {endpoints}"));
         assert_eq!(add, format!("ordeal kv member add n4=127.0.0.1:7102 {endpoints}"));
+        let start = start.strip_suffix(" &").expect("the next command is pasted while it runs");
         let line = <Line as clap::Parser>::try_parse_from(start.split_whitespace().skip(1)).expect(start);
         let NodeCommand::Start(args) = line.command else { panic!("{start} starts a node") };
         let new = args.into_config().expect("flags that make sense");

@@ -67,6 +67,10 @@ fn lives_and_remembers(net: &str) {
     cluster.cluster(&["resume", "n2"]).exits(0);
     assert!(cluster.cluster(&["partition", "n3 | n1 n2"]).exits(0).stdout.contains("silent"));
     cluster.kv(&["cas", "other", "2", "--expect", "1"]).exits(0);
+    cluster.kv(&["txn", "--if", "other = 1", "--then", "put other 3", "--else", "get other"]).exits(1);
+    let keys =
+        ["--then", "get a", "--then", "get b", "--then", "get c", "--then", "get d", "--then", "get e"];
+    cluster.kv(&[&["txn"], &keys[..]].concat()).exits(5).explains("{tag}");
     cluster.cluster(&["heal"]).exits(0);
     cluster.cluster(&["kill", "n7"]).exits(13).explains("n7");
     cluster.cluster(&["partition", "n1"]).exits(13).explains("cuts nothing");

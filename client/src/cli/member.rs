@@ -183,6 +183,7 @@ fn failed(command: &str, group: Option<GroupId>, error: &ClientError, printer: &
         ClientError::Config(_) => "an endpoint is host:port, like 127.0.0.1:7101",
         ClientError::Refused { .. } => "see: ordeal kv member list",
         ClientError::TooLong { .. }
+        | ClientError::Txn(_)
         | ClientError::Strangers(_)
         | ClientError::Unavailable(_)
         | ClientError::Node { .. } => "`ordeal kv status` with the same endpoints shows who answers",

@@ -5,6 +5,7 @@ mod bench;
 mod member;
 mod outcome;
 mod status;
+mod txn;
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, IsTerminal, Read, Write};
@@ -24,7 +25,7 @@ const STATUS_TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  the key is absent (get), or its value is another than expected (cas)
+  1  the key is absent (get), or its value is another than expected (cas), or a comparison does not hold (txn)
   2  usage
   4  outcome unknown: it may have happened, or may yet happen
   5  surely not done: no node could be reached, or the cluster refused";
@@ -117,6 +118,9 @@ Examples:
         #[arg(long, group = "expectation")]
         absent: bool,
     },
+    /// Compare keys of one shard, and do one list of operations or another, as one write; exit code 1 if a comparison did not hold
+    #[command(after_help = txn::examples())]
+    Txn(txn::TxnArgs),
     /// Show how the nodes at the endpoints are: a line for each of their groups, and what leaders know of the others
     #[command(after_help = with_codes("\
 Examples:
@@ -274,6 +278,7 @@ fn operate(mut client: Client, command: KvCommand, input: &mut dyn Read, printer
             }
             Err(error) => printer.usage_of_input(&error),
         },
+        KvCommand::Txn(args) => txn::txn(&mut client, args, printer),
         KvCommand::Status(_) | KvCommand::Bench(_) | KvCommand::Member(_) | KvCommand::Transfer(_) => {
             unreachable!("they make clients of their own")
         }

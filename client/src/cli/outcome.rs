@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::Exit;
 use crate::client::{CasAnswer, Got, Written};
 use crate::error::ClientError;
-use crate::wire::Version;
+use crate::wire::{RefusalReason, Version};
 
 /// Version of the JSON lines.
 pub(super) const JSON_VERSION: u32 = 1;
@@ -143,7 +143,7 @@ impl<'a> Printer<'a> {
         exit
     }
 
-    fn failed(&mut self, command: &str, key: &[u8], error: &ClientError) -> Exit {
+    pub(super) fn failed(&mut self, command: &str, key: &[u8], error: &ClientError) -> Exit {
         let (name, exit) = judged(error);
         if self.json {
             let mut line = line(command, name, key);
@@ -155,9 +155,13 @@ impl<'a> Printer<'a> {
             ClientError::Unavailable(_) | ClientError::Strangers(_) => {
                 "\nhint: `ordeal kv status` with the same endpoints shows who answers"
             }
+            ClientError::Refused { reason: RefusalReason::Unfit(_), .. } if command == "txn" => {
+                "\nhint: keys of which the same part stands in braces, like {7}stock and {7}order, share a shard"
+            }
             ClientError::Config(_)
             | ClientError::TooLong { .. }
             | ClientError::Refused { .. }
+            | ClientError::Txn(_)
             | ClientError::Node { .. } => "",
         };
         self.say(&format!("error: {command} {}: {error}{hint}", quoted(key)), exit)
@@ -167,7 +171,7 @@ impl<'a> Printer<'a> {
 /// What an error means for the outcome.
 pub(super) fn judged(error: &ClientError) -> (&'static str, Exit) {
     match error {
-        ClientError::Config(_) => ("usage", Exit::Usage),
+        ClientError::Config(_) | ClientError::Txn(_) => ("usage", Exit::Usage),
         error if error.may_have_happened() => ("unknown", Exit::Unknown),
         _ => ("not_done", Exit::NotDone),
     }
@@ -189,7 +193,7 @@ pub(super) fn line_without_key(command: &str, outcome: &str) -> Map<String, Valu
     line
 }
 
-fn found_into(line: &mut Map<String, Value>, found: Option<(&[u8], Version)>) {
+pub(super) fn found_into(line: &mut Map<String, Value>, found: Option<(&[u8], Version)>) {
     if let Some((value, version)) = found {
         bytes_into(line, "value", value);
         line.insert("version".into(), json!(version.to_string()));
@@ -197,7 +201,7 @@ fn found_into(line: &mut Map<String, Value>, found: Option<(&[u8], Version)>) {
 }
 
 /// Bytes under `name` when they are text, else under `name_hex` in hexadecimal.
-fn bytes_into(line: &mut Map<String, Value>, name: &str, bytes: &[u8]) {
+pub(super) fn bytes_into(line: &mut Map<String, Value>, name: &str, bytes: &[u8]) {
     match std::str::from_utf8(bytes) {
         Ok(text) => line.insert(name.to_owned(), json!(text)),
         Err(_) => {
@@ -208,7 +212,7 @@ fn bytes_into(line: &mut Map<String, Value>, name: &str, bytes: &[u8]) {
 }
 
 /// Bytes for a person: in quotes, whatever is no plain text escaped, and no more than a line of them.
-fn quoted(bytes: &[u8]) -> String {
+pub(super) fn quoted(bytes: &[u8]) -> String {
     const BYTES_SHOWN: usize = 200;
     let shown = &bytes[..bytes.len().min(BYTES_SHOWN)];
     let more = if shown.len() < bytes.len() { format!("… ({} bytes)", bytes.len()) } else { String::new() };

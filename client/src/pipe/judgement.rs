@@ -52,11 +52,12 @@ impl Core {
             RefusalReason::Busy
             | RefusalReason::DiskFull
             | RefusalReason::WindowFull { .. }
-            | RefusalReason::MembersBusy => {
+            | RefusalReason::MembersBusy
+            | RefusalReason::Frozen { .. } => {
                 self.next(id, Next::Pause);
             }
             // The map is out of date, or the node is going: the next handshake tells the news.
-            RefusalReason::WrongGroup { .. } | RefusalReason::Stopping => {
+            RefusalReason::WrongGroup { .. } | RefusalReason::Moved { .. } | RefusalReason::Stopping => {
                 self.retire(link);
                 self.router.forget_leader(group);
                 self.next(id, Next::Pause);

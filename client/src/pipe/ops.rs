@@ -42,7 +42,7 @@ pub struct Done {
     pub token: u64,
     /// The operation itself, so that its buffers can be used again.
     pub operation: Operation,
-    /// Who answered what, `Value`, `Written` or `CasFailed` as fits the operation; or why nobody did.
+    /// Who answered what, `Value`, `Written`, `CasFailed` or `Txn` as fits the operation; or why nobody did.
     pub outcome: Result<(NodeId, Reply), ClientError>,
 }
 
@@ -186,6 +186,8 @@ impl Operation {
                 WriteOp::Put(value) | WriteOp::Append(value) => value.len(),
                 WriteOp::Delete => 0,
                 WriteOp::Cas { expected, new } => expected.as_ref().map_or(0, Vec::len).max(new.len()),
+                // Whoever made the bytes has looked.
+                WriteOp::Txn(_) => 0,
             },
         };
         let (Operation::Read { key, .. } | Operation::Write { key, .. }) = self;

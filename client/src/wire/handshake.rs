@@ -12,7 +12,7 @@ use super::ids::{ClusterId, GroupId, NodeId};
 pub const MAGIC: [u8; 8] = *b"ORDEAL\r\n";
 
 /// The version of everything in [`super`]. Both sides must name the same.
-pub const PROTOCOL_VERSION: u32 = 5;
+pub const PROTOCOL_VERSION: u32 = 6;
 
 /// What the dialling side says first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

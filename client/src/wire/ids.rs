@@ -87,7 +87,7 @@ impl FromStr for ClusterId {
     }
 }
 
-/// A client's session in one shard: the log index of the entry that opened it, so no two are ever the same.
+/// A client's session in one shard: the moment of the shard in which it was opened, so no two are ever the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SessionId(pub u64);
 

@@ -14,7 +14,7 @@
 //! * [`frame`]: frames, messages and their limits; [`writer`] lays many into one buffer.
 //! * [`codec`]: the encoding of bodies, and the only file that names the crate behind it.
 //! * [`handshake`]: who is there, and is it of our cluster?
-//! * [`protocol`]: requests and replies of clients.
+//! * [`protocol`]: requests and replies of clients; [`txn`]: transactions.
 //! * [`shards`]: who owns which shard, and what administrators ask of the controller.
 
 pub mod codec;
@@ -23,6 +23,7 @@ pub mod handshake;
 pub mod ids;
 pub mod protocol;
 pub mod shards;
+pub mod txn;
 pub mod writer;
 
 pub use codec::{DecodeError, decode, decode_front, encode, encode_into};

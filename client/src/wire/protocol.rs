@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::ids::{ClusterId, GroupId, NodeId, SessionId, ShardId, Version};
+use super::txn::TxnResult;
 
 /// The longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = 4 << 10;
@@ -127,6 +128,8 @@ pub enum WriteOp {
         #[serde(with = "serde_bytes")]
         new: Vec<u8>,
     },
+    /// Do a transaction: the bytes of a [`Txn`](super::txn::Txn), whose first key is the key of the write.
+    Txn(#[serde(with = "serde_bytes")] Vec<u8>),
 }
 
 /// The answer to the request with this id.
@@ -175,6 +178,15 @@ pub enum Reply {
     Transferring {
         /// To whom.
         to: NodeId,
+    },
+    /// To a transaction: done.
+    Txn {
+        /// Whether all comparisons held.
+        succeeded: bool,
+        /// The version that all its writes made.
+        made: Version,
+        /// What came of each operation of the list that was done.
+        results: Vec<TxnResult>,
     },
 }
 
@@ -232,23 +244,39 @@ pub enum RefusalReason {
     /// The group's members cannot be changed like this, or its leadership not be handed over: the reason.
     #[error("{0}")]
     Unfit(String),
+    /// The shard is being handed over to another group: ask again soon.
+    #[error("shard {shard} is being handed over")]
+    Frozen {
+        /// The shard of the key.
+        shard: ShardId,
+    },
+    /// The shard was owned here, and is another group's now.
+    #[error("shard {shard} has moved to {group}")]
+    Moved {
+        /// The shard of the key.
+        shard: ShardId,
+        /// Its epoch there: who knows of a later one knows better.
+        epoch: u64,
+        /// The group.
+        group: GroupId,
+    },
 }
 
 /// A value and its version, the value as one run of bytes.
-mod found {
+pub(super) mod found {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
     use serde_bytes::{ByteBuf, Bytes};
 
     use super::Version;
 
-    pub(super) fn serialize<S: Serializer>(
+    pub(in crate::wire) fn serialize<S: Serializer>(
         found: &Option<(Vec<u8>, Version)>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         found.as_ref().map(|(value, version)| (Bytes::new(value), version)).serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(in crate::wire) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<(Vec<u8>, Version)>, D::Error> {
         let found: Option<(ByteBuf, Version)> = Deserialize::deserialize(deserializer)?;

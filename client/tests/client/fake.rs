@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use ordeal_client::wire::txn::{Txn, TxnResult};
 use ordeal_client::wire::{
     Answer, ClusterId, FrameBuilder, FrameReader, GroupId, GroupStatus, Hello, Kind, NodeId, NodeStatus,
     PeerMode, PeerStatus, RefusalReason, Reply, Request, RequestBody, RoleName, SessionId, Version, Welcome,
-    decode,
+    WriteOp, decode,
 };
 use ordeal_client::{Client, ClientConfig};
 
@@ -271,6 +272,11 @@ impl Shared {
             RequestBody::Status => Reply::Status(Box::new(self.status())),
             RequestBody::OpenSession { .. } => Reply::SessionOpened(SessionId(100 + number)),
             RequestBody::Read { .. } => Reply::Value(Some((b"value".to_vec(), version(7)))),
+            RequestBody::Write { op: WriteOp::Txn(bytes), .. } => {
+                let txn = Txn::from_bytes(bytes).expect("a good one");
+                let results = vec![TxnResult::Written { replaced: None }; txn.then.len()];
+                Reply::Txn { succeeded: true, made: version(number), results }
+            }
             RequestBody::Write { .. } => written(number),
             RequestBody::ChangeMembers { .. } => Reply::Members { done: true },
             RequestBody::Transfer { .. } => Reply::Transferring { to: self.welcome.node },

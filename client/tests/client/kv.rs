@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use clap::{CommandFactory, Parser};
 use ordeal_client::cli::{Exit, KvArgs, execute};
+use ordeal_client::wire::txn::TxnResult;
 use ordeal_client::wire::{RefusalReason, Reply};
 
 use crate::fake::{Act, Fake, alone, on_write, refuse, seats, version, written};
@@ -73,6 +74,24 @@ fn results_go_to_stdout_and_outcomes_to_the_exit_code() {
         "",
         "absent",
     );
+
+    let txn = |succeeded| {
+        move || {
+            let found = TxnResult::Value(Some((b"x".to_vec(), version(7))));
+            let results = vec![found, TxnResult::Written { replaced: None }];
+            Act::Say(Reply::Txn { succeeded, made: version(9), results })
+        }
+    };
+    let lists = [
+        "txn", "--if", "k = x", "--then", "get k", "--then", "put l v", "--else", "get m", "--else",
+        "delete n",
+    ];
+    let told = "then, version 1.9\nget \"k\": \"x\" at version 1.7\nput \"l\": the key was absent\n";
+    check(txn(true), &lists, Exit::Done, told, "");
+    let told = "else, version 1.9\nget \"m\": \"x\" at version 1.7\ndelete \"n\": the key was absent\n";
+    check(txn(false), &lists, Exit::Not, told, "");
+    check(|| Act::Behave, &["txn", "--then", "put k 1", "--then", "delete k"], Exit::Usage, "", "k twice");
+    check(|| Act::Behave, &["txn"], Exit::Usage, "", "without a key");
 
     let brief = ["put", "k", "v", "--timeout", "1s"];
     check(|| Act::HangUp, &brief, Exit::Unknown, "", "it may have happened");
@@ -262,7 +281,7 @@ fn every_command_has_two_examples_and_they_work() {
     }
     assert_eq!(
         names,
-        ["kv", "get", "put", "append", "delete", "cas", "status", "bench", "member", "transfer"]
+        ["kv", "get", "put", "append", "delete", "cas", "txn", "status", "bench", "member", "transfer"]
     );
 }
 

@@ -17,7 +17,7 @@ use crate::raft::{
     Entry, Event, FollowerMode, FollowerStatus, LogId, Message, Payload, Persist, Raft, Recovered, Role,
     Snapshot, Ticket,
 };
-use crate::shard::Machine;
+use crate::shard::{Applied, Machine};
 
 /// What an entry counts for beside its command, so that empty ones count as well: its head in the log.
 const ENTRY_BYTES: u64 = 64;
@@ -241,7 +241,11 @@ impl Group {
                 self.machine.skip(index);
                 Reply::Unknown
             }
-            Payload::Command(command) => self.machine.apply(index, command),
+            Payload::Command(command) => match self.machine.apply(index, command) {
+                Applied::Reply(reply) => reply,
+                // Nobody waits for a step: who drives the move looks at what became of it.
+                Applied::Step(_left) => Reply::Unknown,
+            },
         };
         self.applied = entry.id;
         self.bytes_since += ENTRY_BYTES + entry.payload.len() as u64;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use ordeal_client::wire::txn::Txn;
 use ordeal_client::wire::{
     Answer, GroupId, KEY_BYTES_MAX, NodeId, NodeStatus, ReadLevel, RefusalReason, Reply, Request,
     RequestBody, ShardId, VALUE_BYTES_MAX, Welcome, shard_of,
@@ -254,6 +255,7 @@ impl Engine {
                 check_length("value", expected.unwrap_or_default(), VALUE_BYTES_MAX)?;
                 check_length("value", new, VALUE_BYTES_MAX)?;
             }
+            Op::Txn(bytes) => check_txn(bytes, key, self.config.shards)?,
         }
         let shard = shard_of(key, self.config.shards);
         let Claim { session, sequence, settled } = claim;
@@ -333,6 +335,15 @@ impl Engine {
     fn reply(&mut self, to: ClientKey, id: u64, reply: Reply) {
         self.outputs.push_back(Output::Reply { to, answer: Answer { id, node: self.config.node, reply } });
     }
+}
+
+/// Whether these are a transaction of one shard, whose first key this is: what is applied must be right.
+fn check_txn(bytes: &[u8], key: &[u8], shards: u32) -> Result<(), Reply> {
+    let unfit = |words: String| Reply::Refused(RefusalReason::Unfit(words));
+    let txn = Txn::from_bytes(bytes).map_err(|error| unfit(error.to_string()))?;
+    txn.shard(shards).map_err(|error| unfit(error.to_string()))?;
+    let is_first = txn.keys().next() == Some(key);
+    if is_first { Ok(()) } else { Err(unfit("the key of a transaction is its first".to_owned())) }
 }
 
 fn check_length(what: &str, bytes: &[u8], limit: usize) -> Result<(), Reply> {

@@ -1,8 +1,11 @@
 //! An entry in words, such as `put "x" = "1" in s7, write 3 of session 12`.
 
+use ordeal_client::wire::txn::Txn;
+
 use crate::kv::Op;
 use crate::raft::{LogId, Payload};
 use crate::shard::Command;
+use crate::shard::moving::Step;
 use crate::storage::decode_entry;
 
 /// Bytes of a key or a value that are shown: about half a line.
@@ -29,6 +32,7 @@ fn command_in_words(command: &Command<'_>) -> String {
                 Op::Put(value) => format!("put {key} = {}", quoted(value)),
                 Op::Append(tail) => format!("append to {key}: {}", quoted(tail)),
                 Op::Delete => format!("delete {key}"),
+                Op::Txn(bytes) => txn_in_words(bytes),
                 Op::Cas { expected, new } => {
                     let expected = expected.map_or_else(|| "absent".to_owned(), quoted);
                     format!("compare {key} with {expected} and set {}", quoted(new))
@@ -36,6 +40,35 @@ fn command_in_words(command: &Command<'_>) -> String {
             };
             format!("{what} in {shard}, write {sequence} of session {}", session.0)
         }
+        Command::Move { shard, id, step } => format!("move {id} of {shard}: {}", step_in_words(step)),
+    }
+}
+
+fn txn_in_words(bytes: &[u8]) -> String {
+    match Txn::from_bytes(bytes) {
+        Ok(Txn { compares, then, otherwise }) => {
+            let (compares, then, otherwise) = (compares.len(), then.len(), otherwise.len());
+            format!(
+                "transaction of {compares} comparisons, {then} operations if they hold and {otherwise} if not,"
+            )
+        }
+        Err(error) => format!("a transaction that is none ({error})"),
+    }
+}
+
+fn step_in_words(step: Step<'_>) -> String {
+    match step {
+        Step::ExportBegin { epoch, to } => format!("export to {to} begins in epoch {epoch}"),
+        Step::Freeze => "frozen".to_owned(),
+        Step::ExportDone => "the other has it".to_owned(),
+        Step::ExportCancel => "called off".to_owned(),
+        Step::Unfreeze => "refused by the other, served again".to_owned(),
+        Step::ImportBegin { epoch, from } => format!("import from {from} begins, for epoch {epoch}"),
+        Step::Parcel { bytes } => format!("a part of {} bytes", bytes.len()),
+        Step::Adopt { seal, bytes } => {
+            format!("the last part of {} bytes, of {} keys", bytes.len(), seal.keys)
+        }
+        Step::Refuse { epoch } => format!("refused for epoch {epoch}"),
     }
 }
 

@@ -103,6 +103,19 @@ impl Parts {
         self.parts.iter().flat_map(|part| part.body.items.iter())
     }
 
+    /// The items behind that of this key, whether there is one or not, in the order of [`Parts::iter`]; without a key all.
+    pub fn after(&self, key: Option<&[u8]>) -> impl Iterator<Item = &Item> {
+        let (part, at) = key.map_or((0, 0), |key| {
+            let hash = digest::hash(key);
+            let part = self.place(hash);
+            let found = self.parts.get(part).map(|part| part.body.find(hash, key));
+            (part, found.map_or(0, |found| found.map_or_else(|at| at, |at| at + 1)))
+        });
+        let first = self.parts.get(part).map_or(&[][..], |part| &part.body.items[at..]);
+        let others = self.parts.iter().skip(part + 1).flat_map(|part| part.body.items.iter());
+        first.iter().chain(others)
+    }
+
     /// Puts an item behind all that are there, in the order of [`Parts::iter`]. False when it does not belong there, and
     /// then nothing is done.
     #[must_use]
@@ -254,6 +267,7 @@ mod tests {
         let places = || parts.parts.iter().flat_map(|part| part.body.hashes.iter().zip(&part.body.items));
         assert!(places().all(|(&hash, item)| hash == digest::hash(item.key())), "hashes are the keys'");
         assert!(places().is_sorted_by(|one, next| (one.0, one.1.key()) < (next.0, next.1.key())), "in order");
+        assert!(parts.after(None).eq(parts.iter()), "behind nothing are all");
         for (at, part) in parts.parts.iter().enumerate() {
             assert!((1..=PART_ITEMS_MAX).contains(&part.body.items.len()), "a part holds what it may");
             assert!(at == 0 || part.low <= part.body.hashes[0], "and nothing below it");
@@ -310,6 +324,18 @@ mod tests {
         let shared = parts.parts.iter().zip(&copy.parts).filter(|&pair| shared(pair)).count();
         assert_eq!(shared, copy.parts.len() - 1);
         assert!(parts != copy, "and the copy is what it was");
+    }
+
+    #[test]
+    fn behind_a_key_is_what_comes_after_it_in_order() {
+        let parts = filled((0..1_000).filter(|key| key % 3 == 0));
+        for key in 0..1_000u32 {
+            let key = key.to_be_bytes();
+            let place = |key: &[u8]| (digest::hash(key), key.to_vec());
+            let expected = parts.iter().filter(|item| place(item.key()) > place(&key));
+            assert!(parts.after(Some(&key)).eq(expected), "behind {key:?}");
+        }
+        assert_eq!(Parts::default().after(Some(b"k")).count(), 0);
     }
 
     #[test]

@@ -11,11 +11,13 @@
 //! Invariants
 //! * at most [`SESSIONS_MAX`] sessions; what they remember counts for at most [`REMEMBERED_BYTES_MAX`] bytes
 //! * a session remembers answers above `settled` and within the window only, each once; `settled` never falls
-//! * `order` holds each session exactly once, under the log index of its last use or of one before that; an index is one
+//! * `order` holds each session exactly once, under the moment of its last use or of one before that; a moment is one
 //!   entry, which names one session
-//! * a session begins and ends only here, by log index: on every replica the same ones at the same entry
+//! * a session begins and ends only here, by moments, which log indexes make: on every replica the same ones at the same entry
+//! * who was used later than a session that is there, is there: so a table is what was used since some moment
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use ordeal_client::wire::{Reply, SESSION_WINDOW_MAX, SessionId, encode};
@@ -49,7 +51,7 @@ pub struct Claim {
 pub struct Session {
     /// Writes up to this one are settled.
     settled: u64,
-    /// Log index of the last entry that named this session.
+    /// Moment of the last entry that named this session.
     used: u64,
     /// The answers to writes above `settled`, by sequence number.
     replies: BTreeMap<u64, Remembered>,
@@ -81,15 +83,22 @@ impl Session {
         self.settled
     }
 
-    /// Log index of the last entry that named this session.
+    /// Moment of the last entry that named this session.
     #[must_use]
     pub fn used(&self) -> u64 {
         self.used
     }
 
     /// The answers it remembers, by sequence number.
-    pub fn replies(&self) -> impl Iterator<Item = (u64, &Reply)> {
+    pub fn replies(&self) -> impl Iterator<Item = (u64, &Reply)> + Clone {
         self.replies.iter().map(|(&sequence, remembered)| (sequence, &remembered.reply))
+    }
+
+    /// Checksum of all of it.
+    #[must_use]
+    pub fn digest(&self, id: SessionId) -> u64 {
+        let (count, bytes) = (self.replies.len() as u64, self.bytes as u64);
+        digest::mix(&[2, id.0, self.settled, self.used, count, bytes, self.digest])
     }
 
     /// Whether an answer to this write could be remembered: it is within the window, and not there yet.
@@ -105,6 +114,12 @@ impl Session {
         self.bytes += bytes;
         self.digest = self.digest.wrapping_add(digest);
         self.replies.insert(sequence, Remembered { reply, bytes, digest });
+    }
+
+    /// Makes of a session as it was what it became since, as far as other groups tell it: answers are added one by one.
+    pub fn become_later(&mut self, settled: u64, used: u64) {
+        self.used = self.used.max(used);
+        self.settle(settled);
     }
 
     /// Forgets the answers up to `settled`, which are not asked for again.
@@ -182,23 +197,23 @@ impl Sessions {
         Sessions { sessions: BTreeMap::new(), order: BTreeMap::new(), remembered_bytes: 0, digest: 0, limits }
     }
 
-    /// Opens the session that is named after the entry at `index`.
-    pub fn open(&mut self, index: u64) -> SessionId {
-        let id = SessionId(index);
+    /// Opens the session that is named after this moment.
+    pub fn open(&mut self, moment: u64) -> SessionId {
+        let id = SessionId(moment);
         assert!(
             !self.sessions.contains_key(&id),
-            "session {index} is opened once, by the entry it is named after"
+            "session {moment} is opened once, by the entry it is named after"
         );
-        self.insert(id, Session::new(0, index));
+        self.insert(id, Session::new(0, moment));
         self.expire();
         id
     }
 
-    /// What a write means to its session; the entry at `index` counts as a use of it. An operation never creates one.
-    pub fn turn(&mut self, claim: Claim, index: u64) -> Turn {
+    /// What a write means to its session, which is used at this moment. An operation never creates one.
+    pub fn turn(&mut self, claim: Claim, moment: u64) -> Turn {
         let mut turn = Turn::Unknown;
         self.change(claim.session, |session| {
-            session.used = index;
+            session.used = moment;
             session.settle(claim.settled);
             turn = session.turn(claim.sequence);
         });
@@ -214,12 +229,12 @@ impl Sessions {
 
     /// Adds a session as it stands in a snapshot.
     pub fn insert(&mut self, id: SessionId, mut session: Session) {
-        session.counted = digest_of(id, &session);
+        session.counted = session.digest(id);
         self.digest = self.digest.wrapping_add(session.counted);
         self.remembered_bytes += session.bytes;
         assert!(
             self.order.insert(session.used, id).is_none(),
-            "an index is one entry, and names one session"
+            "a moment is one entry, and names one session"
         );
         assert!(self.sessions.insert(id, Arc::new(session)).is_none(), "a session is there once");
     }
@@ -232,6 +247,24 @@ impl Sessions {
         let room = self.sessions.len() < self.limits.sessions
             && self.remembered_bytes + session.bytes <= self.limits.remembered_bytes;
         room && !same_use && !self.sessions.contains_key(&id)
+    }
+
+    /// A session.
+    #[must_use]
+    pub fn get(&self, id: SessionId) -> Option<&Session> {
+        self.sessions.get(&id).map(|session| &**session)
+    }
+
+    /// The sessions behind this one, by id; without one all.
+    pub fn after(&self, id: Option<SessionId>) -> impl Iterator<Item = (SessionId, &Session)> {
+        let from = id.map_or(Bound::Unbounded, Bound::Excluded);
+        self.sessions.range((from, Bound::Unbounded)).map(|(&id, session)| (id, &**session))
+    }
+
+    /// The moment in which the session was used that was not used for longest.
+    #[must_use]
+    pub fn oldest_use(&self) -> Option<u64> {
+        self.sessions.values().map(|session| session.used).min()
     }
 
     /// All sessions, by id.
@@ -264,7 +297,7 @@ impl Sessions {
         self.digest = self.digest.wrapping_sub(session.counted);
         self.remembered_bytes -= session.bytes;
         how(session);
-        session.counted = digest_of(id, session);
+        session.counted = session.digest(id);
         self.digest = self.digest.wrapping_add(session.counted);
         self.remembered_bytes += session.bytes;
         true
@@ -278,7 +311,7 @@ impl Sessions {
             let last_use = self.sessions.get(&id).expect("who stands in the order is there").used;
             if last_use > placed {
                 let other = self.order.insert(last_use, id);
-                assert!(other.is_none(), "an index is one entry, and names one session");
+                assert!(other.is_none(), "a moment is one entry, and names one session");
                 continue;
             }
             let session = self.sessions.remove(&id).expect("looked at just now");
@@ -299,11 +332,6 @@ impl PartialEq for Sessions {
 
 impl Eq for Sessions {}
 
-fn digest_of(id: SessionId, session: &Session) -> u64 {
-    let (count, bytes) = (session.replies.len() as u64, session.bytes as u64);
-    digest::mix(&[2, id.0, session.settled, session.used, count, bytes, session.digest])
-}
-
 /// What a remembered reply counts for, and its digest. The plain answer to a write, which nearly all are, is not encoded
 /// for that.
 fn weigh(sequence: u64, reply: &Reply) -> (usize, u64) {
@@ -319,6 +347,7 @@ fn weigh(sequence: u64, reply: &Reply) -> (usize, u64) {
         | Reply::Refused(_)
         | Reply::Unknown
         | Reply::Members { .. }
+        | Reply::Txn { .. }
         | Reply::Transferring { .. } => {
             let encoded = encode(reply);
             let checksum = u64::from(digest::checksum(0, &encoded));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ordeal_client::wire::txn::Txn;
 use ordeal_client::wire::{
     RefusalReason, Reply, SESSION_WINDOW_MAX, SessionId, VALUE_BYTES_MAX, Version, WriteOp,
 };
@@ -27,6 +28,8 @@ pub enum Op<'a> {
         /// The value to set.
         new: &'a [u8],
     },
+    /// Do a transaction, of which these are the bytes.
+    Txn(&'a [u8]),
 }
 
 impl<'a> From<&'a WriteOp> for Op<'a> {
@@ -36,6 +39,7 @@ impl<'a> From<&'a WriteOp> for Op<'a> {
             WriteOp::Append(tail) => Op::Append(tail),
             WriteOp::Delete => Op::Delete,
             WriteOp::Cas { expected, new } => Op::Cas { expected: expected.as_deref(), new },
+            WriteOp::Txn(bytes) => Op::Txn(bytes),
         }
     }
 }
@@ -47,6 +51,8 @@ pub struct Kv {
     sessions: Sessions,
     /// Sum over `data`; the sessions keep their own.
     digest: u64,
+    /// What makes a moment of an index, see [`Kv::moment`].
+    moments: u64,
 }
 
 impl Kv {
@@ -56,9 +62,32 @@ impl Kv {
         Self::default()
     }
 
-    /// Opens the session that is named after the entry at `index`, and expires others that are one too many.
+    /// The moment of the entry at `index` in the life of this shard. Moments grow with the index, and go on growing when the
+    /// shard comes to another group, whose log counts otherwise: sessions are named and expire by them.
+    #[must_use]
+    pub fn moment(&self, index: u64) -> u64 {
+        index.wrapping_add(self.moments)
+    }
+
+    /// From the entry at `index` on, in another log than before, moments follow `last`.
+    pub fn go_on_from(&mut self, last: u64, index: u64) {
+        self.moments = last.wrapping_add(1).wrapping_sub(index);
+    }
+
+    /// What is added to an index to make its moment.
+    #[must_use]
+    pub fn moments(&self) -> u64 {
+        self.moments
+    }
+
+    /// As it stands in a snapshot.
+    pub fn set_moments(&mut self, moments: u64) {
+        self.moments = moments;
+    }
+
+    /// Opens the session that is named after the moment of the entry at `index`, and expires others that are one too many.
     pub fn open_session(&mut self, index: u64) -> SessionId {
-        self.sessions.open(index)
+        self.sessions.open(self.moment(index))
     }
 
     /// Applies a write, unless this session did it before: then its answer of that time is the answer, whatever the data
@@ -72,7 +101,7 @@ impl Kv {
         op: Op<'_>,
         command: &Arc<[u8]>,
     ) -> Reply {
-        match self.sessions.turn(claim, version.index) {
+        match self.sessions.turn(claim, self.moment(version.index)) {
             Turn::Unknown => Reply::Refused(RefusalReason::SessionUnknown),
             Turn::Past => Reply::Refused(RefusalReason::SequencePast),
             Turn::Ahead => Reply::Refused(RefusalReason::WindowFull { limit: SESSION_WINDOW_MAX }),
@@ -103,6 +132,19 @@ impl Kv {
         pushed
     }
 
+    /// Puts an item as it came from another group, whatever stood in its place.
+    pub fn stage(&mut self, item: Item) {
+        self.digest = self.digest.wrapping_add(item.digest());
+        if let Some(before) = self.data.put(item) {
+            self.digest = self.digest.wrapping_sub(before.digest());
+        }
+    }
+
+    /// Removes an item as another group did.
+    pub fn unstage(&mut self, key: &[u8]) {
+        self.unset(key);
+    }
+
     /// An empty shard whose sessions have other limits than usual.
     #[cfg(test)]
     pub(crate) fn with_limits(limits: super::session::Limits) -> Self {
@@ -117,6 +159,17 @@ impl Kv {
     /// All items, in an order that follows from their keys alone.
     pub fn iter(&self) -> impl Iterator<Item = &Item> {
         self.data.iter()
+    }
+
+    /// The items behind that of this key, whether there is one or not, in the order of [`Kv::iter`]; without a key all.
+    pub fn after(&self, key: Option<&[u8]>) -> impl Iterator<Item = &Item> {
+        self.data.after(key)
+    }
+
+    /// The item of a key.
+    #[must_use]
+    pub fn item(&self, key: &[u8]) -> Option<&Item> {
+        self.data.find(key)
     }
 
     /// The sessions.
@@ -141,12 +194,12 @@ impl Kv {
         match op {
             Op::Put(value) => self.put(Item::at_end_of(command, key, value, version)),
             Op::Append(tail) => self.append(version, key, tail),
-            Op::Delete => {
-                let removed = self.data.remove(key);
-                if let Some(item) = &removed {
-                    self.digest = self.digest.wrapping_sub(item.digest());
-                }
-                Reply::Written { made: version, replaced: removed.map(|item| item.version()) }
+            Op::Delete => Reply::Written { made: version, replaced: self.unset(key) },
+            Op::Txn(bytes) => {
+                let txn = Txn::from_bytes(bytes).unwrap_or_else(|error| {
+                    panic!("transaction {version} was validated before it was proposed: {error}")
+                });
+                self.transact(version, &txn)
             }
             Op::Cas { expected, new } => {
                 if self.data.find(key).map(Item::value) == expected {
@@ -172,6 +225,11 @@ impl Kv {
     }
 
     fn put(&mut self, item: Item) -> Reply {
+        Reply::Written { made: item.version(), replaced: self.set(item) }
+    }
+
+    /// Puts an item; says the version that it replaced.
+    pub(super) fn set(&mut self, item: Item) -> Option<Version> {
         let made = item.version();
         self.digest = self.digest.wrapping_add(item.digest());
         let before = self.data.put(item);
@@ -180,6 +238,13 @@ impl Kv {
         }
         let replaced = before.map(|item| item.version());
         assert!(replaced < Some(made), "versions of a key grow");
-        Reply::Written { made, replaced }
+        replaced
+    }
+
+    /// Removes an item; says the version that it had.
+    pub(super) fn unset(&mut self, key: &[u8]) -> Option<Version> {
+        let item = self.data.remove(key)?;
+        self.digest = self.digest.wrapping_sub(item.digest());
+        Some(item.version())
     }
 }

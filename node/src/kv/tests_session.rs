@@ -205,7 +205,7 @@ impl Model {
                 Reply::Written { made: version(index), replaced }
             }
             // Of these only those that fail are made.
-            WriteOp::Put(_) | WriteOp::Cas { .. } => {
+            WriteOp::Put(_) | WriteOp::Cas { .. } | WriteOp::Txn(_) => {
                 let found = self.value.as_ref().map(|(value, index)| (value.clone().into(), version(*index)));
                 Reply::CasFailed { found }
             }

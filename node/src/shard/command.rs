@@ -6,15 +6,18 @@
 //!   payload  :=  key … | value …                   of a put or an append
 //!             |  key …                             of a delete
 //!             |  key … | expected … | new …        of a compare-and-set
+//!             |  key … | transaction …             of a transaction, see `wire::txn`
+//!             |  parcel …                          of a part of a shard that moves
 //! ```
 //!
 //! Keys and values stand at the end and as they are, so that the state shares a put's bytes with the log.
 
 use std::sync::Arc;
 
-use ordeal_client::wire::{self, DecodeError, SessionId, ShardId};
+use ordeal_client::wire::{self, DecodeError, GroupId, MoveId, SessionId, ShardId};
 use serde::{Deserialize, Serialize};
 
+use super::moving::{Seal, Step};
 use crate::kv::Op;
 
 /// Version of the encoding: the first byte of every command.
@@ -46,6 +49,15 @@ pub enum Command<'a> {
         /// What to do with it.
         op: Op<'a>,
     },
+    /// A step of a move.
+    Move {
+        /// The shard.
+        shard: ShardId,
+        /// The move.
+        id: MoveId,
+        /// The step.
+        step: Step<'a>,
+    },
 }
 
 /// A command without its payload. New variants go to the end, as the encoding numbers them.
@@ -53,6 +65,21 @@ pub enum Command<'a> {
 enum Head {
     OpenSession { shard: ShardId },
     Write { shard: ShardId, session: SessionId, sequence: u64, settled: u64, key: usize, op: OpHead },
+    Move { shard: ShardId, id: MoveId, step: StepHead },
+}
+
+/// A step without its parcel, of which it holds the length.
+#[derive(Serialize, Deserialize)]
+enum StepHead {
+    ExportBegin { epoch: u64, to: GroupId },
+    Freeze,
+    ExportDone,
+    ExportCancel,
+    Unfreeze,
+    ImportBegin { epoch: u64, from: GroupId },
+    Parcel { bytes: usize },
+    Adopt { seal: Seal, bytes: usize },
+    Refuse { epoch: u64 },
 }
 
 /// The lengths of an operation's values.
@@ -62,6 +89,7 @@ enum OpHead {
     Append(usize),
     Delete,
     Cas { expected: Option<usize>, new: usize },
+    Txn(usize),
 }
 
 /// Bytes that are no command of this build.
@@ -123,9 +151,11 @@ impl<'a> Command<'a> {
                         expected: expected.map(|expected| payload.take(expected)).transpose()?,
                         new: payload.take(new)?,
                     },
+                    OpHead::Txn(bytes) => Op::Txn(payload.take(bytes)?),
                 };
                 Command::Write { shard, session, sequence, settled, key, op }
             }
+            Head::Move { shard, id, step } => Command::Move { shard, id, step: payload.step(&step)? },
         };
         payload.end()?;
         Ok(command)
@@ -135,7 +165,9 @@ impl<'a> Command<'a> {
     #[must_use]
     pub fn shard(&self) -> ShardId {
         match *self {
-            Command::OpenSession { shard } | Command::Write { shard, .. } => shard,
+            Command::OpenSession { shard } | Command::Write { shard, .. } | Command::Move { shard, .. } => {
+                shard
+            }
         }
     }
 
@@ -147,6 +179,7 @@ impl<'a> Command<'a> {
                     Op::Put(value) => (OpHead::Put(value.len()), value, &[]),
                     Op::Append(tail) => (OpHead::Append(tail.len()), tail, &[]),
                     Op::Delete => (OpHead::Delete, &[], &[]),
+                    Op::Txn(bytes) => (OpHead::Txn(bytes.len()), bytes, &[]),
                     Op::Cas { expected, new } => {
                         let head = OpHead::Cas { expected: expected.map(<[u8]>::len), new: new.len() };
                         (head, expected.unwrap_or_default(), new)
@@ -155,7 +188,25 @@ impl<'a> Command<'a> {
                 let head = Head::Write { shard, session, sequence, settled, key: key.len(), op };
                 (head, [key, first, second])
             }
+            Command::Move { shard, id, step } => {
+                let (step, parcel) = step_parts(step);
+                (Head::Move { shard, id, step }, [parcel, &[], &[]])
+            }
         }
+    }
+}
+
+fn step_parts(step: Step<'_>) -> (StepHead, &[u8]) {
+    match step {
+        Step::ExportBegin { epoch, to } => (StepHead::ExportBegin { epoch, to }, &[]),
+        Step::Freeze => (StepHead::Freeze, &[]),
+        Step::ExportDone => (StepHead::ExportDone, &[]),
+        Step::ExportCancel => (StepHead::ExportCancel, &[]),
+        Step::Unfreeze => (StepHead::Unfreeze, &[]),
+        Step::ImportBegin { epoch, from } => (StepHead::ImportBegin { epoch, from }, &[]),
+        Step::Parcel { bytes } => (StepHead::Parcel { bytes: bytes.len() }, bytes),
+        Step::Adopt { seal, bytes } => (StepHead::Adopt { seal, bytes: bytes.len() }, bytes),
+        Step::Refuse { epoch } => (StepHead::Refuse { epoch }, &[]),
     }
 }
 
@@ -171,6 +222,20 @@ impl<'a> Payload<'a> {
             self.rest.split_at_checked(bytes).ok_or(CommandError::Payload { found: self.found })?;
         self.rest = rest;
         Ok(taken)
+    }
+
+    fn step(&mut self, head: &StepHead) -> Result<Step<'a>, CommandError> {
+        Ok(match *head {
+            StepHead::ExportBegin { epoch, to } => Step::ExportBegin { epoch, to },
+            StepHead::Freeze => Step::Freeze,
+            StepHead::ExportDone => Step::ExportDone,
+            StepHead::ExportCancel => Step::ExportCancel,
+            StepHead::Unfreeze => Step::Unfreeze,
+            StepHead::ImportBegin { epoch, from } => Step::ImportBegin { epoch, from },
+            StepHead::Parcel { bytes } => Step::Parcel { bytes: self.take(bytes)? },
+            StepHead::Adopt { seal, bytes } => Step::Adopt { seal, bytes: self.take(bytes)? },
+            StepHead::Refuse { epoch } => Step::Refuse { epoch },
+        })
     }
 
     fn end(&self) -> Result<(), CommandError> {

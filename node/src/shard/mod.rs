@@ -5,15 +5,26 @@
 //!
 //! * [`command`]: what stands in the log, and its encoding.
 //! * [`machine`]: the state, and what a command does to it.
-//! * [`snapshot`]: the whole state as bytes, and back.
+//! * [`moving`]: a shard on its way to another group: the story, the steps; `steps` does them, `export` has the donor's side,
+//!   `import` the recipient's.
+//! * [`snapshot`]: the whole state as bytes, and back; `records` are what it and the parcels of a move are made of.
 
 pub mod command;
+mod export;
+mod import;
 pub mod machine;
+pub mod moving;
+mod records;
 pub mod snapshot;
+mod steps;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_moves;
+#[cfg(test)]
+mod tests_moves_random;
 
 pub use command::{COMMAND_VERSION, Command, CommandError};
-pub use machine::{EPOCH_FIRST, Machine};
+pub use machine::{Applied, EPOCH_FIRST, Leftover, Machine};
 pub use snapshot::{SNAPSHOT_VERSION, SnapshotError};

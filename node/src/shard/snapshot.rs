@@ -1,26 +1,27 @@
 //! The whole state as bytes, and back.
 //!
 //! ```text
-//! snapshot := version u32 | record+                the last record is the end, nothing follows it
-//! record   := length u32 | bincode of Record       keys and values stand in runs, behind a record that announces them:
-//!           | … of Record::Run | run of `bytes`    see `kv/item.rs`
+//! snapshot := version u32 | record+                see `records`; the last one is the end, nothing follows it
 //! ```
 //!
 //! A snapshot is all of the machine: applied index, shards with their epochs, keys, sessions with their remembered
-//! replies. Its end holds the digest of the state that it was taken from, which the restored state must have as well.
+//! replies, and how the moves of shards stand. Its end holds the digest of the state that it was taken from, which the restored
+//! state must have as well.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use ordeal_client::wire::{self, DecodeError, Reply, SessionId, ShardId, shard_of};
-use serde::{Deserialize, Serialize};
+use ordeal_client::wire::{DecodeError, SessionId, ShardId, shard_of};
 
 use super::Machine;
-use super::machine::Owned;
-use crate::kv::{Item, Kv, RUN_BYTES, Session};
+use super::export::Export;
+use super::import::Import;
+use super::machine::{Away, Held};
+use super::records::{Record, Records, push, push_items, push_session};
+use crate::kv::{Item, Kv, Session};
 
 /// Version of the format: the first four bytes.
-pub const SNAPSHOT_VERSION: u32 = 3;
+pub const SNAPSHOT_VERSION: u32 = 4;
 
 /// Bytes that are no snapshot of this build.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,50 +46,29 @@ pub enum SnapshotError {
     Nonsense(&'static str),
 }
 
-#[derive(Serialize, Deserialize)]
-enum Record<'a> {
-    Head {
-        applied: u64,
-        shards: u32,
-    },
-    /// What follows, up to the next of these, belongs to this shard.
-    Shard {
-        shard: ShardId,
-        epoch: u64,
-    },
-    /// A run of items of so many bytes follows. The items of a shard ascend, from run to run as well.
-    Run {
-        bytes: u32,
-    },
-    /// So many replies that it remembers follow, in the order of their sequence numbers.
-    Session {
-        id: SessionId,
-        settled: u64,
-        used: u64,
-        replies: u32,
-    },
-    Remembered {
-        sequence: u64,
-        reply: Cow<'a, Reply>,
-    },
-    End {
-        digest: u64,
-    },
-}
-
 impl Machine {
     /// The whole state.
     #[must_use]
     pub fn snapshot(&self) -> Vec<u8> {
         let mut bytes = SNAPSHOT_VERSION.to_le_bytes().to_vec();
         push(&mut bytes, &Record::Head { applied: self.applied, shards: self.shards });
-        for (&shard, owned) in &self.owned {
-            let Owned { epoch, kv } = &**owned;
-            push(&mut bytes, &Record::Shard { shard, epoch: *epoch });
+        for (&shard, held) in &self.held {
+            push_held(&mut bytes, shard, held);
+        }
+        for (&shard, import) in &self.arriving {
+            let Import { id, epoch, from, cursor, kv, sessions } = &**import;
+            let cursor = Cow::Borrowed(cursor);
+            push(&mut bytes, &Record::Arriving { shard, id: *id, epoch: *epoch, from: *from, cursor });
             push_items(&mut bytes, kv.iter());
-            for (id, session) in kv.sessions().iter() {
-                push_session(&mut bytes, id, session);
+            for (&id, session) in sessions {
+                push_session(&mut bytes, id, session, session.replies());
             }
+        }
+        for (&shard, &Away { epoch, to }) in &self.away {
+            push(&mut bytes, &Record::Away { shard, epoch, to });
+        }
+        for (&shard, &id) in &self.spent {
+            push(&mut bytes, &Record::Spent { shard, id });
         }
         push(&mut bytes, &Record::End { digest: self.digest() });
         bytes
@@ -101,12 +81,13 @@ impl Machine {
     /// leader; nothing of them is taken on trust.
     pub fn restore(bytes: &[u8]) -> Result<Self, SnapshotError> {
         let cut_short = SnapshotError::CutShort { bytes: bytes.len() };
-        let (version, mut rest) = bytes.split_first_chunk::<4>().ok_or(cut_short)?;
+        let (version, rest) = bytes.split_first_chunk::<4>().ok_or(cut_short)?;
         let found = u32::from_le_bytes(*version);
         if found != SNAPSHOT_VERSION {
             return Err(SnapshotError::Version { found });
         }
-        let Record::Head { applied, shards } = pull(&mut rest, bytes.len())? else {
+        let mut records = Records::new(rest);
+        let Record::Head { applied, shards } = records.pull()? else {
             return Err(SnapshotError::Nonsense("it does not begin with its head"));
         };
         if shards == 0 {
@@ -114,54 +95,99 @@ impl Machine {
         }
         let mut machine = Machine::new(shards, []);
         machine.applied = applied;
-        let mut at = None;
+        let mut at = At::Nothing;
         loop {
-            match pull(&mut rest, bytes.len())? {
-                Record::Head { .. } => return Err(SnapshotError::Nonsense("it has two heads")),
-                Record::Shard { shard, epoch } => at = Some(machine.restore_shard(shard, epoch)?),
-                Record::Run { bytes: length } => {
-                    let run = rest.split_at_checked(length as usize);
-                    let (run, behind) = run.ok_or(SnapshotError::CutShort { bytes: bytes.len() })?;
-                    machine.restore_run(at, &run.into())?;
-                    rest = behind;
-                }
-                Record::Session { id, settled, used, replies } => {
-                    let mut session = Session::new(settled, used);
-                    for _ in 0..replies {
-                        restore_reply(&mut session, pull(&mut rest, bytes.len())?)?;
-                    }
-                    machine.restore_session(at, id, session)?;
-                }
-                Record::Remembered { .. } => {
-                    return Err(SnapshotError::Nonsense("a reply stands outside of its session"));
-                }
+            match records.pull()? {
                 Record::End { digest } if digest != machine.digest() => {
                     return Err(SnapshotError::Nonsense("its digest is another state's"));
                 }
-                Record::End { .. } if rest.is_empty() => return Ok(machine),
+                Record::End { .. } if records.is_at_end() => return Ok(machine),
                 Record::End { .. } => return Err(SnapshotError::Nonsense("something follows its end")),
+                Record::Run { bytes } => machine.restore_run(at, records.run(bytes)?)?,
+                Record::Session { id, settled, used, replies } => {
+                    let mut session = Session::new(settled, used);
+                    records.replies(replies, &mut session)?;
+                    machine.restore_session(at, id, session)?;
+                }
+                other => at = machine.restore_other(at, other)?,
             }
         }
     }
 
-    fn restore_shard(&mut self, shard: ShardId, epoch: u64) -> Result<ShardId, SnapshotError> {
-        let after_all = self.owned.last_key_value().is_none_or(|(&last, _)| last < shard);
-        if !after_all || shard.0 >= self.shards {
-            return Err(SnapshotError::Nonsense("its shards are out of order or out of range"));
+    /// What begins something, or says something about what it began.
+    fn restore_other(&mut self, at: At, record: Record<'static>) -> Result<At, SnapshotError> {
+        match record {
+            Record::Shard { shard, epoch, moments } => {
+                self.check_order(&self.held, shard)?;
+                let mut kv = Kv::new();
+                kv.set_moments(moments);
+                self.held.insert(shard, Arc::new(Held { epoch, kv, leaving: None }));
+                Ok(At::Held(shard))
+            }
+            Record::Arriving { shard, id, epoch, from, cursor } => {
+                self.check_order(&self.arriving, shard)?;
+                let import = Import { cursor: cursor.into_owned(), ..Import::new(id, epoch, from) };
+                self.arriving.insert(shard, Arc::new(import));
+                Ok(At::Arriving(shard))
+            }
+            Record::Leaving { id, to, begun, frozen } => {
+                let leaving = &mut self.held_at(at)?.leaving;
+                if leaving.is_some() {
+                    return Err(SnapshotError::Nonsense("a shard leaves twice"));
+                }
+                leaving.insert(Export::new(id, to, begun)).frozen = frozen;
+                Ok(at)
+            }
+            Record::Changed { index, what } => {
+                let Some(export) = &mut self.held_at(at)?.leaving else {
+                    return Err(SnapshotError::Nonsense("changes of a shard that is not on its way"));
+                };
+                if export.changes().last().is_some_and(|(last, _)| *last > index) {
+                    return Err(SnapshotError::Nonsense("changes are out of order"));
+                }
+                export.note(index, what.into_owned());
+                Ok(at)
+            }
+            Record::Away { shard, epoch, to } => {
+                self.check_order(&self.away, shard)?;
+                self.away.insert(shard, Away { epoch, to });
+                Ok(At::Nothing)
+            }
+            Record::Spent { shard, id } => {
+                self.check_order(&self.spent, shard)?;
+                self.spent.insert(shard, id);
+                Ok(At::Nothing)
+            }
+            Record::Head { .. } => Err(SnapshotError::Nonsense("it has two heads")),
+            Record::Remembered { .. } => {
+                Err(SnapshotError::Nonsense("a reply stands outside of its session"))
+            }
+            Record::Way { .. } | Record::Removed { .. } => {
+                Err(SnapshotError::Nonsense("a part of a parcel stands in it"))
+            }
+            Record::Run { .. } | Record::Session { .. } | Record::End { .. } => {
+                unreachable!("whoever restores takes these")
+            }
         }
-        self.owned.insert(shard, Arc::new(Owned { epoch, kv: Kv::new() }));
-        Ok(shard)
     }
 
-    fn restore_run(&mut self, shard: Option<ShardId>, run: &Arc<[u8]>) -> Result<(), SnapshotError> {
+    fn check_order<T>(
+        &self,
+        map: &std::collections::BTreeMap<ShardId, T>,
+        shard: ShardId,
+    ) -> Result<(), SnapshotError> {
+        let after_all = map.last_key_value().is_none_or(|(&last, _)| last < shard);
+        if after_all && shard.0 < self.shards {
+            return Ok(());
+        }
+        Err(SnapshotError::Nonsense("its shards are out of order or out of range"))
+    }
+
+    fn restore_run(&mut self, at: At, items: Vec<Item>) -> Result<(), SnapshotError> {
         let shards = self.shards;
-        let kv = self.kv_at(shard)?;
-        let mut at = 0;
-        while at < run.len() {
-            let item =
-                Item::read_from(run, at).ok_or(SnapshotError::Nonsense("a run ends within an item"))?;
-            at += item.run_bytes();
-            if shard != Some(shard_of(item.key(), shards)) {
+        let (shard, kv) = self.kv_at(at)?;
+        for item in items {
+            if shard != shard_of(item.key(), shards) {
                 return Err(SnapshotError::Nonsense("a key stands in a foreign shard"));
             }
             if !kv.push(item) {
@@ -171,75 +197,60 @@ impl Machine {
         Ok(())
     }
 
-    fn restore_session(
-        &mut self,
-        at: Option<ShardId>,
-        id: SessionId,
-        session: Session,
-    ) -> Result<(), SnapshotError> {
-        let sessions = self.kv_at(at)?.sessions();
-        if !sessions.takes(id, &session) {
-            return Err(SnapshotError::Nonsense(
-                "a session is there twice, or they are too many or too large",
-            ));
+    fn restore_session(&mut self, at: At, id: SessionId, session: Session) -> Result<(), SnapshotError> {
+        let many = "a session is there twice, or they are too many or too large";
+        if let At::Arriving(shard) = at {
+            let import = Arc::make_mut(self.arriving.get_mut(&shard).expect("it was begun"));
+            let twice = import.sessions.insert(id, session).is_some();
+            return if twice { Err(SnapshotError::Nonsense(many)) } else { Ok(()) };
         }
-        self.kv_at(at)?.insert_session(id, session);
+        let kv = &mut self.held_at(at)?.kv;
+        if !kv.sessions().takes(id, &session) {
+            return Err(SnapshotError::Nonsense(many));
+        }
+        kv.insert_session(id, session);
         Ok(())
     }
 
-    fn kv_at(&mut self, at: Option<ShardId>) -> Result<&mut Kv, SnapshotError> {
-        let owned = at.and_then(|shard| self.owned.get_mut(&shard));
-        owned
-            .map(|owned| &mut Arc::make_mut(owned).kv)
-            .ok_or(SnapshotError::Nonsense("data stands before its shard"))
-    }
-}
-
-fn restore_reply(session: &mut Session, record: Record<'static>) -> Result<(), SnapshotError> {
-    let Record::Remembered { sequence, reply } = record else {
-        return Err(SnapshotError::Nonsense("a session ends before its replies"));
-    };
-    if !session.takes(sequence) {
-        return Err(SnapshotError::Nonsense("a reply is there twice, or outside of its session's window"));
-    }
-    session.remember(sequence, reply.into_owned());
-    Ok(())
-}
-
-fn push_session(bytes: &mut Vec<u8>, id: SessionId, session: &Session) {
-    let replies = u32::try_from(session.replies().count()).expect("a window of them");
-    push(bytes, &Record::Session { id, settled: session.settled(), used: session.used(), replies });
-    for (sequence, reply) in session.replies() {
-        push(bytes, &Record::Remembered { sequence, reply: Cow::Borrowed(reply) });
-    }
-}
-
-fn push_items<'a>(bytes: &mut Vec<u8>, items: impl Iterator<Item = &'a Item>) {
-    let mut run = Vec::with_capacity(RUN_BYTES);
-    let mut items = items.peekable();
-    while let Some(item) = items.next() {
-        item.write_to(&mut run);
-        if run.len() >= RUN_BYTES || items.peek().is_none() {
-            let length = u32::try_from(run.len()).expect("a run ends with the key that makes it long");
-            push(bytes, &Record::Run { bytes: length });
-            bytes.append(&mut run);
+    fn kv_at(&mut self, at: At) -> Result<(ShardId, &mut Kv), SnapshotError> {
+        match at {
+            At::Held(shard) => Ok((shard, &mut self.held_at(at)?.kv)),
+            At::Arriving(shard) => {
+                let import = self.arriving.get_mut(&shard).expect("it was begun");
+                Ok((shard, &mut Arc::make_mut(import).kv))
+            }
+            At::Nothing => Err(SnapshotError::Nonsense("data stands before its shard")),
         }
     }
+
+    fn held_at(&mut self, at: At) -> Result<&mut Held, SnapshotError> {
+        let At::Held(shard) = at else {
+            return Err(SnapshotError::Nonsense("data stands before its shard"));
+        };
+        Ok(Arc::make_mut(self.held.get_mut(&shard).expect("it was begun")))
+    }
 }
 
-fn push(bytes: &mut Vec<u8>, record: &Record<'_>) {
-    let start = bytes.len();
-    bytes.extend_from_slice(&[0; 4]);
-    wire::encode_into(record, bytes);
-    let length = bytes.len() - start - 4;
-    let length = u32::try_from(length).expect("a record is a reply and its number, at most");
-    bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
+/// What the records that come next belong to.
+#[derive(Clone, Copy)]
+enum At {
+    Nothing,
+    Held(ShardId),
+    Arriving(ShardId),
 }
 
-fn pull(rest: &mut &[u8], bytes: usize) -> Result<Record<'static>, SnapshotError> {
-    let (length, after) = rest.split_first_chunk::<4>().ok_or(SnapshotError::CutShort { bytes })?;
-    let length = u32::from_le_bytes(*length) as usize;
-    let body = after.get(..length).ok_or(SnapshotError::CutShort { bytes })?;
-    *rest = &after[length..];
-    Ok(wire::decode(body)?)
+fn push_held(bytes: &mut Vec<u8>, shard: ShardId, held: &Held) {
+    let Held { epoch, kv, leaving } = held;
+    push(bytes, &Record::Shard { shard, epoch: *epoch, moments: kv.moments() });
+    push_items(bytes, kv.iter());
+    for (id, session) in kv.sessions().iter() {
+        push_session(bytes, id, session, session.replies());
+    }
+    if let Some(export) = leaving {
+        let Export { id, to, begun, frozen, .. } = *export;
+        push(bytes, &Record::Leaving { id, to, begun, frozen });
+        for (index, what) in export.changes() {
+            push(bytes, &Record::Changed { index: *index, what: Cow::Borrowed(what) });
+        }
+    }
 }

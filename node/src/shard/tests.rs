@@ -32,7 +32,10 @@ fn key_of(shard: u32) -> String {
 }
 
 fn run(machine: &mut Machine, commands: impl IntoIterator<Item = Encoded>) -> Vec<Reply> {
-    let mut apply = |command| machine.apply(machine.applied() + 1, &command);
+    let mut apply = |command| match machine.apply(machine.applied() + 1, &command) {
+        Applied::Reply(reply) => reply,
+        Applied::Step(_) => panic!("no step of a move is among them"),
+    };
     commands.into_iter().map(&mut apply).collect()
 }
 

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! ordeal data directory
-//! format 5
+//! format 6
 //! cluster 00c0ffee00c0ffee
 //! node n2
 //! groups 1
@@ -22,7 +22,7 @@ use super::StorageError;
 use super::error::io_error;
 
 /// Version of the layout of a data directory, and of the entries in its log.
-pub const FORMAT: u32 = 5;
+pub const FORMAT: u32 = 6;
 
 const FILE: &str = "identity";
 const LOCK: &str = "lock";
@@ -256,8 +256,8 @@ mod tests {
     #[test]
     fn a_newer_format_is_told_apart_from_damage() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(FILE), render(&OURS).replace("format 5", "format 6")).unwrap();
-        assert!(matches!(claim(dir.path(), &OURS), Err(StorageError::Format { found: 6, .. })));
+        fs::write(dir.path().join(FILE), render(&OURS).replace("format 6", "format 7")).unwrap();
+        assert!(matches!(claim(dir.path(), &OURS), Err(StorageError::Format { found: 7, .. })));
     }
 
     #[test]

@@ -228,7 +228,7 @@ impl Client {
                 let answer = value.map_or(Answer::CasFailedAbsent, |value| Answer::CasFailed(Some(value)));
                 self.finish(hands, Some(node), Outcome::Ok(answer, Claim::seen(seen)));
             }
-            Reply::Status(_) | Reply::Members { .. } | Reply::Transferring { .. } => {
+            Reply::Status(_) | Reply::Members { .. } | Reply::Transferring { .. } | Reply::Txn { .. } => {
                 panic!("nobody asked for that")
             }
         }
@@ -268,6 +268,8 @@ impl Client {
             | RefusalReason::TooLong { .. }
             | RefusalReason::Stopping
             | RefusalReason::MembersBusy
+            | RefusalReason::Frozen { .. }
+            | RefusalReason::Moved { .. }
             | RefusalReason::Unfit(_) => panic!("nothing in this workload deserves `{reason}`"),
         }
     }

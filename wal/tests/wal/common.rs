@@ -35,6 +35,7 @@ pub fn content(group: u64, index: u64, term: u64, bytes: usize) -> Vec<u8> {
 }
 
 /// How many random cases are to be played: as many as given, or as `ORDEAL_WAL_CASES` says.
+#[cfg(not(miri))]
 pub fn cases(usual: u64) -> u64 {
     let given = std::env::var("ORDEAL_WAL_CASES").ok();
     given.map_or(usual, |cases| cases.parse().expect("ORDEAL_WAL_CASES is a number"))
@@ -46,6 +47,7 @@ pub const fn shorter(usual: usize, under_miri: usize) -> usize {
 }
 
 /// Whether a pass over every bit is asked for.
+#[cfg(not(miri))]
 pub fn is_whole() -> bool {
     std::env::var_os("ORDEAL_WAL_WHOLE").is_some()
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use ordeal_wal::media::Memory;
 use ordeal_wal::{Batch, GroupState, Recovered, Wal, WalError};
 
 use crate::common::{Chance, content};
@@ -200,7 +199,7 @@ pub fn observe(wal: &Wal, recovered: &Recovered) -> Model {
 
 /// What a log holds that was not opened.
 #[cfg(not(miri))]
-pub fn observe_examined(disk: &Memory, examined: &ordeal_wal::Examined) -> Model {
+pub fn observe_examined(disk: &ordeal_wal::media::Memory, examined: &ordeal_wal::Examined) -> Model {
     observe_by(&examined.recovered, |id, visit| {
         examined.read(disk, id, 0, |index, term, content| {
             visit(index, term, content);

@@ -1,5 +1,6 @@
 //! Who is answered what, and when.
 
+use ordeal_client::wire::txn::{Txn, TxnOp};
 use ordeal_client::wire::{
     GroupId, KEY_BYTES_MAX, NodeId, ReadLevel, RefusalReason, Reply, RequestBody, SessionId, ShardId,
     VALUE_BYTES_MAX, Version, WriteOp,
@@ -305,6 +306,15 @@ fn what_is_too_long_or_nowhere_is_refused_at_the_edge() {
     for (request, expected) in cases {
         assert_eq!(rig.call(node, request), [expected]);
     }
+    for (key, bytes, words) in [
+        (b"a", in_shards_of(&["a", "b", "c", "d"]), "its keys are in"),
+        (b"b", in_shards_of(&["a"]), "the key of a transaction is its first"),
+        (b"a", b"no transaction".to_vec(), "does not decode"),
+    ] {
+        let reply = rig.call(node, write(key, WriteOp::Txn(bytes)));
+        let [Reply::Refused(RefusalReason::Unfit(why))] = &reply[..] else { panic!("{reply:?}") };
+        assert!(why.contains(words), "{why}");
+    }
     assert_eq!(rig.engines[&node].status(0, 0).groups[0].last, last, "nothing of it reached the log");
     // The longest that is allowed passes.
     let session = rig.session(node, "k");
@@ -316,6 +326,24 @@ fn what_is_too_long_or_nowhere_is_refused_at_the_edge() {
         op: WriteOp::Put(vec![b'v'; VALUE_BYTES_MAX]),
     };
     assert!(matches!(rig.call(node, longest)[..], [Reply::Written { .. }]));
+}
+
+/// A transaction that writes these keys.
+fn in_shards_of(keys: &[&str]) -> Vec<u8> {
+    let put = |key: &&str| TxnOp::Put { key: key.as_bytes().to_vec(), value: Vec::new() };
+    Txn { then: keys.iter().map(put).collect(), ..Txn::default() }.to_bytes().expect("a good one")
+}
+
+#[test]
+fn a_transaction_is_answered_and_done_once() {
+    let mut rig = Rig::single(1);
+    let node = NodeId(1);
+    let session = rig.session(node, "a");
+    let op = WriteOp::Txn(in_shards_of(&["a"]));
+    let body = RequestBody::Write { session, sequence: 1, settled: 0, key: b"a".to_vec(), op };
+    let first = rig.call(node, body.clone());
+    assert!(matches!(first[..], [Reply::Txn { succeeded: true, .. }]), "{first:?}");
+    assert_eq!(rig.call(node, body), first);
 }
 
 #[test]

@@ -1,0 +1,150 @@
+//! What snapshots and parcels are made of: records, one behind the other.
+//!
+//! ```text
+//!   record := length u32 | bincode of Record       keys and values stand in runs, behind a record that announces them:
+//!           | … of Record::Run | run of `bytes`    see `kv/item.rs`
+//! ```
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use ordeal_client::wire::{self, GroupId, MoveId, Reply, SessionId, ShardId};
+use serde::{Deserialize, Serialize};
+
+use super::moving::Cursor;
+use super::snapshot::SnapshotError;
+use crate::kv::{Item, RUN_BYTES, Session};
+
+/// One of them. Which stand where is told by `snapshot` and `parcel`.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Record<'a> {
+    /// Begins a snapshot.
+    Head { applied: u64, shards: u32 },
+    /// What follows, up to the next of these, belongs to this shard, which the group owns.
+    Shard { shard: ShardId, epoch: u64, moments: u64 },
+    /// A run of items of so many bytes follows. The items of a shard ascend, from run to run as well.
+    Run { bytes: u32 },
+    /// So many replies that it remembers follow, in the order of their sequence numbers.
+    Session { id: SessionId, settled: u64, used: u64, replies: u32 },
+    /// A reply of the session before.
+    Remembered { sequence: u64, reply: Cow<'a, Reply> },
+    /// The shard before is on its way to another group; frozen, perhaps. All `Changed` of it follow, by index.
+    Leaving { id: MoveId, to: GroupId, begun: u64, frozen: Option<u64> },
+    /// What the entry at an index changed last, since the move of its shard began.
+    Changed { index: u64, what: Cow<'a, super::export::Changed> },
+    /// What follows, up to the next of these, is what came so far of a shard that is on its way here.
+    Arriving { shard: ShardId, id: MoveId, epoch: u64, from: GroupId, cursor: Cow<'a, Cursor> },
+    /// A shard that was here once.
+    Away { shard: ShardId, epoch: u64, to: GroupId },
+    /// Moves of this shard up to this one are over, as far as this group goes.
+    Spent { shard: ShardId, id: MoveId },
+    /// Begins a parcel: which part of its shard it is, and how many bytes follow.
+    Way { from: Cow<'a, Cursor>, to: Cow<'a, Cursor>, bytes: u32 },
+    /// A key that is there no more.
+    Removed {
+        #[serde(with = "serde_bytes")]
+        key: Vec<u8>,
+    },
+    /// Ends a snapshot: the digest of its state.
+    End { digest: u64 },
+}
+
+/// Adds a record.
+pub(super) fn push(bytes: &mut Vec<u8>, record: &Record<'_>) {
+    let start = bytes.len();
+    bytes.extend_from_slice(&[0; 4]);
+    wire::encode_into(record, bytes);
+    let length = bytes.len() - start - 4;
+    let length = u32::try_from(length).expect("a record is a reply and its number, at most");
+    bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
+}
+
+/// Adds items, in runs.
+pub(super) fn push_items<'a>(bytes: &mut Vec<u8>, items: impl Iterator<Item = &'a Item>) {
+    let mut run = Vec::with_capacity(RUN_BYTES);
+    let mut items = items.peekable();
+    while let Some(item) = items.next() {
+        item.write_to(&mut run);
+        if run.len() >= RUN_BYTES || items.peek().is_none() {
+            let length = u32::try_from(run.len()).expect("a run ends with the key that makes it long");
+            push(bytes, &Record::Run { bytes: length });
+            bytes.append(&mut run);
+        }
+    }
+}
+
+/// Adds a session with these of its replies.
+pub(super) fn push_session<'a>(
+    bytes: &mut Vec<u8>,
+    id: SessionId,
+    session: &Session,
+    replies: impl Iterator<Item = (u64, &'a Reply)> + Clone,
+) {
+    let count = u32::try_from(replies.clone().count()).expect("a window of them");
+    push(bytes, &Record::Session { id, settled: session.settled(), used: session.used(), replies: count });
+    for (sequence, reply) in replies {
+        push(bytes, &Record::Remembered { sequence, reply: Cow::Borrowed(reply) });
+    }
+}
+
+/// Records as they stand in bytes from outside.
+pub(super) struct Records<'a> {
+    rest: &'a [u8],
+    bytes: usize,
+}
+
+impl<'a> Records<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Records { rest: bytes, bytes: bytes.len() }
+    }
+
+    pub(super) fn is_at_end(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// Bytes that were not read yet.
+    pub(super) fn left(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// The next record, of which there must be one.
+    pub(super) fn pull(&mut self) -> Result<Record<'static>, SnapshotError> {
+        let cut_short = SnapshotError::CutShort { bytes: self.bytes };
+        let (length, after) = self.rest.split_first_chunk::<4>().ok_or(cut_short.clone())?;
+        let length = u32::from_le_bytes(*length) as usize;
+        let (body, after) = after.split_at_checked(length).ok_or(cut_short)?;
+        self.rest = after;
+        Ok(wire::decode(body)?)
+    }
+
+    /// The items of a run of so many bytes, which stands next.
+    pub(super) fn run(&mut self, bytes: u32) -> Result<Vec<Item>, SnapshotError> {
+        let cut_short = SnapshotError::CutShort { bytes: self.bytes };
+        let (run, rest) = self.rest.split_at_checked(bytes as usize).ok_or(cut_short)?;
+        self.rest = rest;
+        let run: Arc<[u8]> = run.into();
+        let (mut items, mut at) = (Vec::new(), 0);
+        while at < run.len() {
+            let item =
+                Item::read_from(&run, at).ok_or(SnapshotError::Nonsense("a run ends within an item"))?;
+            at += item.run_bytes();
+            items.push(item);
+        }
+        Ok(items)
+    }
+
+    /// The replies of a session, which stand next.
+    pub(super) fn replies(&mut self, count: u32, session: &mut Session) -> Result<(), SnapshotError> {
+        for _ in 0..count {
+            let Record::Remembered { sequence, reply } = self.pull()? else {
+                return Err(SnapshotError::Nonsense("a session ends before its replies"));
+            };
+            if !session.takes(sequence) {
+                let words = "a reply is there twice, or outside of its session's window";
+                return Err(SnapshotError::Nonsense(words));
+            }
+            session.remember(sequence, reply.into_owned());
+        }
+        Ok(())
+    }
+}
