@@ -24,11 +24,12 @@ const CRATE_EDGES: [(&str, &[&str]); 6] = [
 const DEV_EDGES: [(&str, &[&str]); 1] = [("node", &["history"])];
 
 /// Which rooms of `node` each room may import.
-const NODE_ROOMS: [(&str, &[&str]); 10] = [
+const NODE_ROOMS: [(&str, &[&str]); 11] = [
     ("raft", &[]),
     ("kv", &[]),
     ("shard", &["kv"]),
     ("controller", &["kv"]),
+    ("mover", &["shard", "controller", "kv"]),
     ("engine", &["raft", "shard", "kv"]),
     ("storage", &["raft", "engine"]),
     ("server", &["engine", "storage", "raft", "config"]),
@@ -76,7 +77,7 @@ const HARNESS_ROOMS: [(&str, &[&str]); 16] = [
 ];
 
 /// Rooms of `node` without hands, and what they must not name.
-const PURE_ROOMS: [&str; 5] = ["raft", "kv", "shard", "controller", "engine"];
+const PURE_ROOMS: [&str; 6] = ["raft", "kv", "shard", "controller", "mover", "engine"];
 const IMPURE_WORDS: [&str; 12] = [
     "std::fs",
     "std::net",

@@ -5,11 +5,11 @@
 //!                     │                 │
 //!                     ▼                 ▼
 //!                   engine ──────────▶ raft
-//!                     │  (─▶ controller)          which the engine does not use yet
+//!                     │  (─▶ controller, mover)   which the engine does not use yet
 //!                     └────▶ shard ──▶ kv
 //! ```
 //!
-//! Pure rooms (`raft`, `kv`, `shard`, `controller`, `engine`) read no clock, open no file or socket, start no thread and draw no
+//! Pure rooms (`raft`, `kv`, `shard`, `controller`, `mover`, `engine`) read no clock, open no file or socket, start no thread and draw no
 //! randomness but from a seeded generator handed in: the same inputs give the same outputs, byte for byte. The rooms with
 //! hands are `storage` (disk), `server` (network, time, signals) and `inspect` (a look at the disk). tests/tidy.rs of the workspace holds these edges.
 
@@ -19,6 +19,7 @@ pub mod controller;
 pub mod engine;
 mod inspect;
 pub mod kv;
+pub mod mover;
 pub mod raft;
 #[expect(
     clippy::disallowed_types,

@@ -33,6 +33,11 @@ pub(super) struct Contents {
 }
 
 impl Contents {
+    /// Whether it leads from there to there.
+    pub(super) fn leads(&self, from: &Cursor, to: &Cursor) -> bool {
+        (&self.from, &self.to) == (from, to)
+    }
+
     /// Reads a parcel of a shard.
     pub(super) fn read(bytes: &[u8], shard: ShardId, shards: u32) -> Result<Self, SnapshotError> {
         let mut records = Records::new(bytes);

@@ -67,7 +67,7 @@ pub enum Step<'a> {
     Freeze,
     /// Donor: the recipient has adopted the shard.
     ExportDone,
-    /// Donor: the move is off. Not any more when the shard is frozen.
+    /// Donor: the move is off, whether it has begun or not. Not any more when the shard is frozen.
     ExportCancel,
     /// Donor: the recipient has refused, and never takes it by this move.
     Unfreeze,
@@ -159,7 +159,7 @@ pub enum Stage {
 }
 
 /// What became of a move at its recipient.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fate {
     /// Nothing yet.
     Open,

@@ -29,6 +29,8 @@ impl Machine {
             Step::ExportCancel => {
                 if self.leaving_by(shard, id).is_some_and(|export| export.frozen.is_none()) {
                     self.stay(shard, id);
+                } else if matches!(self.stage(shard), Stage::Owned { .. }) {
+                    self.spend(shard, id);
                 }
             }
             Step::Unfreeze => {
@@ -81,6 +83,18 @@ impl Machine {
         } else {
             Fate::Open
         }
+    }
+
+    /// Whether a move is over, as far as this group goes: it begins nothing here any more.
+    #[must_use]
+    pub fn is_spent(&self, shard: ShardId, id: MoveId) -> bool {
+        self.spent.get(&shard).is_some_and(|&spent| id <= spent)
+    }
+
+    /// Whether these bytes are a part of the shard that leads from there to there: what is not, must never be proposed.
+    #[must_use]
+    pub fn is_parcel(&self, shard: ShardId, from: &Cursor, to: &Cursor, bytes: &[u8]) -> bool {
+        Contents::read(bytes, shard, self.shards).is_ok_and(|contents| contents.leads(from, to))
     }
 
     /// The next part of a shard that is on its way from here, of about so many bytes.
@@ -202,10 +216,6 @@ impl Machine {
     fn known_epoch(&self, shard: ShardId) -> u64 {
         let held = self.held.get(&shard).map_or(0, |held| held.epoch);
         held.max(self.away.get(&shard).map_or(0, |away| away.epoch))
-    }
-
-    fn is_spent(&self, shard: ShardId, id: MoveId) -> bool {
-        self.spent.get(&shard).is_some_and(|&spent| id <= spent)
     }
 
     fn spend(&mut self, shard: ShardId, id: MoveId) {

@@ -1,0 +1,407 @@
+//! Three groups and the controller in virtual time: messages are late, lost and doubled, leaders come and go, clients write and write
+//! again, an administrator moves shards about. One group serves a shard, every write happens once, and every move ends.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ordeal_client::wire::{
+    AdminChange, CommandId, GroupId, Members, MoveId, NodeId, RefusalReason, Reply, SessionId, ShardId,
+    Version, shard_of,
+};
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg32;
+
+use super::*;
+use crate::controller;
+use crate::kv::Op;
+use crate::shard::Applied;
+use crate::shard::moving::Stage;
+
+const SHARDS: u32 = 4;
+const GROUPS: u32 = 3;
+
+/// Ticks in which all that is open comes to its end, once nothing is lost any more: several silences one after the other.
+const CALM_TICKS: u64 = 2_000;
+
+/// A group: what its log has made, and who drives its moves.
+struct Group {
+    machine: Machine,
+    mover: Mover,
+    /// Proposed and not applied: when it is.
+    proposed: Vec<(u64, Arc<[u8]>)>,
+}
+
+struct Client {
+    sessions: BTreeMap<ShardId, (u64, u64)>,
+    /// What is not answered: its key, its tail.
+    open: Option<(String, String)>,
+    effective: Option<Reply>,
+}
+
+struct World {
+    chance: Pcg32,
+    now: u64,
+    /// One of so many messages is lost or doubled; none, if there is no such number.
+    trouble: Option<u32>,
+    groups: BTreeMap<GroupId, Group>,
+    controller: controller::Machine,
+    /// On their way: when, to whom, from whom.
+    messages: Vec<(u64, GroupId, GroupId, Message)>,
+    clients: Vec<Client>,
+    truth: BTreeMap<String, (String, Version)>,
+    /// Since when a shard has been frozen, and for how long any one was.
+    frozen: BTreeMap<ShardId, u64>,
+    longest_frozen: u64,
+    commands: u64,
+}
+
+fn key_of(shard: u32, number: u32) -> String {
+    let mut keys = (0..).map(|salt| format!("{number}-{salt}"));
+    keys.find(|key| shard_of(key.as_bytes(), SHARDS) == ShardId(shard)).expect("one hashes there")
+}
+
+impl World {
+    fn new(seed: u64, trouble: Option<u32>) -> World {
+        let ids = (1..=GROUPS).map(GroupId);
+        let members =
+            |group: GroupId| Members::from([(NodeId(group.0), format!("127.0.0.1:{}", 7_000 + group.0))]);
+        let all: BTreeMap<GroupId, Members> = ids.clone().map(|group| (group, members(group))).collect();
+        let controller = controller::Machine::new(SHARDS, &all);
+        let owned = |group: GroupId| {
+            let owners = controller.latest().shards();
+            owners.filter(|(_, owner)| owner.group == group).map(|(shard, _)| shard).collect::<Vec<_>>()
+        };
+        let of = |group: GroupId| Group {
+            machine: Machine::new(SHARDS, owned(group)),
+            mover: Mover::new(group),
+            proposed: Vec::new(),
+        };
+        let groups = ids.map(|group| (group, of(group))).collect();
+        let client = || Client { sessions: BTreeMap::new(), open: None, effective: None };
+        World {
+            chance: Pcg32::seed_from_u64(seed),
+            now: 0,
+            trouble,
+            groups,
+            controller,
+            messages: Vec::new(),
+            clients: (0..5).map(|_| client()).collect(),
+            truth: BTreeMap::new(),
+            frozen: BTreeMap::new(),
+            longest_frozen: 0,
+            commands: 0,
+        }
+    }
+
+    fn one_in(&mut self, many: u32) -> bool {
+        self.chance.random_range(0..many) == 0
+    }
+
+    fn is_trouble(&mut self) -> bool {
+        self.trouble.is_some_and(|many| self.chance.random_range(0..many) == 0)
+    }
+
+    fn later(&mut self) -> u64 {
+        // Without trouble in order, as on a connection.
+        let most = if self.is_trouble() { 40 } else { 1 + u64::from(self.trouble.is_some()) };
+        self.now + self.chance.random_range(1..=most)
+    }
+
+    /// A tick: what is due happens, and everybody looks.
+    fn tick(&mut self) {
+        self.now += 1;
+        let now = self.now;
+        for group in self.groups.values_mut() {
+            group.mover.tick();
+        }
+        let (due, left) = std::mem::take(&mut self.messages).into_iter().partition(|(at, ..)| *at <= now);
+        self.messages = left;
+        for (_, to, from, message) in due {
+            let group = self.groups.get_mut(&to).expect("a group");
+            group.mover.hear(&group.machine, from, message);
+        }
+        let ids: Vec<GroupId> = self.groups.keys().copied().collect();
+        for id in ids {
+            if self.trouble.is_some() && self.one_in(150) {
+                self.new_leader(id);
+            }
+            self.log_of(id);
+            let group = self.groups.get_mut(&id).expect("a group");
+            group.mover.look(&group.machine, self.controller.latest());
+            let wishes: Vec<Wish> = group.mover.wishes().collect();
+            wishes.into_iter().for_each(|wish| self.fulfil(id, wish));
+        }
+        self.check();
+    }
+
+    /// What was proposed is lost, or comes to its end later all the same.
+    fn new_leader(&mut self, id: GroupId) {
+        let keep = self.one_in(2);
+        let group = self.groups.get_mut(&id).expect("a group");
+        group.mover = Mover::new(id);
+        if !keep {
+            group.proposed.clear();
+        }
+        let restored = Machine::restore(&group.machine.snapshot()).expect("our own");
+        assert_eq!(restored, group.machine);
+    }
+
+    fn log_of(&mut self, id: GroupId) {
+        let group = self.groups.get_mut(&id).expect("a group");
+        let now = self.now;
+        while group.proposed.first().is_some_and(|(at, _)| *at <= now) {
+            let (_, command) = group.proposed.remove(0);
+            let applied = group.machine.apply(group.machine.applied() + 1, &command);
+            assert!(matches!(applied, Applied::Step(_)), "only steps are proposed here");
+        }
+    }
+
+    fn fulfil(&mut self, id: GroupId, wish: Wish) {
+        match wish {
+            Wish::Propose(command) => {
+                let at = self.now + 1;
+                self.groups.get_mut(&id).expect("a group").proposed.push((at, command));
+            }
+            Wish::Tell(to, message) => {
+                for _ in 0..if self.is_trouble() { 2 } else { 1 } {
+                    if !self.is_trouble() {
+                        let at = self.later();
+                        self.messages.push((at, to, id, message.clone()));
+                    }
+                }
+            }
+            Wish::Ended { shard, id, end } => {
+                if !self.is_trouble() {
+                    self.decide(&controller::Command::MoveEnd { shard, id, end });
+                }
+            }
+        }
+    }
+
+    fn decide(&mut self, command: &controller::Command) {
+        self.controller.apply(self.controller.applied() + 1, &command.encode());
+    }
+
+    fn admin(&mut self, change: AdminChange) {
+        self.commands += 1;
+        let base = self.controller.latest().number;
+        self.decide(&controller::Command::Admin { id: CommandId(self.commands.into()), base, change });
+    }
+
+    /// One group at most serves a shard; where one does, nobody knows of a later epoch.
+    fn check(&mut self) {
+        for shard in (0..SHARDS).map(ShardId) {
+            let stages = self.groups.values().map(|group| group.machine.stage(shard));
+            let (mut serving, mut frozen, mut newest) = (Vec::new(), false, 0);
+            for stage in stages {
+                match stage {
+                    Stage::Owned { epoch } | Stage::Leaving { epoch, .. } => serving.push(epoch),
+                    Stage::Frozen { .. } => frozen = true,
+                    Stage::Away { epoch, .. } => newest = newest.max(epoch),
+                    Stage::Arriving { .. } | Stage::Absent => {}
+                }
+            }
+            assert!(serving.len() <= 1, "{shard} is served twice, in epochs {serving:?}");
+            assert!(
+                serving.iter().all(|&epoch| epoch >= newest),
+                "{shard} is served in an epoch of the past"
+            );
+            if frozen && serving.is_empty() {
+                let since = *self.frozen.entry(shard).or_insert(self.now);
+                self.longest_frozen = self.longest_frozen.max(self.now - since + 1);
+            } else {
+                self.frozen.remove(&shard);
+            }
+        }
+    }
+
+    /// A client asks a group at random, as one whose map is old.
+    fn client(&mut self, which: usize) {
+        let (shard, number) = (self.chance.random_range(0..SHARDS), self.chance.random_range(0..6));
+        let to = GroupId(self.chance.random_range(1..=GROUPS));
+        let client = &mut self.clients[which];
+        let machine = &mut self.groups.get_mut(&to).expect("a group").machine;
+        let index = machine.applied() + 1;
+        let fresh = (key_of(shard, number), format!("<{which}.{}>", self.now));
+        let (key, tail) = client.open.get_or_insert(fresh).clone();
+        let shard = shard_of(key.as_bytes(), SHARDS);
+        let Some(&(session, sequence)) = client.sessions.get(&shard) else {
+            let command = crate::shard::Command::OpenSession { shard }.encode();
+            if let Applied::Reply(Reply::SessionOpened(session)) = machine.apply(index, &command) {
+                client.sessions.insert(shard, (session.0, 1));
+            }
+            return;
+        };
+        let op = Op::Append(tail.as_bytes());
+        let (session, settled) = (SessionId(session), sequence - 1);
+        let command =
+            crate::shard::Command::Write { shard, session, sequence, settled, key: key.as_bytes(), op };
+        let Applied::Reply(reply) = machine.apply(index, &command.encode()) else {
+            panic!("a client is answered")
+        };
+        let Reply::Written { made, replaced } = reply else {
+            let refused = matches!(
+                reply,
+                Reply::Refused(
+                    RefusalReason::Frozen { .. }
+                        | RefusalReason::Moved { .. }
+                        | RefusalReason::WrongGroup { .. }
+                )
+            );
+            assert!(refused, "{reply:?}");
+            return;
+        };
+        if let Some(first) = &client.effective {
+            assert_eq!(*first, reply, "a retry is answered as the first time");
+        } else {
+            assert_eq!(made.index, index, "it took effect just now");
+            let before = self.truth.get(&key).map(|(_, version)| *version);
+            assert_eq!(replaced, before, "the version before is the one that was there");
+            let value = self.truth.get(&key).map_or(String::new(), |(value, _)| value.clone());
+            self.truth.insert(key, (value + &tail, made));
+            client.effective = Some(reply);
+        }
+        if !self.one_in(4) {
+            let client = &mut self.clients[which];
+            (client.open, client.effective) = (None, None);
+            client.sessions.insert(shard, (session.0, sequence + 1));
+        }
+    }
+
+    fn work(&mut self) {
+        for which in 0..self.clients.len() {
+            if self.one_in(3) {
+                self.client(which);
+            }
+        }
+        let shard = ShardId(self.chance.random_range(0..SHARDS));
+        let group = GroupId(self.chance.random_range(1..=GROUPS));
+        match self.chance.random_range(0..400) {
+            0..4 => self.admin(AdminChange::Move { shard, to: group }),
+            4 => self.admin(AdminChange::CancelMove { shard }),
+            5 => self.admin(AdminChange::Leave([group].into())),
+            6 => {
+                let members = self.controller.latest().groups.get(&group).map(|info| info.members.clone());
+                let known =
+                    members.unwrap_or_else(|| Members::from([(NodeId(group.0), "127.0.0.1:1".to_owned())]));
+                self.admin(AdminChange::Join([(group, known)].into()));
+            }
+            _ => {}
+        }
+    }
+
+    /// Nothing is lost any more: then every move ends, and the shards are where the controller says.
+    fn settle(&mut self) {
+        self.trouble = None;
+        for _ in 0..CALM_TICKS {
+            self.tick();
+        }
+        let latest = self.controller.latest();
+        assert!(latest.moves.is_empty(), "moves do not end: {:?}", latest.moves);
+        for (shard, owner) in latest.shards() {
+            for (&id, group) in &self.groups {
+                let stage = group.machine.stage(shard);
+                if id == owner.group {
+                    assert_eq!(stage, Stage::Owned { epoch: owner.epoch }, "{shard} at {id}");
+                } else {
+                    assert!(
+                        matches!(stage, Stage::Away { .. } | Stage::Absent),
+                        "{shard} at {id}: {stage:?}"
+                    );
+                }
+            }
+        }
+        for (key, (value, version)) in &self.truth {
+            let owner = latest.owner(shard_of(key.as_bytes(), SHARDS)).expect("a shard").group;
+            let found = self.groups[&owner].machine.read(key.as_bytes());
+            assert_eq!(found, Reply::Value(Some((value.clone().into_bytes(), *version))), "{key}");
+        }
+    }
+
+    fn adopted(&self) -> u64 {
+        self.controller.latest().shards().map(|(_, owner)| owner.epoch - 1).sum()
+    }
+}
+
+#[test]
+fn every_move_ends_and_every_write_happens_once_whatever_is_lost() {
+    let mut adopted = 0;
+    for seed in 0..40 {
+        let mut world = World::new(seed, [Some(4), Some(20), None][seed as usize % 3]);
+        for _ in 0..3_000 {
+            world.work();
+            world.tick();
+        }
+        world.settle();
+        adopted += world.adopted();
+    }
+    assert!(adopted > 500, "{adopted} moves");
+}
+
+/// The pause that clients see: frozen here, not yet served there. A commit on each side, and a message each way.
+#[test]
+fn when_nothing_is_lost_a_shard_is_frozen_for_a_few_ticks_only() {
+    let mut world = World::new(1, None);
+    for round in 0..600 {
+        world.work();
+        world.tick();
+        if round % 100 == 0 {
+            world.admin(AdminChange::Move { shard: ShardId(0), to: GroupId(1 + (round / 100) % GROUPS) });
+        }
+    }
+    world.settle();
+    assert!(world.adopted() >= 5, "{} moves", world.adopted());
+    assert!((1..=6).contains(&world.longest_frozen), "{} ticks", world.longest_frozen);
+}
+
+/// As many as may be are under way at a time; the others wait for their turn.
+#[test]
+fn a_group_gives_few_shards_away_at_a_time() {
+    let members = Members::from([(NodeId(1), "127.0.0.1:1".to_owned())]);
+    let two = [GroupId(1), GroupId(2)].map(|group| (group, members.clone()));
+    let shards = 64;
+    let mut controller = controller::Machine::new(shards, &two.into());
+    let mut machine = Machine::new(shards, (0..shards).step_by(2).map(ShardId));
+    let id = CommandId(1);
+    let leave = controller::Command::Admin { id, base: 1, change: AdminChange::Leave([GroupId(1)].into()) };
+    controller.apply(1, &leave.encode());
+    assert_eq!(controller.latest().moves.len(), 32);
+    let mut mover = Mover::new(GroupId(1));
+    for _ in 0..50 {
+        mover.tick();
+        mover.look(&machine, controller.latest());
+        for wish in mover.wishes().collect::<Vec<_>>() {
+            if let Wish::Propose(command) = wish {
+                machine.apply(machine.applied() + 1, &command);
+            }
+        }
+        assert!(machine.on_their_way().count() <= EXPORTS_MAX);
+    }
+    assert_eq!(machine.on_their_way().count(), EXPORTS_MAX);
+}
+
+/// What a stranger makes up is never proposed: it would stop every replica.
+#[test]
+fn bytes_that_are_no_part_are_not_proposed() {
+    let members = Members::from([(NodeId(1), "127.0.0.1:1".to_owned())]);
+    let two = [GroupId(1), GroupId(2)].map(|group| (group, members.clone()));
+    let controller = controller::Machine::new(SHARDS, &two.into());
+    let mut machine = Machine::new(SHARDS, []);
+    let mut mover = Mover::new(GroupId(2));
+    let (shard, id) = (ShardId(0), MoveId(1));
+    let mut turn = |message: Message| {
+        mover.hear(&machine, GroupId(1), message);
+        mover.look(&machine, controller.latest());
+        for wish in mover.wishes().collect::<Vec<_>>() {
+            if let Wish::Propose(command) = wish {
+                machine.apply(machine.applied() + 1, &command);
+            }
+        }
+        mover.look(&machine, controller.latest());
+        machine.stage(shard)
+    };
+    let offered = turn(Message::Offer { shard, id, epoch: 2 });
+    let Stage::Arriving { cursor, .. } = offered else { panic!("room is made") };
+    let way = message::Way { from: cursor.clone(), to: cursor };
+    assert_eq!(turn(Message::Part { shard, id, way, bytes: b"nonsense".to_vec() }), Stage::Absent);
+}
