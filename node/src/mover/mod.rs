@@ -147,7 +147,7 @@ impl Mover {
         match message {
             Message::Offer { shard, id, epoch } => self.offered(machine, from, shard, id, epoch),
             Message::Part { shard, id, way, bytes } => {
-                self.part(machine, from, (shard, id), way, &bytes, None)
+                self.part(machine, from, (shard, id), way, &bytes, None);
             }
             Message::Last { shard, id, way, bytes, seal } => {
                 self.part(machine, from, (shard, id), way, &bytes, Some(seal));
