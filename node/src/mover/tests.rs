@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ordeal_client::wire::{
-    AdminChange, CommandId, GroupId, Members, MoveId, NodeId, RefusalReason, Reply, SessionId, ShardId,
-    Version, shard_of,
+    AdminChange, CommandId, GroupId, Members, NodeId, RefusalReason, Reply, SessionId, ShardId, Version,
+    shard_of,
 };
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg32;
@@ -352,56 +352,4 @@ fn when_nothing_is_lost_a_shard_is_frozen_for_a_few_ticks_only() {
     world.settle();
     assert!(world.adopted() >= 5, "{} moves", world.adopted());
     assert!((1..=6).contains(&world.longest_frozen), "{} ticks", world.longest_frozen);
-}
-
-/// As many as may be are under way at a time; the others wait for their turn.
-#[test]
-fn a_group_gives_few_shards_away_at_a_time() {
-    let members = Members::from([(NodeId(1), "127.0.0.1:1".to_owned())]);
-    let two = [GroupId(1), GroupId(2)].map(|group| (group, members.clone()));
-    let shards = 64;
-    let mut controller = controller::Machine::new(shards, &two.into());
-    let mut machine = Machine::new(shards, (0..shards).step_by(2).map(ShardId));
-    let id = CommandId(1);
-    let leave = controller::Command::Admin { id, base: 1, change: AdminChange::Leave([GroupId(1)].into()) };
-    controller.apply(1, &leave.encode());
-    assert_eq!(controller.latest().moves.len(), 32);
-    let mut mover = Mover::new(GroupId(1));
-    for _ in 0..50 {
-        mover.tick();
-        mover.look(&machine, controller.latest());
-        for wish in mover.wishes().collect::<Vec<_>>() {
-            if let Wish::Propose(command) = wish {
-                machine.apply(machine.applied() + 1, &command);
-            }
-        }
-        assert!(machine.on_their_way().count() <= EXPORTS_MAX);
-    }
-    assert_eq!(machine.on_their_way().count(), EXPORTS_MAX);
-}
-
-/// What a stranger makes up is never proposed: it would stop every replica.
-#[test]
-fn bytes_that_are_no_part_are_not_proposed() {
-    let members = Members::from([(NodeId(1), "127.0.0.1:1".to_owned())]);
-    let two = [GroupId(1), GroupId(2)].map(|group| (group, members.clone()));
-    let controller = controller::Machine::new(SHARDS, &two.into());
-    let mut machine = Machine::new(SHARDS, []);
-    let mut mover = Mover::new(GroupId(2));
-    let (shard, id) = (ShardId(0), MoveId(1));
-    let mut turn = |message: Message| {
-        mover.hear(&machine, GroupId(1), message);
-        mover.look(&machine, controller.latest());
-        for wish in mover.wishes().collect::<Vec<_>>() {
-            if let Wish::Propose(command) = wish {
-                machine.apply(machine.applied() + 1, &command);
-            }
-        }
-        mover.look(&machine, controller.latest());
-        machine.stage(shard)
-    };
-    let offered = turn(Message::Offer { shard, id, epoch: 2 });
-    let Stage::Arriving { cursor, .. } = offered else { panic!("room is made") };
-    let way = message::Way { from: cursor.clone(), to: cursor };
-    assert_eq!(turn(Message::Part { shard, id, way, bytes: b"nonsense".to_vec() }), Stage::Absent);
 }
