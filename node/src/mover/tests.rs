@@ -4,18 +4,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ordeal_client::wire::{
-    AdminChange, CommandId, GroupId, Members, NodeId, RefusalReason, Reply, SessionId, ShardId, Version,
-    shard_of,
-};
+use ordeal_client::wire::{AdminChange, CommandId, GroupId, Members, NodeId, ShardId, shard_of};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg32;
 
 use super::*;
 use crate::controller;
-use crate::kv::Op;
 use crate::shard::Applied;
 use crate::shard::moving::Stage;
+use crate::shard::tests_clients::Clients;
 
 const SHARDS: u32 = 4;
 const GROUPS: u32 = 3;
@@ -31,13 +28,6 @@ struct Group {
     proposed: Vec<(u64, Arc<[u8]>)>,
 }
 
-struct Client {
-    sessions: BTreeMap<ShardId, (u64, u64)>,
-    /// What is not answered: its key, its tail.
-    open: Option<(String, String)>,
-    effective: Option<Reply>,
-}
-
 struct World {
     chance: Pcg32,
     now: u64,
@@ -47,17 +37,20 @@ struct World {
     controller: controller::Machine,
     /// On their way: when, to whom, from whom.
     messages: Vec<(u64, GroupId, GroupId, Message)>,
-    clients: Vec<Client>,
-    truth: BTreeMap<String, (String, Version)>,
+    clients: Clients,
     /// Since when a shard has been frozen, and for how long any one was.
     frozen: BTreeMap<ShardId, u64>,
     longest_frozen: u64,
     commands: u64,
 }
 
-fn key_of(shard: u32, number: u32) -> String {
-    let mut keys = (0..).map(|salt| format!("{number}-{salt}"));
-    keys.find(|key| shard_of(key.as_bytes(), SHARDS) == ShardId(shard)).expect("one hashes there")
+/// Six keys of each shard.
+fn keys() -> Vec<Vec<u8>> {
+    let of = |shard: ShardId| {
+        let all = (0..).map(|number| format!("key-{number}").into_bytes());
+        all.filter(move |key| shard_of(key, SHARDS) == shard).take(6)
+    };
+    (0..SHARDS).map(ShardId).flat_map(of).collect()
 }
 
 impl World {
@@ -77,7 +70,6 @@ impl World {
             proposed: Vec::new(),
         };
         let groups = ids.map(|group| (group, of(group))).collect();
-        let client = || Client { sessions: BTreeMap::new(), open: None, effective: None };
         World {
             chance: Pcg32::seed_from_u64(seed),
             now: 0,
@@ -85,8 +77,7 @@ impl World {
             groups,
             controller,
             messages: Vec::new(),
-            clients: (0..5).map(|_| client()).collect(),
-            truth: BTreeMap::new(),
+            clients: Clients::new(5, 8, keys(), SHARDS),
             frozen: BTreeMap::new(),
             longest_frozen: 0,
             commands: 0,
@@ -215,63 +206,13 @@ impl World {
         }
     }
 
-    /// A client asks a group at random, as one whose map is old.
-    fn client(&mut self, which: usize) {
-        let (shard, number) = (self.chance.random_range(0..SHARDS), self.chance.random_range(0..6));
-        let to = GroupId(self.chance.random_range(1..=GROUPS));
-        let client = &mut self.clients[which];
-        let machine = &mut self.groups.get_mut(&to).expect("a group").machine;
-        let index = machine.applied() + 1;
-        let fresh = (key_of(shard, number), format!("<{which}.{}>", self.now));
-        let (key, tail) = client.open.get_or_insert(fresh).clone();
-        let shard = shard_of(key.as_bytes(), SHARDS);
-        let Some(&(session, sequence)) = client.sessions.get(&shard) else {
-            let command = crate::shard::Command::OpenSession { shard }.encode();
-            if let Applied::Reply(Reply::SessionOpened(session)) = machine.apply(index, &command) {
-                client.sessions.insert(shard, (session.0, 1));
-            }
-            return;
-        };
-        let op = Op::Append(tail.as_bytes());
-        let (session, settled) = (SessionId(session), sequence - 1);
-        let command =
-            crate::shard::Command::Write { shard, session, sequence, settled, key: key.as_bytes(), op };
-        let Applied::Reply(reply) = machine.apply(index, &command.encode()) else {
-            panic!("a client is answered")
-        };
-        let Reply::Written { made, replaced } = reply else {
-            let refused = matches!(
-                reply,
-                Reply::Refused(
-                    RefusalReason::Frozen { .. }
-                        | RefusalReason::Moved { .. }
-                        | RefusalReason::WrongGroup { .. }
-                )
-            );
-            assert!(refused, "{reply:?}");
-            return;
-        };
-        if let Some(first) = &client.effective {
-            assert_eq!(*first, reply, "a retry is answered as the first time");
-        } else {
-            assert_eq!(made.index, index, "it took effect just now");
-            let before = self.truth.get(&key).map(|(_, version)| *version);
-            assert_eq!(replaced, before, "the version before is the one that was there");
-            let value = self.truth.get(&key).map_or(String::new(), |(value, _)| value.clone());
-            self.truth.insert(key, (value + &tail, made));
-            client.effective = Some(reply);
-        }
-        if !self.one_in(4) {
-            let client = &mut self.clients[which];
-            (client.open, client.effective) = (None, None);
-            client.sessions.insert(shard, (session.0, sequence + 1));
-        }
-    }
-
     fn work(&mut self) {
-        for which in 0..self.clients.len() {
+        for which in 0..self.clients.count() {
             if self.one_in(3) {
-                self.client(which);
+                // At random, as one whose map is old.
+                let to = GroupId(self.chance.random_range(1..=GROUPS));
+                let machine = &mut self.groups.get_mut(&to).expect("a group").machine;
+                self.clients.ask(which, machine, &mut self.chance);
             }
         }
         let shard = ShardId(self.chance.random_range(0..SHARDS));
@@ -311,10 +252,8 @@ impl World {
                 }
             }
         }
-        for (key, (value, version)) in &self.truth {
-            let owner = latest.owner(shard_of(key.as_bytes(), SHARDS)).expect("a shard").group;
-            let found = self.groups[&owner].machine.read(key.as_bytes());
-            assert_eq!(found, Reply::Value(Some((value.clone().into_bytes(), *version))), "{key}");
+        for group in self.groups.values_mut() {
+            self.clients.ask_again(&mut group.machine);
         }
     }
 

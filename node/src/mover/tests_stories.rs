@@ -210,9 +210,13 @@ fn only_the_donor_is_believed() {
 fn parts_that_are_lost_are_sent_again_from_where_the_recipient_is() {
     let (mut donor, sent) = sending(2);
     assert_eq!(sent.len(), 1);
+    assert_eq!(ways(&again(&mut donor)), sent);
+}
+
+/// Its parts were lost: it asks how far the recipient is, and goes on from there.
+fn again(donor: &mut Side) -> Vec<Wish> {
     assert!(donor.pass(AGAIN_TICKS).contains(&tells(offer())), "how far is it?");
-    let again = donor.hear(RECIPIENT, progress(Fate::Open, Some(Cursor::START)));
-    assert_eq!(ways(&again), sent);
+    donor.hear(RECIPIENT, progress(Fate::Open, Some(Cursor::START)))
 }
 
 #[test]
@@ -420,11 +424,15 @@ fn a_group_gives_few_shards_away_at_a_time() {
 
 /// What a stranger makes up is never proposed: it would stop every replica.
 #[test]
-fn bytes_that_are_no_part_are_not_proposed() {
-    let mut recipient = Side::recipient();
-    recipient.hear(DONOR, offer());
-    let way = Way { from: Cursor::START, to: Cursor::START };
-    let bytes = b"nonsense".to_vec();
-    recipient.hear(DONOR, Message::Part { shard: SHARD, id: MOVE, way, bytes });
-    assert_eq!(recipient.stage(), Stage::Absent);
+fn bytes_that_are_no_part_or_another_are_not_proposed() {
+    let (mut donor, sent) = sending(2);
+    let Some(Wish::Tell(_, Message::Part { bytes, .. })) = again(&mut donor).pop() else { panic!("a part") };
+    let other = Way { to: Cursor::Sessions { after: None }, ..sent[0].clone() };
+    for (way, bytes) in [(sent[0].clone(), b"nonsense".to_vec()), (other, bytes)] {
+        let mut recipient = Side::recipient();
+        recipient.hear(DONOR, offer());
+        recipient.hear(DONOR, Message::Part { shard: SHARD, id: MOVE, way, bytes });
+        assert_eq!(recipient.stage(), Stage::Absent);
+        assert_eq!(recipient.machine.fate(SHARD, MOVE, 2), Fate::Refused);
+    }
 }
