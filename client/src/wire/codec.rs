@@ -71,6 +71,31 @@ pub fn decode_front<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), Dec
     Ok((value, &bytes[used..]))
 }
 
+/// Adds a value behind its length, for bytes that hold many of them: `length u32 | value`, the length little-endian.
+///
+/// # Panics
+/// As [`encode`], and when the value takes 4 GiB.
+pub fn encode_record_into<T: Serialize + ?Sized>(value: &T, bytes: &mut Vec<u8>) {
+    let start = bytes.len();
+    bytes.extend_from_slice(&[0; 4]);
+    encode_into(value, bytes);
+    let length = u32::try_from(bytes.len() - start - 4).expect("a record is far shorter than that");
+    bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
+}
+
+/// Decodes what [`encode_record_into`] has put at the front of some bytes, and gives what follows it; `None` when they end before
+/// it does.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_record_front<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<(T, &[u8])>, DecodeError> {
+    let Some((length, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
+    match rest.split_at_checked(u32::from_le_bytes(*length) as usize) {
+        Some((record, rest)) => Ok(Some((decode(record)?, rest))),
+        None => Ok(None),
+    }
+}
+
 fn config() -> impl bincode::config::Config {
     bincode::config::standard().with_limit::<DECODE_BYTES_MAX>()
 }
@@ -90,6 +115,18 @@ mod tests {
         let (value, mut bytes) = ((1u8, "text".to_owned()), vec![7, 8]);
         encode_into(&value, &mut bytes);
         assert_eq!(bytes, [&[7, 8], encode(&value).as_slice()].concat());
+    }
+
+    #[test]
+    fn records_come_one_behind_the_other_and_a_cut_one_does_not_come() {
+        let mut bytes = Vec::new();
+        ["one", "two"].iter().for_each(|value| encode_record_into(value, &mut bytes));
+        let (one, rest) = decode_record_front::<String>(&bytes).expect("it decodes").expect("it is whole");
+        assert_eq!((one.as_str(), rest.len()), ("one", bytes.len() / 2));
+        for cut in 0..rest.len() {
+            assert_eq!(decode_record_front::<String>(&rest[..cut]), Ok(None), "cut at {cut}");
+        }
+        assert!(decode_record_front::<(String, u8)>(rest).is_err());
     }
 
     #[test]

@@ -26,7 +26,9 @@ pub mod shards;
 pub mod txn;
 pub mod writer;
 
-pub use codec::{DecodeError, decode, decode_front, encode, encode_into};
+pub use codec::{
+    DecodeError, decode, decode_front, decode_record_front, encode, encode_into, encode_record_into,
+};
 pub use frame::{
     FRAME_BYTES_MAX, FrameBuilder, FrameError, FrameReader, Kind, Message, MessageRef, Messages,
 };

@@ -64,12 +64,12 @@ impl Machine {
         let shards = u32::try_from(first.owners.len()).expect("SHARDS_MAX at most");
         let groups =
             first.groups.iter().map(|(&group, info)| (group, Cow::Borrowed(&info.members))).collect();
-        push(&mut bytes, &Record::Head { applied: self.applied, shards, groups });
+        wire::encode_record_into(&Record::Head { applied: self.applied, shards, groups }, &mut bytes);
         for step in self.history.steps() {
-            push(&mut bytes, &Record::Step(Cow::Borrowed(step)));
+            wire::encode_record_into(&Record::Step(Cow::Borrowed(step)), &mut bytes);
         }
         let checksum = digest::checksum(0, &bytes);
-        push(&mut bytes, &Record::End { digest: self.digest(), checksum });
+        wire::encode_record_into(&Record::End { digest: self.digest(), checksum }, &mut bytes);
         bytes
     }
 
@@ -125,19 +125,8 @@ fn restore_first(shards: u32, groups: BTreeMap<GroupId, Cow<'_, Members>>) -> Re
     first.flaw().map_or_else(|| Ok(Machine::begin(first)), |flaw| Err(SnapshotError::Nonsense(flaw)))
 }
 
-fn push(bytes: &mut Vec<u8>, record: &Record<'_>) {
-    let start = bytes.len();
-    bytes.extend_from_slice(&[0; 4]);
-    wire::encode_into(record, bytes);
-    let length = bytes.len() - start - 4;
-    let length = u32::try_from(length).expect("a record is a configuration and a command, at most");
-    bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
-}
-
 fn pull(rest: &mut &[u8], bytes: usize) -> Result<Record<'static>, SnapshotError> {
-    let (length, after) = rest.split_first_chunk::<4>().ok_or(SnapshotError::CutShort { bytes })?;
-    let length = u32::from_le_bytes(*length) as usize;
-    let body = after.get(..length).ok_or(SnapshotError::CutShort { bytes })?;
-    *rest = &after[length..];
-    Ok(wire::decode(body)?)
+    let (record, after) = wire::decode_record_front(rest)?.ok_or(SnapshotError::CutShort { bytes })?;
+    *rest = after;
+    Ok(record)
 }

@@ -67,9 +67,9 @@ pub enum Applied {
 
 /// The data of a shard that is not here any more, or never came whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Leftover(pub(super) Arc<LeftoverOf>);
+pub struct Leftover(pub(super) LeftoverOf);
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum LeftoverOf {
     Held(Arc<Held>),
     Arriving(Arc<Import>),

@@ -51,12 +51,7 @@ pub(super) enum Record<'a> {
 
 /// Adds a record.
 pub(super) fn push(bytes: &mut Vec<u8>, record: &Record<'_>) {
-    let start = bytes.len();
-    bytes.extend_from_slice(&[0; 4]);
-    wire::encode_into(record, bytes);
-    let length = bytes.len() - start - 4;
-    let length = u32::try_from(length).expect("a record is a reply and its number, at most");
-    bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
+    wire::encode_record_into(record, bytes);
 }
 
 /// Adds items, in runs.
@@ -110,11 +105,9 @@ impl<'a> Records<'a> {
     /// The next record, of which there must be one.
     pub(super) fn pull(&mut self) -> Result<Record<'static>, SnapshotError> {
         let cut_short = SnapshotError::CutShort { bytes: self.bytes };
-        let (length, after) = self.rest.split_first_chunk::<4>().ok_or(cut_short.clone())?;
-        let length = u32::from_le_bytes(*length) as usize;
-        let (body, after) = after.split_at_checked(length).ok_or(cut_short)?;
-        self.rest = after;
-        Ok(wire::decode(body)?)
+        let (record, rest) = wire::decode_record_front(self.rest)?.ok_or(cut_short)?;
+        self.rest = rest;
+        Ok(record)
     }
 
     /// The items of a run of so many bytes, which stands next.

@@ -141,7 +141,7 @@ impl Machine {
         let held = self.held.remove(&shard).expect("looked at just now");
         self.away.insert(shard, Away { epoch: held.epoch + 1, to });
         self.spend(shard, id);
-        Some(Leftover(Arc::new(LeftoverOf::Held(held))))
+        Some(Leftover(LeftoverOf::Held(held)))
     }
 
     /// The shard stays here, and this move is over for good.
@@ -157,7 +157,7 @@ impl Machine {
             return None;
         }
         let before = self.arriving.insert(shard, Arc::new(Import::new(id, epoch, from)));
-        before.map(|import| Leftover(Arc::new(LeftoverOf::Arriving(import))))
+        before.map(|import| Leftover(LeftoverOf::Arriving(import)))
     }
 
     fn take_parcel(&mut self, index: u64, shard: ShardId, id: MoveId, bytes: &[u8]) {
@@ -198,7 +198,7 @@ impl Machine {
         self.spend(shard, id);
         let over = self.arriving.get(&shard).is_some_and(|import| import.id <= id);
         let import = over.then(|| self.arriving.remove(&shard)).flatten()?;
-        Some(Leftover(Arc::new(LeftoverOf::Arriving(import))))
+        Some(Leftover(LeftoverOf::Arriving(import)))
     }
 
     fn contents(&self, index: u64, shard: ShardId, bytes: &[u8]) -> Contents {
