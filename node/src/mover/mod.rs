@@ -22,6 +22,8 @@ mod recipient;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_invariants;
+#[cfg(test)]
 mod tests_stories;
 
 use std::collections::BTreeMap;

@@ -90,19 +90,19 @@ impl Clients {
             }
         }
         (0..self.late.len()).for_each(|which| self.ask_late(which, machine));
-        (0..self.keys.len()).for_each(|which| self.read(&self.keys[which], machine));
+        self.read_all(machine);
     }
 
-    /// A key is, at a group that answers, what the writes have made of it.
-    pub(crate) fn read(&self, key: &[u8], machine: &Machine) {
+    /// Every key is, at a group that answers, what the writes have made of it.
+    pub(crate) fn read_all(&self, machine: &Machine) {
+        self.keys.iter().for_each(|key| self.read(key, machine));
+    }
+
+    fn read(&self, key: &[u8], machine: &Machine) {
         let reply = machine.read(key);
         if !is_elsewhere(&reply) {
             assert_eq!(reply, Reply::Value(self.truth.get(key).cloned()), "{}", key.escape_ascii());
         }
-    }
-
-    pub(crate) fn keys(&self) -> &[Vec<u8>] {
-        &self.keys
     }
 
     fn open(&mut self, which: usize, shard: ShardId, machine: &mut Machine) {
@@ -185,15 +185,15 @@ impl Clients {
         if is_elsewhere(&reply) {
             return;
         }
+        let (Stage::Owned { epoch } | Stage::Leaving { epoch, .. }) = machine.stage(shard) else {
+            panic!("who does not serve {shard} has answered {reply:?}")
+        };
         let session = self.clients[which].get_mut(&shard).expect("it was opened");
         let write = session.unsettled.get_mut(&sequence).expect("it is not settled");
         if let Some(first) = &write.first {
             assert_eq!(*first, reply, "a retry is answered as the first time");
             return;
         }
-        let (Stage::Owned { epoch } | Stage::Leaving { epoch, .. }) = machine.stage(shard) else {
-            panic!("who does not serve {shard} has answered {reply:?}")
-        };
         let made = Version { epoch, index: machine.applied() };
         write.first = Some(reply.clone());
         let expected = effect(&mut self.truth, &write.key, &write.op, made);
@@ -230,6 +230,7 @@ fn effect(
 ) -> Reply {
     let found = truth.get(key).cloned();
     let replaced = found.as_ref().map(|(_, version)| *version);
+    assert!(replaced < Some(made), "versions of a key grow");
     let after = match op {
         WriteOp::Put(value) => value.clone(),
         WriteOp::Append(tail) => [found.map_or(Vec::new(), |(value, _)| value), tail.clone()].concat(),

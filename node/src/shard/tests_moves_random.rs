@@ -201,7 +201,7 @@ impl World {
             }
             4 => {
                 let from = self.chance.random_range(0..self.groups.len());
-                self.clients.keys().iter().for_each(|key| self.clients.read(key, &self.groups[from]));
+                self.clients.read_all(&self.groups[from]);
             }
             5 => {
                 let which = self.chance.random_range(0..self.groups.len());
