@@ -139,21 +139,21 @@ impl Mover {
         }
     }
 
-    /// What the recipient says of a copy.
+    /// What the recipient says of a copy. Nobody else's word counts: the shard is given away on it.
     pub(super) fn progress(
         &mut self,
         machine: &Machine,
-        shard: ShardId,
-        id: MoveId,
+        from: GroupId,
+        (shard, id): (ShardId, MoveId),
         fate: Fate,
         cursor: Option<Cursor>,
     ) {
-        let (frozen, of) = match machine.stage(shard) {
-            Stage::Leaving { id, .. } => (false, id),
-            Stage::Frozen { id, .. } => (true, id),
+        let (frozen, of, to) = match machine.stage(shard) {
+            Stage::Leaving { id, to, .. } => (false, id, to),
+            Stage::Frozen { id, to, .. } => (true, id, to),
             Stage::Owned { .. } | Stage::Arriving { .. } | Stage::Away { .. } | Stage::Absent => return,
         };
-        if of != id {
+        if (of, to) != (id, from) {
             return;
         }
         match (fate, frozen) {

@@ -21,6 +21,8 @@ mod recipient;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_stories;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -142,7 +144,7 @@ impl Mover {
         self.said.retain(|_, (_, at)| *at + AGAIN_TICKS > self.now);
     }
 
-    /// Takes a message of another group's leader.
+    /// Takes a message of another group's leader. Of a move that is under way only the other of its two groups is heard.
     pub fn hear(&mut self, machine: &Machine, from: GroupId, message: Message) {
         match message {
             Message::Offer { shard, id, epoch } => self.offered(machine, from, shard, id, epoch),
@@ -153,7 +155,9 @@ impl Mover {
                 self.part(machine, from, (shard, id), way, &bytes, Some(seal));
             }
             Message::Ask { shard, id, epoch } => self.asked(machine, from, shard, id, epoch),
-            Message::Progress { shard, id, fate, cursor } => self.progress(machine, shard, id, fate, cursor),
+            Message::Progress { shard, id, fate, cursor } => {
+                self.progress(machine, from, (shard, id), fate, cursor);
+            }
         }
     }
 

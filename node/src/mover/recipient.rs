@@ -79,6 +79,7 @@ impl Mover {
         }
     }
 
+    /// Makes room, or says how far the copy is.
     pub(super) fn offered(
         &mut self,
         machine: &Machine,
@@ -88,8 +89,9 @@ impl Mover {
         epoch: u64,
     ) {
         match (machine.fate(shard, id, epoch), machine.stage(shard)) {
-            (Fate::Open, Stage::Arriving { id: of, .. }) if of == id => {
-                if let Some(receiving) = self.receiving.get_mut(&shard).filter(|known| known.id == id) {
+            (Fate::Open, Stage::Arriving { id: of, from: donor, .. }) if of == id => {
+                let known = self.receiving.get_mut(&shard).filter(|known| known.id == id && donor == from);
+                if let Some(receiving) = known {
                     (receiving.heard, receiving.owes) = (self.now, true);
                 }
             }
@@ -112,13 +114,13 @@ impl Mover {
         bytes: &[u8],
         seal: Option<Seal>,
     ) {
-        let Stage::Arriving { id: of, epoch, .. } = machine.stage(shard) else {
+        let Stage::Arriving { id: of, epoch, from: donor, .. } = machine.stage(shard) else {
             return self.over(machine, from, shard, id);
         };
-        let Some(receiving) = self.receiving.get_mut(&shard).filter(|known| known.id == id && of == id)
-        else {
+        if (of, donor) != (id, from) {
             return;
-        };
+        }
+        let Some(receiving) = self.receiving.get_mut(&shard).filter(|known| known.id == id) else { return };
         receiving.heard = self.now;
         if receiving.next != way.from {
             receiving.owes = true;
@@ -136,7 +138,14 @@ impl Mover {
         self.propose(shard, id, step);
     }
 
+    /// Decides, if nothing is decided yet: against.
     pub(super) fn asked(&mut self, machine: &Machine, from: GroupId, shard: ShardId, id: MoveId, epoch: u64) {
+        if let Stage::Arriving { id: of, from: donor, .. } = machine.stage(shard)
+            && of == id
+            && donor != from
+        {
+            return;
+        }
         if machine.fate(shard, id, epoch) == Fate::Open {
             self.propose_once(shard, id, Saying::Refuse, Step::Refuse { epoch });
         } else {

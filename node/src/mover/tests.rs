@@ -4,18 +4,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ordeal_client::wire::{
-    AdminChange, CommandId, GroupId, Members, MoveId, NodeId, RefusalReason, Reply, SessionId, ShardId,
-    Version, shard_of,
-};
+use ordeal_client::wire::{AdminChange, CommandId, GroupId, Members, NodeId, ShardId, shard_of};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg32;
 
 use super::*;
 use crate::controller;
-use crate::kv::Op;
 use crate::shard::Applied;
 use crate::shard::moving::Stage;
+use crate::shard::tests_clients::Clients;
 
 const SHARDS: u32 = 4;
 const GROUPS: u32 = 3;
@@ -31,13 +28,6 @@ struct Group {
     proposed: Vec<(u64, Arc<[u8]>)>,
 }
 
-struct Client {
-    sessions: BTreeMap<ShardId, (u64, u64)>,
-    /// What is not answered: its key, its tail.
-    open: Option<(String, String)>,
-    effective: Option<Reply>,
-}
-
 struct World {
     chance: Pcg32,
     now: u64,
@@ -47,17 +37,20 @@ struct World {
     controller: controller::Machine,
     /// On their way: when, to whom, from whom.
     messages: Vec<(u64, GroupId, GroupId, Message)>,
-    clients: Vec<Client>,
-    truth: BTreeMap<String, (String, Version)>,
+    clients: Clients,
     /// Since when a shard has been frozen, and for how long any one was.
     frozen: BTreeMap<ShardId, u64>,
     longest_frozen: u64,
     commands: u64,
 }
 
-fn key_of(shard: u32, number: u32) -> String {
-    let mut keys = (0..).map(|salt| format!("{number}-{salt}"));
-    keys.find(|key| shard_of(key.as_bytes(), SHARDS) == ShardId(shard)).expect("one hashes there")
+/// Six keys of each shard.
+fn keys() -> Vec<Vec<u8>> {
+    let of = |shard: ShardId| {
+        let all = (0..).map(|number| format!("key-{number}").into_bytes());
+        all.filter(move |key| shard_of(key, SHARDS) == shard).take(6)
+    };
+    (0..SHARDS).map(ShardId).flat_map(of).collect()
 }
 
 impl World {
@@ -77,7 +70,6 @@ impl World {
             proposed: Vec::new(),
         };
         let groups = ids.map(|group| (group, of(group))).collect();
-        let client = || Client { sessions: BTreeMap::new(), open: None, effective: None };
         World {
             chance: Pcg32::seed_from_u64(seed),
             now: 0,
@@ -85,8 +77,7 @@ impl World {
             groups,
             controller,
             messages: Vec::new(),
-            clients: (0..5).map(|_| client()).collect(),
-            truth: BTreeMap::new(),
+            clients: Clients::new(5, 8, keys(), SHARDS),
             frozen: BTreeMap::new(),
             longest_frozen: 0,
             commands: 0,
@@ -215,63 +206,13 @@ impl World {
         }
     }
 
-    /// A client asks a group at random, as one whose map is old.
-    fn client(&mut self, which: usize) {
-        let (shard, number) = (self.chance.random_range(0..SHARDS), self.chance.random_range(0..6));
-        let to = GroupId(self.chance.random_range(1..=GROUPS));
-        let client = &mut self.clients[which];
-        let machine = &mut self.groups.get_mut(&to).expect("a group").machine;
-        let index = machine.applied() + 1;
-        let fresh = (key_of(shard, number), format!("<{which}.{}>", self.now));
-        let (key, tail) = client.open.get_or_insert(fresh).clone();
-        let shard = shard_of(key.as_bytes(), SHARDS);
-        let Some(&(session, sequence)) = client.sessions.get(&shard) else {
-            let command = crate::shard::Command::OpenSession { shard }.encode();
-            if let Applied::Reply(Reply::SessionOpened(session)) = machine.apply(index, &command) {
-                client.sessions.insert(shard, (session.0, 1));
-            }
-            return;
-        };
-        let op = Op::Append(tail.as_bytes());
-        let (session, settled) = (SessionId(session), sequence - 1);
-        let command =
-            crate::shard::Command::Write { shard, session, sequence, settled, key: key.as_bytes(), op };
-        let Applied::Reply(reply) = machine.apply(index, &command.encode()) else {
-            panic!("a client is answered")
-        };
-        let Reply::Written { made, replaced } = reply else {
-            let refused = matches!(
-                reply,
-                Reply::Refused(
-                    RefusalReason::Frozen { .. }
-                        | RefusalReason::Moved { .. }
-                        | RefusalReason::WrongGroup { .. }
-                )
-            );
-            assert!(refused, "{reply:?}");
-            return;
-        };
-        if let Some(first) = &client.effective {
-            assert_eq!(*first, reply, "a retry is answered as the first time");
-        } else {
-            assert_eq!(made.index, index, "it took effect just now");
-            let before = self.truth.get(&key).map(|(_, version)| *version);
-            assert_eq!(replaced, before, "the version before is the one that was there");
-            let value = self.truth.get(&key).map_or(String::new(), |(value, _)| value.clone());
-            self.truth.insert(key, (value + &tail, made));
-            client.effective = Some(reply);
-        }
-        if !self.one_in(4) {
-            let client = &mut self.clients[which];
-            (client.open, client.effective) = (None, None);
-            client.sessions.insert(shard, (session.0, sequence + 1));
-        }
-    }
-
     fn work(&mut self) {
-        for which in 0..self.clients.len() {
+        for which in 0..self.clients.count() {
             if self.one_in(3) {
-                self.client(which);
+                // At random, as one whose map is old.
+                let to = GroupId(self.chance.random_range(1..=GROUPS));
+                let machine = &mut self.groups.get_mut(&to).expect("a group").machine;
+                self.clients.ask(which, machine, &mut self.chance);
             }
         }
         let shard = ShardId(self.chance.random_range(0..SHARDS));
@@ -311,10 +252,8 @@ impl World {
                 }
             }
         }
-        for (key, (value, version)) in &self.truth {
-            let owner = latest.owner(shard_of(key.as_bytes(), SHARDS)).expect("a shard").group;
-            let found = self.groups[&owner].machine.read(key.as_bytes());
-            assert_eq!(found, Reply::Value(Some((value.clone().into_bytes(), *version))), "{key}");
+        for group in self.groups.values_mut() {
+            self.clients.ask_again(&mut group.machine);
         }
     }
 
@@ -352,56 +291,4 @@ fn when_nothing_is_lost_a_shard_is_frozen_for_a_few_ticks_only() {
     world.settle();
     assert!(world.adopted() >= 5, "{} moves", world.adopted());
     assert!((1..=6).contains(&world.longest_frozen), "{} ticks", world.longest_frozen);
-}
-
-/// As many as may be are under way at a time; the others wait for their turn.
-#[test]
-fn a_group_gives_few_shards_away_at_a_time() {
-    let members = Members::from([(NodeId(1), "127.0.0.1:1".to_owned())]);
-    let two = [GroupId(1), GroupId(2)].map(|group| (group, members.clone()));
-    let shards = 64;
-    let mut controller = controller::Machine::new(shards, &two.into());
-    let mut machine = Machine::new(shards, (0..shards).step_by(2).map(ShardId));
-    let id = CommandId(1);
-    let leave = controller::Command::Admin { id, base: 1, change: AdminChange::Leave([GroupId(1)].into()) };
-    controller.apply(1, &leave.encode());
-    assert_eq!(controller.latest().moves.len(), 32);
-    let mut mover = Mover::new(GroupId(1));
-    for _ in 0..50 {
-        mover.tick();
-        mover.look(&machine, controller.latest());
-        for wish in mover.wishes().collect::<Vec<_>>() {
-            if let Wish::Propose(command) = wish {
-                machine.apply(machine.applied() + 1, &command);
-            }
-        }
-        assert!(machine.on_their_way().count() <= EXPORTS_MAX);
-    }
-    assert_eq!(machine.on_their_way().count(), EXPORTS_MAX);
-}
-
-/// What a stranger makes up is never proposed: it would stop every replica.
-#[test]
-fn bytes_that_are_no_part_are_not_proposed() {
-    let members = Members::from([(NodeId(1), "127.0.0.1:1".to_owned())]);
-    let two = [GroupId(1), GroupId(2)].map(|group| (group, members.clone()));
-    let controller = controller::Machine::new(SHARDS, &two.into());
-    let mut machine = Machine::new(SHARDS, []);
-    let mut mover = Mover::new(GroupId(2));
-    let (shard, id) = (ShardId(0), MoveId(1));
-    let mut turn = |message: Message| {
-        mover.hear(&machine, GroupId(1), message);
-        mover.look(&machine, controller.latest());
-        for wish in mover.wishes().collect::<Vec<_>>() {
-            if let Wish::Propose(command) = wish {
-                machine.apply(machine.applied() + 1, &command);
-            }
-        }
-        mover.look(&machine, controller.latest());
-        machine.stage(shard)
-    };
-    let offered = turn(Message::Offer { shard, id, epoch: 2 });
-    let Stage::Arriving { cursor, .. } = offered else { panic!("room is made") };
-    let way = message::Way { from: cursor.clone(), to: cursor };
-    assert_eq!(turn(Message::Part { shard, id, way, bytes: b"nonsense".to_vec() }), Stage::Absent);
 }

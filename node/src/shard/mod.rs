@@ -21,9 +21,13 @@ mod steps;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+pub(crate) mod tests_clients;
+#[cfg(test)]
 mod tests_moves;
 #[cfg(test)]
 mod tests_moves_random;
+#[cfg(test)]
+mod tests_moves_writes;
 
 pub use command::{COMMAND_VERSION, Command, CommandError};
 pub use machine::{Applied, EPOCH_FIRST, Leftover, Machine};

@@ -1,4 +1,5 @@
-//! Moves of shards, told as stories of single steps. `tests_moves_random` plays them at random.
+//! Moves of shards, told as stories of single steps. `tests_moves_writes` writes meanwhile, `tests_moves_random` plays them
+//! at random.
 
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ pub(super) fn apply(machine: &mut Machine, command: &Encoded) -> Applied {
     machine.apply(machine.applied() + 1, command)
 }
 
-fn steps(machine: &mut Machine, id: u64, steps: &[Step<'_>]) {
+pub(super) fn steps(machine: &mut Machine, id: u64, steps: &[Step<'_>]) {
     for &one in steps {
         apply(machine, &step(id, one));
     }
@@ -58,14 +59,14 @@ fn donor() -> Machine {
     machine
 }
 
-fn recipient() -> Machine {
+pub(super) fn recipient() -> Machine {
     let mut machine = Machine::new(SHARDS, [ShardId(0)]);
     (1..=100).for_each(|index| machine.skip(index));
     machine
 }
 
-const TO: GroupId = GroupId(2);
-const FROM: GroupId = GroupId(1);
+pub(super) const TO: GroupId = GroupId(2);
+pub(super) const FROM: GroupId = GroupId(1);
 
 /// Sends what there is to send until nothing is left.
 fn copy(from: &Machine, to: &mut Machine, id: u64) {
@@ -135,6 +136,9 @@ fn a_move_that_was_called_off_begins_never_again() {
     assert!(matches!(two.stage(SHARD), Stage::Arriving { id: MoveId(2), .. }));
     steps(&mut one, 3, &[Step::ExportBegin { epoch: 2, to: TO }]);
     assert_eq!(one.stage(SHARD), Stage::Owned { epoch: 1 }, "of another epoch");
+    // Neither end of a frozen shard is one of a shard that is still served.
+    steps(&mut one, 3, &[begin, Step::ExportDone, Step::Unfreeze]);
+    assert_eq!(one.stage(SHARD), Stage::Leaving { epoch: 1, id: MoveId(3), to: TO });
 }
 
 /// A table of sessions is what was used since some moment: those that expired while they were copied stay behind.

@@ -1,28 +1,17 @@
 //! Moves of shards between three groups at random, whose messages are lost, late and doubled, whose leaders are deposed and go on
 //! sending, while clients write, and write again what was not answered.
 
-use std::collections::BTreeMap;
-
-use ordeal_client::wire::{GroupId, MoveId, RefusalReason, Reply, Version};
+use ordeal_client::wire::{GroupId, MoveId};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg32;
 
 use super::moving::{Fate, Stage, Step};
-use super::tests_moves::{Encoded, PARCEL_BYTES, SHARD, SHARDS, answer, append, apply, keys, step};
+use super::tests_clients::Clients;
+use super::tests_moves::{Encoded, PARCEL_BYTES, SHARD, SHARDS, apply, keys, step};
 use super::*;
 
 /// The donor freezes when no more changes than this are left to be sent.
 const LEFT_MAX: usize = 3;
-
-/// A client that has one append under way at a time, and sends it until it is answered.
-struct Client {
-    session: Option<u64>,
-    sequence: u64,
-    /// The append that is not answered: its key, and what it appends.
-    open: Option<(usize, String)>,
-    /// Whether it took effect somewhere.
-    effective: Option<Reply>,
-}
 
 /// Three groups, and all that was ever said, which may be heard at any time.
 struct World {
@@ -31,9 +20,9 @@ struct World {
     /// As some of them once were: leaders that do not know that they are deposed.
     former: Vec<(usize, Machine)>,
     said: Vec<(usize, Encoded)>,
-    clients: Vec<Client>,
-    /// The value of each key, by what took effect.
-    truth: BTreeMap<usize, (String, Version)>,
+    clients: Clients,
+    /// The donor's parcels: small ones cut sessions.
+    parcel_bytes: usize,
     /// The move that is not over: its number, donor, recipient, and the epoch there.
     open: Option<(u64, usize, usize, u64)>,
     moves: u64,
@@ -55,14 +44,14 @@ impl World {
             let ahead = chance.random_range(0..1_000);
             (1..=ahead).for_each(|index| machine.skip(index));
         }
-        let client = || Client { session: None, sequence: 0, open: None, effective: None };
+        let parcel_bytes = [PARCEL_BYTES, 5 * PARCEL_BYTES, 50 * PARCEL_BYTES][chance.random_range(0..3)];
         World {
             chance,
             groups,
             former: Vec::new(),
             said: Vec::new(),
-            clients: (0..4).map(|_| client()).collect(),
-            truth: BTreeMap::new(),
+            clients: Clients::new(4, 6, keys(), SHARDS),
+            parcel_bytes,
             open: None,
             moves: 0,
             adopted: 0,
@@ -100,6 +89,10 @@ impl World {
 
     /// At most one group serves the shard, and epochs never fall.
     fn check(&mut self) {
+        for Machine { held, arriving, away, .. } in &self.groups {
+            let elsewhere = |shard| arriving.contains_key(shard) || away.contains_key(shard);
+            assert!(!held.keys().any(elsewhere), "a shard that is held is neither arriving nor away");
+        }
         let owned = |stage: &Stage| match *stage {
             Stage::Owned { epoch } | Stage::Leaving { epoch, .. } => Some(epoch),
             Stage::Frozen { .. } | Stage::Arriving { .. } | Stage::Away { .. } | Stage::Absent => None,
@@ -114,64 +107,6 @@ impl World {
         if let [epoch] = serving[..] {
             assert!(epoch == self.epoch || epoch == self.epoch + 1, "epoch {epoch} after {}", self.epoch);
             self.epoch = epoch;
-        }
-    }
-
-    fn client(&mut self, which: usize) {
-        let to = self.chance.random_range(0..self.groups.len());
-        let client = &mut self.clients[which];
-        let Some(session) = client.session else {
-            let reply = answer(&mut self.groups[to], &Command::OpenSession { shard: SHARD }.encode());
-            if let Reply::SessionOpened(session) = reply {
-                let taken: Vec<_> = self.clients.iter().map(|client| client.session).collect();
-                assert!(!taken.contains(&Some(session.0)), "a session of that name is another client's");
-                self.clients[which].session = Some(session.0);
-            }
-            return;
-        };
-        if client.open.is_none() {
-            client.sequence += 1;
-            let key = self.chance.random_range(0..keys().len());
-            client.open = Some((key, format!("<{which}.{}>", client.sequence)));
-            client.effective = None;
-        }
-        let (key, tail) = client.open.clone().expect("just now");
-        let write = append(session, client.sequence, client.sequence - 1, &keys()[key], &tail);
-        let machine = &mut self.groups[to];
-        let reply = answer(machine, &write);
-        let Reply::Written { made, replaced } = reply else {
-            let refused = matches!(
-                reply,
-                Reply::Refused(
-                    RefusalReason::Frozen { .. }
-                        | RefusalReason::Moved { .. }
-                        | RefusalReason::WrongGroup { .. }
-                )
-            );
-            assert!(refused, "{reply:?}");
-            return;
-        };
-        if let Some(first) = &client.effective {
-            assert_eq!(*first, reply, "a retry is answered as the first time");
-        } else {
-            assert_eq!(made.index, machine.applied(), "it took effect just now");
-            let before = self.truth.get(&key).map(|(_, version)| *version);
-            assert_eq!(replaced, before, "the version before is the one that was there");
-            let value = self.truth.get(&key).map_or(String::new(), |(value, _)| value.clone());
-            self.truth.insert(key, (value + &tail, made));
-            client.effective = Some(reply);
-        }
-        if !self.one_in(3) {
-            self.clients[which].open = None;
-        }
-    }
-
-    fn read(&mut self) {
-        let (key, from) =
-            (self.chance.random_range(0..keys().len()), self.chance.random_range(0..self.groups.len()));
-        if let Reply::Value(found) = self.groups[from].read(&keys()[key]) {
-            let truth = self.truth.get(&key).map(|(value, version)| (value.clone().into_bytes(), *version));
-            assert_eq!(found, truth, "key {key} at group {from}");
         }
     }
 
@@ -192,7 +127,7 @@ impl World {
                     return self.say(to, step(id, Step::ImportBegin { epoch, from: group(from) }));
                 };
                 assert_eq!(of, MoveId(id), "one move at a time");
-                let parcel = seen.parcel(SHARD, &cursor, PARCEL_BYTES).expect("it is leaving");
+                let parcel = seen.parcel(SHARD, &cursor, self.parcel_bytes).expect("it is leaving");
                 self.say(to, step(id, Step::Parcel { bytes: &parcel.bytes }));
                 let left = seen.left_to_send(SHARD, &cursor, LEFT_MAX + 1).expect("it is leaving");
                 if stale.is_none() && self.one_in(20) {
@@ -240,7 +175,7 @@ impl World {
             return self.say(to, step(id, Step::Refuse { epoch }));
         }
         let Stage::Arriving { cursor, .. } = self.groups[to].stage(SHARD) else { return };
-        let parcel = seen.parcel(SHARD, &cursor, PARCEL_BYTES).expect("it is frozen");
+        let parcel = seen.parcel(SHARD, &cursor, self.parcel_bytes).expect("it is frozen");
         let left = seen.left_to_send(SHARD, &parcel.to, 1).expect("it is frozen");
         let bytes = &parcel.bytes;
         let seal = seen.seal(SHARD).expect("it is frozen");
@@ -260,10 +195,14 @@ impl World {
     fn play(&mut self) {
         match self.chance.random_range(0..12) {
             0..4 => {
-                let which = self.chance.random_range(0..self.clients.len());
-                self.client(which);
+                let which = self.chance.random_range(0..self.clients.count());
+                let to = self.chance.random_range(0..self.groups.len());
+                self.clients.ask(which, &mut self.groups[to], &mut self.chance);
             }
-            4 => self.read(),
+            4 => {
+                let from = self.chance.random_range(0..self.groups.len());
+                self.clients.keys().iter().for_each(|key| self.clients.read(key, &self.groups[from]));
+            }
             5 => {
                 let which = self.chance.random_range(0..self.groups.len());
                 self.former.push((which, self.groups[which].clone()));
