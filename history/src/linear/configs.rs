@@ -22,8 +22,8 @@ const LINEAR_MAX: usize = 8;
 /// time, never truth.
 const COMPARED_MAX: usize = 64;
 
-/// Bytes of a configuration beside its words: its item, and its places in two tables.
-const ITEM_BYTES: usize = size_of::<Item>() + 48;
+/// Bytes of a configuration beside its words: its item, its places in two tables, and that among those to be looked at.
+const ITEM_BYTES: usize = size_of::<Item>() + 64;
 
 /// Reads the words of a configuration.
 #[derive(Debug, Clone, Copy)]
@@ -83,6 +83,11 @@ impl Shape {
         let used = self.used(config);
         let place = used.binary_search_by_key(&(optional as u64), |pair| pair >> 32);
         place.map_or(0, |at| usize::try_from(used[at] & u64::from(u32::MAX)).expect("a count of operations"))
+    }
+
+    /// How many optional operations are used.
+    pub(super) fn count_all_used(self, config: &[u64]) -> u64 {
+        self.used(config).iter().map(|pair| pair & u64::from(u32::MAX)).sum()
     }
 
     /// Uses one more of an optional class.

@@ -1,11 +1,16 @@
 //! The search for an order: level by level, from every configuration to those that follow from it.
 //!
-//! It dives first, from the newest configuration on: a history that can be explained mostly shows its order soon. Every now
-//! and then it goes wide: it finishes the lowest level that is not finished, so that one that cannot be explained needs memory
-//! for one level only, and few configurations survive it. The two alternate, each time for twice as long; the history alone decides what is done when.
+//! It dives first, from the newest configuration on: a history that can be explained mostly shows its order soon. Where that led
+//! astray it sweeps: from the lowest level to the highest, at each over a few configurations that spent the fewest optional
+//! operations, over twice as many the next time. Those are what a dive runs out of, many levels after it spent them. Then
+//! it goes wide: it finishes the lowest level that is not finished, so that a history that cannot be explained needs memory for one
+//! level only, and few configurations survive it. The three take turns, each time for twice as long; the history alone decides
+//! what is done when.
 //!
 //! Nothing here recurses; the clock is read every few steps.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -21,6 +26,9 @@ const STEPS_PER_LOOK: u64 = 1024;
 
 /// Configurations of the first dive beside one for each level.
 const FIRST_DIVE: u64 = 4096;
+
+/// Configurations of a level in the first sweep: of one alone most of the way is that of the first dive.
+const FIRST_SWEEP: u64 = 4;
 
 /// Larger levels are not kept to be used again: what they took would stay taken.
 const SPARE_BYTES_MAX: usize = 4096;
@@ -44,11 +52,8 @@ pub(super) fn search<M: Model>(
 ) -> (Decision, u64) {
     let plan = Plan::new(classes, members);
     let mut search = Search::new(&plan, states, limits);
-    let decision = match search.run() {
-        Ok(Some(trail)) => Decision::Order(search.order_of(trail)),
-        Ok(None) => Decision::NoOrder(search.stuck()),
-        Err(limit) => Decision::GaveUp(limit, search.stuck()),
-    };
+    let first = FIRST_DIVE + plan.levels.len() as u64;
+    let decision = search.decide(first);
     (decision, search.steps)
 }
 
@@ -66,6 +71,7 @@ pub(super) struct Search<'a, M: Model> {
     /// Nothing is left to do below the first, nor above the second.
     lowest: usize,
     highest: usize,
+    sweep: Sweep,
     /// The steps of all orders: what was put in, and the step before it.
     pub(super) trails: Vec<(u32, u32)>,
     pub(super) draft: Draft,
@@ -81,13 +87,30 @@ pub(super) struct Search<'a, M: Model> {
 #[derive(Default)]
 struct AtLevel {
     known: Configs,
-    todo: Vec<u32>,
+    /// With the number of optional operations that each has used.
+    todo: BinaryHeap<(Reverse<u64>, u32)>,
+}
+
+/// How it is chosen what to look at next.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Dive,
+    Sweep,
+    Wide,
+}
+
+/// Where a sweep is: so many are left to look at on this level, of so many on each.
+struct Sweep {
+    level: usize,
+    left: u64,
+    width: u64,
 }
 
 impl AtLevel {
-    /// The newest that is not looked at yet; it stays where it is.
+    /// That which used the fewest optional operations, and of these the newest, of those that are not looked at yet; it stays
+    /// where it is.
     fn next(&mut self) -> Option<u32> {
-        while let Some(&id) = self.todo.last() {
+        while let Some(&(_, id)) = self.todo.peek() {
             if self.known.is_due(id) {
                 return Some(id);
             }
@@ -110,6 +133,7 @@ impl<'a, M: Model> Search<'a, M> {
             stack: Vec::new(),
             lowest: 0,
             highest: 0,
+            sweep: Sweep { level: 0, left: FIRST_SWEEP, width: FIRST_SWEEP },
             trails: Vec::new(),
             draft: Draft::default(),
             choices: Vec::new(),
@@ -120,8 +144,17 @@ impl<'a, M: Model> Search<'a, M> {
         }
     }
 
+    /// With so many configurations of each way in the first turn.
+    fn decide(&mut self, first: u64) -> Decision {
+        match self.run(first) {
+            Ok(Some(trail)) => Decision::Order(self.order_of(trail)),
+            Ok(None) => Decision::NoOrder(self.stuck()),
+            Err(limit) => Decision::GaveUp(limit, self.stuck()),
+        }
+    }
+
     /// The last step of an order, or `None` when there is no order.
-    fn run(&mut self) -> Result<Option<u32>, Limit> {
+    fn run(&mut self, first: u64) -> Result<Option<u32>, Limit> {
         if self.plan.levels.is_empty() {
             return Ok(Some(NOTHING));
         }
@@ -129,11 +162,11 @@ impl<'a, M: Model> Search<'a, M> {
         if let Some(trail) = self.arrive(0, NOTHING)? {
             return Ok(Some(trail));
         }
-        let mut turn = FIRST_DIVE + self.plan.levels.len() as u64;
+        let mut turn = first;
         loop {
-            for is_dive in [true, false] {
+            for way in [Way::Dive, Way::Sweep, Way::Wide] {
                 for _ in 0..turn {
-                    let Some((level, id)) = self.next(is_dive) else { return Ok(None) };
+                    let Some((level, id)) = self.next(way) else { return Ok(None) };
                     if let Some(trail) = self.look_at(level, id)? {
                         return Ok(Some(trail));
                     }
@@ -144,16 +177,25 @@ impl<'a, M: Model> Search<'a, M> {
     }
 
     /// The next configuration to look at; `None` when all were.
-    fn next(&mut self, is_dive: bool) -> Option<(usize, u32)> {
+    fn next(&mut self, way: Way) -> Option<(usize, u32)> {
         // Nothing can come any more to where nothing is left to do, and nothing below.
         while self.lowest < self.highest && self.is_finished(self.lowest) {
             self.forget(self.lowest);
             self.lowest += 1;
         }
-        if !is_dive {
-            let todo = self.levels[self.lowest].as_mut().and_then(|at| at.next());
-            return todo.map(|id| (self.lowest, id));
+        match way {
+            Way::Dive => self.next_of_dive(),
+            Way::Sweep => self.next_of_sweep(),
+            Way::Wide => self.next_at(self.lowest),
         }
+    }
+
+    fn next_at(&mut self, level: usize) -> Option<(usize, u32)> {
+        let id = self.levels[level].as_mut()?.next()?;
+        Some((level, id))
+    }
+
+    fn next_of_dive(&mut self) -> Option<(usize, u32)> {
         while let Some((level, id)) = self.stack.pop() {
             let level = level as usize;
             let is_due = |at: &AtLevel| at.known.is_due(id);
@@ -162,6 +204,28 @@ impl<'a, M: Model> Search<'a, M> {
             }
         }
         None
+    }
+
+    fn next_of_sweep(&mut self) -> Option<(usize, u32)> {
+        // Nothing is left anywhere if nothing is left at the lowest.
+        self.next_at(self.lowest)?;
+        loop {
+            if self.sweep.level > self.highest {
+                self.sweep.width = self.sweep.width.saturating_mul(2);
+            }
+            if !(self.lowest..=self.highest).contains(&self.sweep.level) {
+                self.sweep.level = self.lowest;
+                self.sweep.left = self.sweep.width;
+            }
+            if let Some(left) = self.sweep.left.checked_sub(1)
+                && let Some(next) = self.next_at(self.sweep.level)
+            {
+                self.sweep.left = left;
+                return Some(next);
+            }
+            self.sweep.level += 1;
+            self.sweep.left = self.sweep.width;
+        }
     }
 
     fn is_finished(&mut self, level: usize) -> bool {
@@ -191,7 +255,7 @@ impl<'a, M: Model> Search<'a, M> {
         let at = self.levels[level].get_or_insert_with(|| Box::new(self.spare.pop().unwrap_or_default()));
         let before = at.known.bytes();
         let Some(id) = at.known.insert(self.shape, &self.draft.config, is_idle) else { return };
-        at.todo.push(id);
+        at.todo.push((Reverse(self.shape.count_all_used(&self.draft.config)), id));
         self.stack.push((u32::try_from(level).expect("fewer levels than operations"), id));
         self.level_bytes += at.known.bytes() - before;
         self.highest = self.highest.max(level);
@@ -269,3 +333,7 @@ impl<'a, M: Model> Search<'a, M> {
         placed.into_iter().map(|(.., operation)| operation).collect()
     }
 }
+
+#[cfg(test)]
+#[path = "search_tests.rs"]
+mod tests;
