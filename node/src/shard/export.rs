@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ordeal_client::wire::{GroupId, MoveId, Reply, SessionId, ShardId, encode};
 use serde::{Deserialize, Serialize};
 
-use super::moving::{Cursor, Parcel};
+use super::moving::{Cursor, Parcel, Part};
 use super::records::{Record, push, push_items, push_session};
 use crate::kv::{Item, Kv, REPLY_BYTES, Session, digest};
 
@@ -75,23 +75,26 @@ impl Export {
 
     /// How much of it is left to be sent, counted up to a limit.
     pub(super) fn left(&self, cursor: &Cursor, limit: usize) -> usize {
-        let Cursor::Changes { upto, .. } = *cursor else { return limit };
-        self.behind(upto).take(limit).count()
+        let Cursor::Changes { upto, part } = cursor else { return limit };
+        self.behind(*upto, part.as_ref()).take(limit).count()
     }
 
-    fn behind(&self, upto: u64) -> impl Iterator<Item = &(u64, Changed)> {
-        // The least of all changes of an entry.
-        let first = (upto + 1, Changed::Session(SessionId(0)));
-        self.in_order.range((Bound::Included(first), Bound::Unbounded))
+    fn behind(&self, upto: u64, part: Option<&Part>) -> impl Iterator<Item = &(u64, Changed)> {
+        let from = match part {
+            Some(Part::Key { index, key }) => Bound::Excluded((*index, Changed::Key(key.as_slice().into()))),
+            // The least of all changes of an entry.
+            Some(Part::Session { .. }) | None => Bound::Included((upto + 1, Changed::Session(SessionId(0)))),
+        };
+        self.in_order.range((from, Bound::Unbounded))
     }
 
-    /// The next part of the copy of `kv`, of about so many bytes.
+    /// The next part of the copy of `kv`, of about so many bytes: a reply and an item at most beyond them, which a frame holds.
     pub(super) fn parcel(&self, shard: ShardId, kv: &Kv, from: &Cursor, bytes_max: usize) -> Parcel {
         let mut packing = Packing { contents: Vec::new(), bytes_max };
         let to = match from {
             Cursor::Items { after } => packing.items(kv, after.as_deref()),
             Cursor::Sessions { after } => packing.sessions(kv, *after, self.begun),
-            Cursor::Changes { upto, part } => packing.changes(kv, self, *upto, *part),
+            Cursor::Changes { upto, part } => packing.changes(kv, self, *upto, part.as_ref()),
         };
         let mut bytes = Vec::with_capacity(packing.contents.len() + 256);
         let length = u32::try_from(packing.contents.len()).expect("a parcel ends with what makes it long");
@@ -180,12 +183,11 @@ impl Packing {
         cut.then_some(last)
     }
 
-    fn changes(&mut self, kv: &Kv, export: &Export, upto: u64, part: Option<(u64, u64)>) -> Cursor {
-        let mut done = upto;
+    fn changes(&mut self, kv: &Kv, export: &Export, upto: u64, part: Option<&Part>) -> Cursor {
+        let (mut done, mut cut) = (upto, None);
         let mut items = Vec::new();
         let mut bytes = 0;
-        // All that one entry changed goes into one parcel, or is a session that is cut.
-        let mut behind = export.behind(upto).peekable();
+        let mut behind = export.behind(upto, part).peekable();
         while let Some((index, changed)) = behind.next() {
             match changed {
                 Changed::Key(key) => match kv.item(key) {
@@ -196,24 +198,40 @@ impl Packing {
                     None => push(&mut self.contents, &Record::Removed { key: key.to_vec() }),
                 },
                 Changed::Session(id) => {
-                    let sequence = part.filter(|&(at, _)| at == *index).map_or(0, |(_, sequence)| sequence);
                     let session = kv.sessions().get(*id);
-                    let cut = session.and_then(|session| self.session(*id, session, sequence));
-                    if let Some(sequence) = cut {
-                        push_items(&mut self.contents, items.into_iter());
-                        return Cursor::Changes { upto: done, part: Some((*index, sequence)) };
+                    let ends = session.and_then(|session| self.session(*id, session, sequence(part, *index)));
+                    if let Some(sequence) = ends {
+                        cut = Some(Part::Session { index: *index, sequence });
+                        break;
                     }
                 }
             }
-            if behind.peek().is_none_or(|(next, _)| next != index) {
-                done = *index;
-                if bytes + self.contents.len() >= self.bytes_max {
+            let is_full = bytes + self.contents.len() >= self.bytes_max;
+            let more = behind.peek().is_some_and(|(next, _)| next == index);
+            match changed {
+                Changed::Key(key) if more && is_full => {
+                    cut = Some(Part::Key { index: *index, key: key.to_vec() });
                     break;
+                }
+                Changed::Session(_) | Changed::Key(_) if more => {}
+                Changed::Session(_) | Changed::Key(_) => {
+                    done = *index;
+                    if is_full {
+                        break;
+                    }
                 }
             }
         }
         push_items(&mut self.contents, items.into_iter());
-        Cursor::Changes { upto: done, part: None }
+        Cursor::Changes { upto: done, part: cut }
+    }
+}
+
+/// Up to which of its replies the session came that the entry at this index changed.
+fn sequence(part: Option<&Part>, of: u64) -> u64 {
+    match part {
+        Some(&Part::Session { index, sequence }) if index == of => sequence,
+        Some(Part::Session { .. } | Part::Key { .. }) | None => 0,
     }
 }
 

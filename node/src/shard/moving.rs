@@ -43,8 +43,28 @@ pub enum Cursor {
     Changes {
         /// Its index.
         upto: u64,
-        /// Of the session that was changed next, at this index: replies up to this sequence number.
-        part: Option<(u64, u64)>,
+        /// What came of the entry that changed something next, when not all of it did.
+        part: Option<Part>,
+    },
+}
+
+/// How far the changes of one entry have come: its session first, then its keys in their order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Part {
+    /// Of the session, the replies up to a sequence number.
+    Session {
+        /// Index of the entry.
+        index: u64,
+        /// The number.
+        sequence: u64,
+    },
+    /// The session, and the keys up to this one.
+    Key {
+        /// Index of the entry.
+        index: u64,
+        /// The key.
+        #[serde(with = "serde_bytes")]
+        key: Vec<u8>,
     },
 }
 

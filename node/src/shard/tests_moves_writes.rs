@@ -1,22 +1,24 @@
 //! Moves of a shard that clients write to in every way meanwhile, whose sessions are longer than a parcel; and what was said of a move,
 //! said once more when it is over.
 
-use ordeal_client::wire::{MoveId, RefusalReason, Reply};
+use ordeal_client::wire::txn::{Txn, TxnOp};
+use ordeal_client::wire::{FRAME_BYTES_MAX, MoveId, RefusalReason, Reply, SessionId, VALUE_BYTES_MAX};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg32;
 
-use super::moving::{Cursor, Fate, Stage, Step};
+use super::moving::{Cursor, Fate, Part, Stage, Step};
 use super::tests_clients::Clients;
 use super::tests_moves::{
     Encoded, FROM, PARCEL_BYTES, SHARD, SHARDS, TO, answer, append, apply, keys, recipient, step, steps,
 };
 use super::*;
+use crate::kv::Op;
 
 /// A part came, and ends within a session.
 fn is_cut(to: &Cursor) -> [bool; 2] {
     [
         matches!(to, Cursor::Sessions { after: Some((_, Some(_))) }),
-        matches!(to, Cursor::Changes { part: Some(_), .. }),
+        matches!(to, Cursor::Changes { part: Some(Part::Session { .. }), .. }),
     ]
 }
 
@@ -63,6 +65,40 @@ fn whatever_is_written_meanwhile_arrives_and_is_answered_again() {
         cut[0] > 300 && cut[1] > 1_000 && changed > 2_000,
         "{cut:?} sessions cut, {changed} parcels of changes"
     );
+}
+
+/// An entry may change more than a frame holds: appends to many long values.
+#[test]
+fn what_one_entry_changed_is_cut_where_a_part_is_full() {
+    let (mut one, mut two) = (Machine::new(SHARDS, [SHARD]), recipient());
+    answer(&mut one, &Command::OpenSession { shard: SHARD }.encode());
+    let write = |sequence, key: &[u8], op| {
+        let (session, settled) = (SessionId(1), 0);
+        Command::Write { shard: SHARD, session, sequence, settled, key, op }.encode()
+    };
+    let long = vec![7; VALUE_BYTES_MAX - 1];
+    for (sequence, key) in (1..).zip(&keys()) {
+        answer(&mut one, &write(sequence, key, Op::Put(&long)));
+    }
+    steps(&mut one, 1, &[Step::ExportBegin { epoch: 1, to: TO }]);
+    steps(&mut two, 1, &[Step::ImportBegin { epoch: 2, from: FROM }]);
+    let append = |key: &Vec<u8>| TxnOp::Append { key: key.clone(), tail: b"x".to_vec() };
+    let txn = Txn { then: keys().iter().map(append).collect(), ..Txn::default() };
+    let bytes = txn.to_bytes().expect("a good one");
+    let all = write(99, &keys()[0], Op::Txn(&bytes));
+    let first = answer(&mut one, &all);
+    steps(&mut one, 1, &[Step::Freeze]);
+    let mut parts = 0;
+    while let Stage::Arriving { cursor, .. } = two.stage(SHARD) {
+        let parcel = one.parcel(SHARD, &cursor, 256 << 10).expect("it is frozen");
+        assert!(parcel.bytes.len() < FRAME_BYTES_MAX - 1_000, "{} bytes", parcel.bytes.len());
+        parts += u32::from(matches!(parcel.to, Cursor::Changes { .. }));
+        let (bytes, seal) = (&parcel.bytes, one.seal(SHARD).expect("it is frozen"));
+        let is_last = one.left_to_send(SHARD, &parcel.to, 1) == Some(0);
+        steps(&mut two, 1, &[if is_last { Step::Adopt { seal, bytes } } else { Step::Parcel { bytes } }]);
+    }
+    assert_eq!((two.stage(SHARD), parts), (Stage::Owned { epoch: 2 }, 13));
+    assert_eq!(answer(&mut two, &all), first);
 }
 
 /// Two groups, and all steps that each of them has heard.
