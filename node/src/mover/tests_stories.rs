@@ -285,6 +285,19 @@ fn a_shard_is_frozen_when_little_is_left_to_be_sent() {
     assert!(frozen(&donor), "it is to end, however much is written");
 }
 
+/// What is left when the shard is frozen is all that its clients wait for.
+#[test]
+fn one_long_value_is_much_to_be_sent() {
+    let (mut donor, _) = sending(1);
+    let upto = |upto| progress(Fate::Open, Some(Cursor::Changes { upto, part: None }));
+    let before = donor.machine.applied();
+    donor.put(2, PARCEL_BYTES);
+    donor.hear(RECIPIENT, upto(before));
+    assert!(matches!(donor.stage(), Stage::Leaving { .. }));
+    donor.hear(RECIPIENT, upto(before + 1));
+    assert!(matches!(donor.stage(), Stage::Frozen { .. }));
+}
+
 #[test]
 fn a_silent_recipient_of_a_frozen_shard_is_asked_and_decides() {
     let mut donor = Side::donor(1);

@@ -31,6 +31,9 @@ pub(super) struct Export {
     digest: u64,
 }
 
+/// Each time that a value is so long it counts for one change more: 64 of them fit a part.
+const CHANGE_BYTES: usize = 4 << 10;
+
 /// What an entry changed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum Changed {
@@ -73,10 +76,20 @@ impl Export {
         self.in_order.iter()
     }
 
-    /// How much of it is left to be sent, counted up to a limit.
-    pub(super) fn left(&self, cursor: &Cursor, limit: usize) -> usize {
+    /// How many changes are left to be sent, counted up to a limit; a long value counts for several.
+    pub(super) fn left(&self, kv: &Kv, cursor: &Cursor, limit: usize) -> usize {
         let Cursor::Changes { upto, part } = cursor else { return limit };
-        self.behind(*upto, part.as_ref()).take(limit).count()
+        let mut left = 0;
+        for (_, changed) in self.behind(*upto, part.as_ref()) {
+            if left >= limit {
+                break;
+            }
+            left += match changed {
+                Changed::Key(key) => 1 + kv.item(key).map_or(0, Item::run_bytes) / CHANGE_BYTES,
+                Changed::Session(_) => 1,
+            };
+        }
+        left.min(limit)
     }
 
     fn behind(&self, upto: u64, part: Option<&Part>) -> impl Iterator<Item = &(u64, Changed)> {

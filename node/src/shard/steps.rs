@@ -105,11 +105,12 @@ impl Machine {
         Some(export.parcel(shard, &held.kv, from, bytes_max))
     }
 
-    /// How many changes are still to be sent of a shard that is on its way from here, counted up to a limit; the limit, as long
-    /// as its keys and sessions are being sent.
+    /// How many changes are still to be sent of a shard that is on its way from here, a long value as several, counted up to a
+    /// limit; the limit, as long as its keys and sessions are being sent.
     #[must_use]
     pub fn left_to_send(&self, shard: ShardId, cursor: &Cursor, limit: usize) -> Option<usize> {
-        Some(self.held.get(&shard)?.leaving.as_ref()?.left(cursor, limit))
+        let held = self.held.get(&shard)?;
+        Some(held.leaving.as_ref()?.left(&held.kv, cursor, limit))
     }
 
     /// What a frozen shard is.
