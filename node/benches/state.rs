@@ -83,7 +83,17 @@ fn machine(keys: &[Vec<u8>], value: &[u8]) {
     let commands: Vec<Arc<[u8]>> = keys.iter().map(write).collect();
     let mut apply = |command: &Arc<[u8]>| drop(black_box(machine.apply(machine.applied() + 1, command)));
     opened.iter().for_each(&mut apply);
-    println!("apply: {:.0?} each", each(&commands, apply));
+    println!("apply: {:.0?} each", each(&commands, &mut apply));
+    let mut ahead = Machine::new(SHARDS, (0..SHARDS).map(ShardId));
+    opened.iter().for_each(|command| drop(ahead.apply(ahead.applied() + 1, command)));
+    let started = Instant::now();
+    for some in commands.chunks(64) {
+        black_box(ahead.look_ahead(some.iter().map(|command| &**command)));
+        some.iter().for_each(|command| drop(black_box(ahead.apply(ahead.applied() + 1, command))));
+    }
+    let each = started.elapsed() / u32::try_from(commands.len()).expect("a count of keys");
+    println!("apply, looking ahead at 64: {each:.0?} each");
+    assert!(ahead == machine, "the same state");
     let started = Instant::now();
     let snapshot: Arc<[u8]> = machine.snapshot().into();
     println!("snapshot: {:.0?}, {} bytes", started.elapsed(), snapshot.len());

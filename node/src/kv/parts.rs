@@ -44,24 +44,38 @@ struct Part {
     body: Arc<Body>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Body {
     /// Of the keys of `items`, place for place.
     hashes: Vec<u64>,
     items: Vec<Item>,
 }
 
+impl Clone for Body {
+    /// With room for all that a part may hold: a copy is made to be written to.
+    fn clone(&self) -> Self {
+        let mut body = Body::with_room();
+        body.hashes.extend_from_slice(&self.hashes);
+        body.items.extend_from_slice(&self.items);
+        body
+    }
+}
+
 impl Part {
     fn of(hash: u64, item: Item) -> Part {
-        let (mut hashes, mut items) =
-            (Vec::with_capacity(PART_ITEMS_FILLED), Vec::with_capacity(PART_ITEMS_FILLED));
-        hashes.push(hash);
-        items.push(item);
-        Part { low: hash, body: Arc::new(Body { hashes, items }) }
+        let mut body = Body::with_room();
+        body.hashes.push(hash);
+        body.items.push(item);
+        Part { low: hash, body: Arc::new(body) }
     }
 }
 
 impl Body {
+    /// An empty one that takes as many items as a part may hold, and the one more that splits it, without moving those it has.
+    fn with_room() -> Body {
+        Body { hashes: Vec::with_capacity(PART_ITEMS_MAX + 1), items: Vec::with_capacity(PART_ITEMS_MAX + 1) }
+    }
+
     fn find(&self, hash: u64, key: &[u8]) -> Result<usize, usize> {
         // All of them, and not every second half: so no look waits for the one before, which from memory takes long.
         let mut at = self.hashes.iter().filter(|&&other| other < hash).count();
@@ -208,7 +222,9 @@ impl Parts {
         let changes = (1..count).filter(|&at| body.hashes[at - 1] < body.hashes[at]);
         let Some(at) = changes.min_by_key(|at| at.abs_diff(count / 2)) else { return };
         let body = Arc::make_mut(&mut self.parts[place].body);
-        let upper = Body { hashes: body.hashes.split_off(at), items: body.items.split_off(at) };
+        let mut upper = Body::with_room();
+        upper.hashes.extend(body.hashes.drain(at..));
+        upper.items.extend(body.items.drain(at..));
         self.parts.insert(place + 1, Part { low: upper.hashes[0], body: Arc::new(upper) });
     }
 
@@ -227,6 +243,23 @@ impl Parts {
         let joined = Part { low: self.parts[left].low, body: Arc::new(Body { hashes, items }) };
         self.parts.splice(pair, [joined]);
     }
+}
+
+/// Looks at all that putting items of these keys will touch, so that it is near when they are put. Memory answers many questions
+/// in the time of one, if none waits for another's answer: so each step is taken for all keys before the next one is.
+/// The number says nothing: it depends on everything that was looked at, so that nobody leaves the looking out.
+pub fn look_ahead<'a>(keys: impl Iterator<Item = (&'a Parts, &'a [u8])>) -> u64 {
+    let hashed: Vec<(&Parts, u64)> = keys.map(|(parts, key)| (parts, digest::hash(key))).collect();
+    let body = |&(parts, hash): &(&'a Parts, u64)| Some((&*parts.parts.get(parts.place(hash))?.body, hash));
+    let bodies: Vec<(&Body, u64)> = hashed.iter().filter_map(body).collect();
+    let rows: Vec<(&[u64], &[Item], u64)> =
+        bodies.iter().map(|&(body, hash)| (&body.hashes[..], &body.items[..], hash)).collect();
+    // Those behind the place of the key move up for it.
+    let behind = |&(hashes, items, hash): &(&[u64], &'a [Item], u64)| {
+        &items[hashes.iter().filter(|&&other| other < hash).count()..]
+    };
+    let moving: Vec<&[Item]> = rows.iter().map(behind).collect();
+    moving.iter().flat_map(|items| items.iter()).map(|item| item.version().index).fold(0, u64::wrapping_add)
 }
 
 impl PartialEq for Parts {
@@ -370,6 +403,15 @@ mod tests {
         (0..1_000u32).filter(|key| key % 20 != 0).for_each(|key| drop(parts.remove(&key.to_be_bytes())));
         assert_eq!(parts.len(), 50);
         assert!(Arc::strong_count(&run) < 10, "{} still hold on", Arc::strong_count(&run));
+    }
+
+    #[test]
+    fn looking_ahead_takes_any_keys() {
+        let (empty, parts) = (Parts::default(), filled(0..1_000));
+        let keys: Vec<[u8; 4]> = (0..2_000u32).map(u32::to_be_bytes).collect();
+        assert_eq!(look_ahead(keys.iter().map(|key| (&empty, &key[..]))), 0);
+        assert!(look_ahead(keys.iter().map(|key| (&parts, &key[..]))) > 0, "something was looked at");
+        assert_eq!(parts, filled(0..1_000));
     }
 
     #[test]

@@ -172,6 +172,11 @@ impl Kv {
         self.data.find(key)
     }
 
+    /// The items, for [`look_ahead`](super::parts::look_ahead).
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.data
+    }
+
     /// The sessions.
     #[must_use]
     pub fn sessions(&self) -> &Sessions {

@@ -19,6 +19,7 @@ use super::Command;
 use super::export::{Changed, Export};
 use super::import::Import;
 use crate::kv::digest;
+use crate::kv::parts::look_ahead;
 use crate::kv::{Claim, Kv, Op};
 
 pub use ordeal_client::wire::EPOCH_FIRST;
@@ -129,6 +130,16 @@ impl Machine {
             }
             Command::Move { shard, id, step } => Applied::Step(self.step(index, shard, id, step)),
         }
+    }
+
+    /// Looks at what some commands will touch, before they are applied one by one: most of the time that this takes in a large
+    /// state is waiting for memory. It changes nothing, and the number says nothing.
+    pub fn look_ahead<'a>(&'a self, commands: impl Iterator<Item = &'a [u8]>) -> u64 {
+        let place = |bytes| match Command::decode(bytes) {
+            Ok(Command::Write { shard, key, .. }) => self.held.get(&shard).map(|held| (held.kv.parts(), key)),
+            Ok(Command::OpenSession { .. } | Command::Move { .. }) | Err(_) => None,
+        };
+        look_ahead(commands.filter_map(place))
     }
 
     /// Passes over the entry at `index`, which holds no command.
