@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::client::Client;
 use crate::course::{Aim, Course, Stop};
 use crate::error::ClientError;
-use crate::wire::{GroupId, MemberChange, NodeId, Reply, RequestBody, ShardId};
+use crate::wire::{GroupId, MemberChange, NodeId, Reply, RequestBody};
 
 impl Client {
     /// The cluster's groups, by ascending id.
@@ -16,7 +16,7 @@ impl Client {
     pub fn groups(&mut self) -> Result<Vec<GroupId>, ClientError> {
         let mut course = Course::new(Instant::now(), self.deadline);
         match self.caller.shard(&mut course, b"") {
-            Ok(_) => Ok(self.caller.router.groups().into_keys().collect()),
+            Ok(_) => Ok(self.caller.router.groups()),
             Err(stop) => Err(course.error(stop, Instant::now())),
         }
     }
@@ -80,9 +80,6 @@ impl Client {
         body: &RequestBody,
     ) -> Result<(NodeId, Reply), Stop> {
         self.caller.shard(course, b"")?;
-        // Shards are how the caller finds a group. One that owns none is asked for at anybody, who says so.
-        let shard: Option<ShardId> = self.caller.router.groups().get(&group).copied();
-        let aim = shard.map_or(Aim::Anyone, Aim::Leader);
-        self.caller.ask(course, aim, body.clone())
+        self.caller.ask(course, Aim::Group(group), body.clone())
     }
 }

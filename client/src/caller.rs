@@ -13,7 +13,7 @@ use crate::course::{Aim, Course, Next, Stop, answers};
 use crate::error::LinkError;
 use crate::link::{CallError, Expect, Link};
 use crate::router::{Place, Router};
-use crate::wire::{ClusterId, GroupId, NodeId, RefusalReason, Reply, Request, RequestBody, ShardId};
+use crate::wire::{ClusterId, GroupId, NodeId, Owner, RefusalReason, Reply, Request, RequestBody, ShardId};
 
 /// Open connections, one a node: more than any sensible cluster has nodes, far fewer than a process may have files.
 const LINKS_MAX: usize = 32;
@@ -125,7 +125,7 @@ impl Caller {
                 Ok(Err(Next::Pause))
             }
             reply if answers(&reply, asked) => {
-                if let Aim::Leader(_) = aim {
+                if aim != Aim::Anyone {
                     self.router.leads(self.group(aim), node);
                 }
                 Ok(Ok((node, reply)))
@@ -155,7 +155,11 @@ impl Caller {
             | RefusalReason::MembersBusy
             | RefusalReason::Frozen { .. } => Ok(Next::Pause),
             // The map is out of date, or the node is going: the next handshake tells the news.
-            RefusalReason::WrongGroup { .. } | RefusalReason::Moved { .. } | RefusalReason::Stopping => {
+            RefusalReason::Moved { shard, epoch, group } => {
+                let news = self.router.moved(shard, Owner { group, epoch });
+                Ok(if news { Next::Follow } else { Next::Pause })
+            }
+            RefusalReason::WrongGroup { .. } | RefusalReason::Stopping => {
                 self.links.remove(&node);
                 self.router.forget_leader(self.group(aim));
                 Ok(Next::Pause)
@@ -172,6 +176,7 @@ impl Caller {
     fn group(&self, aim: Aim) -> GroupId {
         match aim {
             Aim::Leader(shard) => self.router.group(shard).unwrap_or(GroupId(0)),
+            Aim::Group(group) => group,
             Aim::Anyone => GroupId(0),
         }
     }
@@ -183,8 +188,9 @@ impl Caller {
         let untroubled = course.is_untroubled();
         let hidden = aim == Aim::Anyone && self.router.is_preferred_hidden(now);
         let known = match aim {
-            Aim::Leader(_) => {
-                let leader = self.router.leader(self.group(aim), now);
+            Aim::Leader(_) | Aim::Group(_) => {
+                let group = self.group(aim);
+                let leader = self.router.leader(group, now).or_else(|| self.router.member(group, now));
                 leader.or_else(|| self.router.preferred(now).filter(|_| untroubled))
             }
             Aim::Anyone => self.router.preferred(now),

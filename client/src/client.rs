@@ -177,8 +177,16 @@ impl Client {
     }
 
     fn read(&mut self, course: &mut Course, key: &[u8], level: ReadLevel) -> Result<(NodeId, Reply), Stop> {
+        let shard = self.caller.shard(course, key)?;
+        let router = &self.caller.router;
         let aim = match level {
-            ReadLevel::Linearizable => Aim::Leader(self.caller.shard(course, key)?),
+            ReadLevel::Linearizable => Aim::Leader(shard),
+            // Not everybody can answer then.
+            ReadLevel::Follower | ReadLevel::Stale
+                if router.group(shard).is_some_and(|group| router.is_on_some(group)) =>
+            {
+                Aim::Leader(shard)
+            }
             ReadLevel::Follower | ReadLevel::Stale => Aim::Anyone,
         };
         self.caller.ask(course, aim, RequestBody::Read { key: key.to_vec(), level })

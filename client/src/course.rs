@@ -8,7 +8,7 @@ use rand::RngExt;
 use rand_pcg::Pcg32;
 
 use crate::error::{ClientError, LinkError, Tries};
-use crate::wire::{NodeId, RefusalReason, Reply, RequestBody, ShardId, WriteOp};
+use crate::wire::{GroupId, NodeId, RefusalReason, Reply, RequestBody, ShardId, WriteOp};
 
 /// The first pause: about one heartbeat of a quick cluster, or a few syncs.
 const PAUSE_FIRST: Duration = Duration::from_millis(5);
@@ -28,6 +28,8 @@ const ATTEMPT_SHARE_MIN: u32 = 4;
 pub(crate) enum Aim {
     /// The leader of the shard's group.
     Leader(ShardId),
+    /// The leader of this group.
+    Group(GroupId),
     /// The preferred node, else any.
     Anyone,
 }
@@ -199,14 +201,20 @@ impl Course {
     }
 }
 
-/// What is granted to long values on top of an attempt's time: 1 µs a byte, as of a network of 1 MB/s.
+/// Who waits for news is told after a second that there is none.
+const WATCH_TIME: Duration = Duration::from_secs(1);
+
+/// What is granted on top of an attempt's time. To long values 1 µs a byte, as of a network of 1 MB/s.
 fn transfer_time(body: &RequestBody) -> Duration {
     let bytes = match body {
+        RequestBody::Watch { .. } => return WATCH_TIME,
         RequestBody::Status
         | RequestBody::OpenSession { .. }
         | RequestBody::Read { .. }
         | RequestBody::ChangeMembers { .. }
-        | RequestBody::Transfer { .. } => 0,
+        | RequestBody::Transfer { .. }
+        | RequestBody::Configuration { .. }
+        | RequestBody::Admin { .. } => 0,
         RequestBody::Write { op, .. } => match op {
             WriteOp::Put(value) | WriteOp::Append(value) => value.len(),
             WriteOp::Delete => 0,
@@ -230,6 +238,10 @@ pub(crate) fn answers(reply: &Reply, asked: &RequestBody) -> bool {
         Reply::Txn { .. } => matches!(asked, RequestBody::Write { op: WriteOp::Txn(_), .. }),
         Reply::Members { .. } => matches!(asked, RequestBody::ChangeMembers { .. }),
         Reply::Transferring { .. } => matches!(asked, RequestBody::Transfer { .. }),
+        Reply::Configuration(_) => {
+            matches!(asked, RequestBody::Configuration { .. } | RequestBody::Watch { .. })
+        }
+        Reply::Decided(_) => matches!(asked, RequestBody::Admin { .. }),
         Reply::Refused(_) | Reply::Unknown => false,
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //!  client      get, put, …: sessions, sequence numbers, the three outcomes
+//!   ├ shards     who owns which shard: asked, watched, changed
 //!   └ admin      members and leaders of its groups: asked until it is done
 //!    └ caller     one operation: attempts, pauses, one deadline
 //!        ├ router    where to: addresses, shards, leaders, who failed lately
@@ -23,9 +24,11 @@ mod error;
 mod link;
 mod pipe;
 mod router;
+mod shards;
 pub mod wire;
 
 pub use client::{CasAnswer, Client, Got, TxnAnswer, Written, status, welcome};
 pub use config::{ATTEMPT_TIMEOUT_DEFAULT, ClientConfig, DEADLINE_DEFAULT, Prefer};
 pub use error::{ClientError, LinkError, Tries};
 pub use pipe::{Done, OPERATIONS_MAX, Operation, Pipeline};
+pub use shards::{CONTROLLER, members_of};

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::config::{ClientConfig, Prefer};
-use crate::wire::{GroupId, NodeId, ShardId, Welcome, shard_of};
+use crate::wire::{GroupId, NodeId, Owner, ShardId, Welcome, shard_of};
 
 /// Members that are remembered: far beyond any cluster, so that a node that invents some costs no memory.
 const MEMBERS_MAX: usize = 1_024;
@@ -38,8 +38,10 @@ pub(crate) struct Router {
     prefer: Option<Prefer>,
     /// Advertised addresses.
     members: BTreeMap<NodeId, String>,
-    /// Owner of each shard; empty until somebody said welcome.
-    owners: Vec<GroupId>,
+    /// Owner of each shard, of the latest epoch that anybody told; empty until somebody said welcome.
+    owners: Vec<Owner>,
+    /// Where each group is.
+    groups: BTreeMap<GroupId, Vec<NodeId>>,
     leaders: BTreeMap<GroupId, NodeId>,
     /// Until when an address that failed is left alone. Bounded by the addresses that are known.
     resting: BTreeMap<String, Instant>,
@@ -62,6 +64,7 @@ impl Router {
             prefer: config.prefer,
             members: BTreeMap::new(),
             owners: Vec::new(),
+            groups: BTreeMap::new(),
             leaders: BTreeMap::new(),
             resting: BTreeMap::new(),
             rest: config.attempt_timeout,
@@ -83,12 +86,20 @@ impl Router {
 
     /// The group that owns a shard, as far as is known.
     pub(crate) fn group(&self, shard: ShardId) -> Option<GroupId> {
-        self.owners.get(usize::try_from(shard.0).ok()?).copied()
+        self.owners.get(usize::try_from(shard.0).ok()?).map(|owner| owner.group)
     }
 
-    /// All groups, each with one of its shards.
-    pub(crate) fn groups(&self) -> BTreeMap<GroupId, ShardId> {
-        (0..).map(ShardId).zip(&self.owners).map(|(shard, &group)| (group, shard)).collect()
+    /// All groups, the controller's among them.
+    pub(crate) fn groups(&self) -> Vec<GroupId> {
+        self.groups.keys().copied().collect()
+    }
+
+    /// A shard has moved. True if that is news.
+    pub(crate) fn moved(&mut self, shard: ShardId, to: Owner) -> bool {
+        let known = usize::try_from(shard.0).ok().and_then(|shard| self.owners.get_mut(shard));
+        let Some(known) = known.filter(|known| known.epoch < to.epoch) else { return false };
+        *known = to;
+        true
     }
 
     /// How many shards there are, once known.
@@ -131,6 +142,18 @@ impl Router {
         (!self.is_resting(&place.address, now)).then_some(place)
     }
 
+    /// Whether a group has members on some nodes only.
+    pub(crate) fn is_on_some(&self, group: GroupId) -> bool {
+        self.groups.get(&group).is_some_and(|members| members.len() < self.members.len())
+    }
+
+    /// Some member of a group that is not on every node.
+    pub(crate) fn member(&self, group: GroupId, now: Instant) -> Option<Place> {
+        let members = self.groups.get(&group).filter(|_| self.is_on_some(group))?;
+        let mut places = members.iter().filter_map(|&node| self.place_of(node));
+        places.find(|place| !self.is_resting(&place.address, now))
+    }
+
     /// The next one in turn: of those that do not rest; if all rest, the one whose rest is over first.
     pub(crate) fn next_in_turn(&mut self, now: Instant) -> Place {
         let places = self.places();
@@ -150,7 +173,13 @@ impl Router {
     pub(crate) fn welcomed(&mut self, address: &str, welcome: &Welcome) {
         self.resting.remove(address);
         self.members = welcome.members.iter().take(MEMBERS_MAX).cloned().collect();
-        self.owners.clone_from(&welcome.owners);
+        if self.owners.is_empty() {
+            self.owners.clone_from(&welcome.owners);
+        }
+        for (known, told) in self.owners.iter_mut().zip(&welcome.owners) {
+            *known = known.max_epoch(*told);
+        }
+        self.groups.extend(welcome.groups.iter().take(MEMBERS_MAX).cloned());
         let advertised = self.members.get(&welcome.node);
         if advertised.is_some_and(|advertised| advertised != address)
             && !self.dial.contains_key(&welcome.node)

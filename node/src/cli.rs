@@ -100,6 +100,10 @@ struct StartArgs {
     /// Data groups of the cluster, the same on all its nodes.
     #[arg(long, default_value_t = 1)]
     groups: u32,
+    /// So many nodes belong to each data group at first, the same on all nodes; the groups follow one another around them. All,
+    /// unless said.
+    #[arg(long, value_name = "N")]
+    replicas: Option<u32>,
     /// Shards of the cluster, the same on all its nodes.
     #[arg(long, default_value_t = 64)]
     shards: u32,
@@ -184,6 +188,7 @@ impl StartArgs {
             join: self.join,
             dial: unique("--dial", self.dial)?,
             groups: self.groups,
+            replicas: self.replicas,
             shards: self.shards,
             heartbeat: self.heartbeat,
             election_timeout: self.election_timeout,
@@ -204,7 +209,8 @@ impl StartArgs {
 
 /// How a member that may have forgotten something is replaced, in commands to paste: as a new one with a directory of its own.
 fn replacement(config: &NodeConfig) -> String {
-    let NodeConfig { node, cluster, listen, members, groups, shards, .. } = config;
+    let NodeConfig { node, cluster, listen, members, .. } = config;
+    let layout = config.layout();
     let others: Vec<String> =
         members.iter().filter(|(id, _)| *id != node).map(|(_, address)| address.to_string()).collect();
     // One that joined knows no others by its flags.
@@ -218,7 +224,7 @@ fn replacement(config: &NodeConfig) -> String {
         "it must not vote again under its id; replace it by {new}, or any id that was never used:
   ordeal kv member remove {node} --endpoints {endpoints}
   ordeal node start --join --id {new} --cluster {cluster} --dir {dir} --listen {listen} --member {new}={address} \
-    --groups {groups} --shards {shards} --heartbeat {heartbeat}ms --election-timeout {election_timeout}ms &
+    {layout} --heartbeat {heartbeat}ms --election-timeout {election_timeout}ms &
   ordeal kv member add {new}={address} --endpoints {endpoints}"
     )
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ordeal_client::wire::{ClusterId, GroupId, NodeId};
+use ordeal_client::wire::{ClusterId, GroupId, Layout, NodeId};
 pub use ordeal_client::wire::{GROUPS_MAX, SHARDS_MAX};
 use ordeal_wal::SyncMode;
 
@@ -39,6 +39,8 @@ pub struct NodeConfig {
     pub dial: BTreeMap<NodeId, SocketAddr>,
     /// Number of data groups, g1 and so on.
     pub groups: u32,
+    /// So many nodes belong to each of them at first; `None`: all.
+    pub replicas: Option<u32>,
     /// Number of shards of the cluster.
     pub shards: u32,
     /// A leader's heartbeat goes out so often.
@@ -102,6 +104,7 @@ impl NodeConfig {
             join: false,
             dial: BTreeMap::new(),
             groups: 1,
+            replicas: None,
             shards: 64,
             heartbeat: Duration::from_millis(50),
             election_timeout: Duration::from_millis(250),
@@ -134,6 +137,11 @@ impl NodeConfig {
         range("the number of members", self.members.len() as u64, 1, MEMBERS_MAX as u64)?;
         range("--groups", u64::from(self.groups), 1, u64::from(GROUPS_MAX))?;
         range("--shards", u64::from(self.shards), 1, u64::from(SHARDS_MAX))?;
+        if let Some(replicas) = self.replicas {
+            // Who joins knows of itself alone.
+            let most = if self.join { MEMBERS_MAX as u64 } else { self.members.len() as u64 };
+            range("--replicas", u64::from(replicas), 1, most)?;
+        }
         range("--snapshot-entries", self.snapshot_entries, 1, u64::MAX)?;
         range("--snapshot-bytes", self.snapshot_bytes, 1, u64::MAX)?;
         let (heartbeat, election) = (ticks(self.heartbeat), ticks(self.election_timeout));
@@ -152,7 +160,7 @@ impl NodeConfig {
     /// Whose data directory it is.
     #[must_use]
     pub fn identity(&self) -> Identity {
-        Identity { cluster: self.cluster, node: self.node, groups: self.groups, shards: self.shards }
+        Identity { cluster: self.cluster, node: self.node, layout: self.layout() }
     }
 
     /// With whom a new data directory is begun: nobody, when the node joins.
@@ -176,6 +184,7 @@ impl NodeConfig {
         EngineConfig {
             moved: first.iter().filter_map(moved).collect(),
             groups: (1..=self.groups).map(GroupId).collect(),
+            replicas: self.replicas,
             heartbeat_ticks: ticks(self.heartbeat),
             election_ticks: ticks(self.election_timeout),
             snapshot_entries: self.snapshot_entries,
@@ -183,6 +192,12 @@ impl NodeConfig {
             leases: self.leases,
             ..EngineConfig::new(self.node, self.cluster, first, self.shards, self.seed)
         }
+    }
+
+    /// How the cluster was created.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        Layout { groups: self.groups, replicas: self.replicas, shards: self.shards }
     }
 
     /// What the storage is told.

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use ordeal_client::wire::{ClusterId, GroupId, NodeId};
+use ordeal_client::wire::{ClusterId, GroupId, Layout, NodeId};
 use ordeal_node::engine::{Batch, BatchTicket};
 use ordeal_node::raft::{
     Entry, HardState, LogId, Lost, Membership, Payload, Persist, Recovered, Snapshot, Ticket,
@@ -18,7 +18,8 @@ use ordeal_wal::SyncMode;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
-const OURS: Identity = Identity { cluster: ClusterId(0xc0ffee), node: NodeId(1), groups: 2, shards: 64 };
+const LAYOUT: Layout = Layout { groups: 2, replicas: None, shards: 64 };
+const OURS: Identity = Identity { cluster: ClusterId(0xc0ffee), node: NodeId(1), layout: LAYOUT };
 
 const SEGMENT_BYTES: u64 = 32 << 10;
 

@@ -13,6 +13,7 @@ use super::{Exit, with_codes};
 use crate::client::Client;
 use crate::config::{ClientConfig, Prefer};
 use crate::error::ClientError;
+use crate::shards::CONTROLLER;
 use crate::wire::{GroupId, GroupStatus, MemberChange, NodeId, RoleName};
 
 /// Time for a change of one group, unless asked otherwise: a new voter has to receive all of the state first.
@@ -148,10 +149,14 @@ fn for_groups(
         Some(group) => Ok(vec![group]),
         None => client.groups(),
     };
-    let groups = match groups {
+    let mut groups = match groups {
         Ok(groups) => groups,
         Err(error) => return failed(command, None, &error, printer),
     };
+    // Who belongs to any group belongs to the controller's: it comes there first, and leaves it last.
+    if command == "member remove" && groups.first() == Some(&CONTROLLER) {
+        groups.rotate_left(1);
+    }
     for group in groups {
         match act(&mut client, group) {
             Err(error) => return failed(command, Some(group), &error, printer),

@@ -4,6 +4,7 @@
 mod bench;
 mod member;
 mod outcome;
+mod shards;
 mod status;
 mod txn;
 
@@ -39,7 +40,7 @@ pub struct KvArgs {
     /// Where nodes answer, separated by commas; one is enough, the others are learnt from it
     #[arg(long, global = true, env = "ORDEAL_ENDPOINTS", value_delimiter = ',', value_name = "HOST:PORT,…")]
     endpoints: Vec<String>,
-    /// Time for the whole operation, like 500ms or 5s [default: 5s; status: 1s a node; member and transfer: 60s a group]
+    /// Time for the whole operation, like 500ms or 5s [default: 5s; status: 1s a node; member and transfer: 60s a group; shards and groups: 60s]
     #[arg(long, global = true, value_parser = parse_timeout)]
     timeout: Option<Duration>,
     /// One line of JSON on stdout for each result
@@ -134,6 +135,10 @@ Examples:
     Member(member::MemberArgs),
     /// Hand the leadership of groups over
     Transfer(member::TransferArgs),
+    /// Show which group owns which shards, and move them
+    Shards(shards::ShardsArgs),
+    /// Show the groups that own shards, and let some leave or join again
+    Groups(shards::GroupsArgs),
 }
 
 fn with_codes(examples: &str) -> String {
@@ -226,6 +231,12 @@ fn execute_with(
         KvCommand::Transfer(command) => {
             return member::transfer(endpoints, args.timeout, &command, &mut printer);
         }
+        KvCommand::Shards(command) => {
+            return shards::shards(endpoints, args.timeout, &command, terminals.on_err, &mut printer);
+        }
+        KvCommand::Groups(command) => {
+            return shards::groups(endpoints, args.timeout, &command, terminals.on_err, &mut printer);
+        }
         _ => {}
     }
     let config = ClientConfig {
@@ -279,7 +290,12 @@ fn operate(mut client: Client, command: KvCommand, input: &mut dyn Read, printer
             Err(error) => printer.usage_of_input(&error),
         },
         KvCommand::Txn(args) => txn::txn(&mut client, args, printer),
-        KvCommand::Status(_) | KvCommand::Bench(_) | KvCommand::Member(_) | KvCommand::Transfer(_) => {
+        KvCommand::Status(_)
+        | KvCommand::Bench(_)
+        | KvCommand::Member(_)
+        | KvCommand::Transfer(_)
+        | KvCommand::Shards(_)
+        | KvCommand::Groups(_) => {
             unreachable!("they make clients of their own")
         }
     }

@@ -134,7 +134,7 @@ fn text(asked: &[Asked<'_>]) -> String {
 }
 
 /// Columns side by side; nothing when there is no row below the headings.
-fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
+pub(super) fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
     let mut text = String::new();
     if rows.len() < 2 {
         return text;

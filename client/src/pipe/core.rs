@@ -298,8 +298,9 @@ impl Core {
         let now = self.now;
         let hidden = aim == Aim::Anyone && self.router.is_preferred_hidden(now);
         let known = match aim {
-            Aim::Leader(shard) => {
-                let leader = self.router.group(shard).and_then(|group| self.router.leader(group, now));
+            Aim::Leader(_) | Aim::Group(_) => {
+                let group = self.group(aim);
+                let leader = self.router.leader(group, now).or_else(|| self.router.member(group, now));
                 leader.or_else(|| self.router.preferred(now).filter(|_| untroubled))
             }
             Aim::Anyone => self.router.preferred(now),
@@ -413,6 +414,7 @@ impl Core {
     pub(super) fn group(&self, aim: Aim) -> GroupId {
         match aim {
             Aim::Leader(shard) => self.router.group(shard).unwrap_or(GroupId(0)),
+            Aim::Group(group) => group,
             Aim::Anyone => GroupId(0),
         }
     }

@@ -7,7 +7,7 @@ use super::links::LinkId;
 use super::ops::{OpId, Stage};
 use crate::course::{Aim, Next, Stop, answers};
 use crate::error::LinkError;
-use crate::wire::{GroupId, NodeId, ReadLevel, RefusalReason, Reply, RequestBody, SessionId, ShardId};
+use crate::wire::{GroupId, NodeId, Owner, ReadLevel, RefusalReason, Reply, RequestBody, SessionId, ShardId};
 
 impl Core {
     /// What an answer means.
@@ -57,7 +57,11 @@ impl Core {
                 self.next(id, Next::Pause);
             }
             // The map is out of date, or the node is going: the next handshake tells the news.
-            RefusalReason::WrongGroup { .. } | RefusalReason::Moved { .. } | RefusalReason::Stopping => {
+            RefusalReason::Moved { shard, epoch, group } => {
+                let news = self.router.moved(shard, Owner { group, epoch });
+                self.next(id, if news { Next::Follow } else { Next::Pause });
+            }
+            RefusalReason::WrongGroup { .. } | RefusalReason::Stopping => {
                 self.retire(link);
                 self.router.forget_leader(group);
                 self.next(id, Next::Pause);

@@ -12,11 +12,11 @@ use super::ops::{Done, Operation};
 use crate::config::ClientConfig;
 use crate::error::{ClientError, LinkError};
 use crate::wire::{
-    Answer, ClusterId, FrameReader, GroupId, NodeId, RefusalReason, Reply, Request, RequestBody,
-    SESSION_WINDOW_MAX, SessionId, Version, Welcome, WriteOp, decode,
+    Answer, ClusterId, FrameReader, GroupId, Layout, NodeId, Owner, RefusalReason, Reply, Request,
+    RequestBody, SESSION_WINDOW_MAX, SessionId, Version, Welcome, WriteOp, decode,
 };
 
-const SHARDS: usize = 4;
+const SHARDS: u32 = 4;
 
 /// A core, its clock, and what it has sent.
 struct World {
@@ -37,7 +37,9 @@ fn welcome(node: NodeId) -> Welcome {
         cluster: ClusterId(7),
         node,
         members: (1..=3).map(|node| (NodeId(node), address(node))).collect(),
-        owners: vec![GroupId(1); SHARDS],
+        layout: Layout { groups: 1, replicas: None, shards: SHARDS },
+        owners: vec![Owner { group: GroupId(1), epoch: 1 }; SHARDS as usize],
+        groups: vec![(GroupId(1), (1..=3).map(NodeId).collect())],
     }
 }
 

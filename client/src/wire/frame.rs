@@ -58,11 +58,15 @@ pub enum Kind {
     /// For entries that a disk lost.
     Fetch = 47,
     Fetched = 48,
+    /// From the leader of a group to that of another, about a shard on its way; the group in the header is the other one.
+    Move = 49,
+    /// To the leader of the controller, from that of a group.
+    Control = 50,
 }
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Kind; 23] = [
+    pub const ALL: [Kind; 25] = [
         Kind::Hello,
         Kind::Welcome,
         Kind::Refused,
@@ -86,6 +90,8 @@ impl Kind {
         Kind::Beat,
         Kind::Fetch,
         Kind::Fetched,
+        Kind::Move,
+        Kind::Control,
     ];
 
     /// Whether it answers another message.
@@ -114,7 +120,9 @@ impl Kind {
             | Kind::InstallSnapshot
             | Kind::TimeoutNow
             | Kind::ReadIndex
-            | Kind::Fetch => false,
+            | Kind::Fetch
+            | Kind::Move
+            | Kind::Control => false,
         }
     }
 

@@ -4,15 +4,18 @@
 //! Nothing else is read from a connection before that. A peer's connection carries its messages one way only, from the
 //! node that dialled; so a directed link of the network is one connection, which a harness can cut by itself.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::ids::{ClusterId, GroupId, NodeId};
+use super::shards::Owner;
 
 /// The first bytes of a [`Hello`]: whoever sends something else speaks another protocol.
 pub const MAGIC: [u8; 8] = *b"ORDEAL\r\n";
 
 /// The version of everything in [`super`]. Both sides must name the same.
-pub const PROTOCOL_VERSION: u32 = 6;
+pub const PROTOCOL_VERSION: u32 = 7;
 
 /// What the dialling side says first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,8 +63,35 @@ pub struct Welcome {
     pub node: NodeId,
     /// Advertised addresses (`host:port`) of all nodes, by ascending id.
     pub members: Vec<(NodeId, String)>,
-    /// Which group owns each shard, by ascending shard from 0: never empty.
-    pub owners: Vec<GroupId>,
+    /// How the cluster was created.
+    pub layout: Layout,
+    /// Who owns each shard, by ascending shard from 0, as far as this node knows: never empty. Who knows of a later epoch knows
+    /// better.
+    pub owners: Vec<Owner>,
+    /// The members of each group, the controller's among them, as far as this node knows.
+    pub groups: Vec<(GroupId, Vec<NodeId>)>,
+}
+
+/// How a cluster was created: the same for all its nodes, for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layout {
+    /// Data groups at first.
+    pub groups: u32,
+    /// Members of each of them at first; `None`: all nodes.
+    pub replicas: Option<u32>,
+    /// Shards.
+    pub shards: u32,
+}
+
+impl fmt::Display for Layout {
+    /// The flags of `node start` that say so.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "--groups {}", self.groups)?;
+        if let Some(replicas) = self.replicas {
+            write!(f, " --replicas {replicas}")?;
+        }
+        write!(f, " --shards {}", self.shards)
+    }
 }
 
 /// The node does not take the connection. It is closed after this.

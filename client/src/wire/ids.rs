@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -94,6 +95,17 @@ pub struct SessionId(pub u64);
 /// An administrator's command to the controller: a random number drawn once for it, the same on every retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CommandId(pub u64);
+
+impl CommandId {
+    /// An id that no other command has: the time, and for two within a nanosecond the process.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "each is another one")]
+    pub fn new() -> Self {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let nanoseconds = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+        CommandId(nanoseconds ^ u64::from(std::process::id()).rotate_left(40))
+    }
+}
 
 /// The version of a key: the epoch of its shard, then the log index of the entry that wrote it. Versions of one key
 /// grow strictly, so a write that names the version it made and the one it replaced makes a claim that can be checked.

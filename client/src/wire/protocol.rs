@@ -5,7 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{ClusterId, GroupId, NodeId, SessionId, ShardId, Version};
+use super::ids::{ClusterId, CommandId, GroupId, NodeId, SessionId, ShardId, Version};
+use super::shards::{AdminChange, Configuration, Decision};
 use super::txn::TxnResult;
 
 /// The longest key, in bytes.
@@ -72,6 +73,26 @@ pub enum RequestBody {
         group: GroupId,
         /// To whom; `None`: to whoever is best prepared.
         to: Option<NodeId>,
+    },
+    /// Who owns which shard? Linearizable, and answered by whichever node is asked.
+    Configuration {
+        /// At this number; `None`: by now.
+        number: Option<u64>,
+    },
+    /// Tell me as soon as you know a configuration after this one. Answered by any node, from what it knows; after a second with
+    /// the newest one that it knows, whatever that is: then ask again.
+    Watch {
+        /// The number.
+        after: u64,
+    },
+    /// Change who is to own which shard. Exactly once: the leader of the controller does it.
+    Admin {
+        /// The same on every retry.
+        id: CommandId,
+        /// Number of the configuration that the change is based on.
+        base: u64,
+        /// The change.
+        change: AdminChange,
     },
 }
 
@@ -179,6 +200,10 @@ pub enum Reply {
         /// To whom.
         to: NodeId,
     },
+    /// To [`RequestBody::Configuration`] and [`RequestBody::Watch`].
+    Configuration(Box<Configuration>),
+    /// To [`RequestBody::Admin`].
+    Decided(Decision),
     /// To a transaction: done.
     Txn {
         /// Whether all comparisons held.
@@ -297,6 +322,8 @@ pub struct NodeStatus {
     pub uptime_ms: u64,
     /// Bytes of the log on disk.
     pub log_disk_bytes: u64,
+    /// Number of the newest configuration that it knows.
+    pub configuration: u64,
     /// Its groups, by ascending id.
     pub groups: Vec<GroupStatus>,
 }
@@ -332,6 +359,8 @@ pub struct GroupStatus {
     pub snapshot_bytes: u64,
     /// Checksum of the whole replicated state at `applied`: equal on all replicas at the same `applied`.
     pub digest: u64,
+    /// Shards that it owns; of the controller: 0.
+    pub shards: u64,
     /// Keys in the state.
     pub keys: u64,
     /// Open client sessions.

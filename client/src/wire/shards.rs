@@ -75,6 +75,14 @@ pub struct Owner {
     pub epoch: u64,
 }
 
+impl Owner {
+    /// The one of the later epoch: of one epoch there is one owner.
+    #[must_use]
+    pub fn max_epoch(self, other: Owner) -> Owner {
+        if other.epoch > self.epoch { other } else { self }
+    }
+}
+
 /// A move of a shard, under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Move {

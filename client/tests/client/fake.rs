@@ -1,6 +1,7 @@
 //! A node that speaks the protocol and does as its script says: answers, refuses, hangs up, stays silent, talks
 //! nonsense. It notes every request that it received.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -9,9 +10,9 @@ use std::time::Duration;
 
 use ordeal_client::wire::txn::{Txn, TxnResult};
 use ordeal_client::wire::{
-    Answer, ClusterId, FrameBuilder, FrameReader, GroupId, GroupStatus, Hello, Kind, NodeId, NodeStatus,
-    PeerMode, PeerStatus, RefusalReason, Reply, Request, RequestBody, RoleName, SessionId, Version, Welcome,
-    WriteOp, decode,
+    Answer, Cause, ClusterId, Configuration, Decision, FrameBuilder, FrameReader, GroupId, GroupInfo,
+    GroupStatus, Hello, Kind, Layout, NodeId, NodeStatus, Owner, PeerMode, PeerStatus, RefusalReason, Reply,
+    Request, RequestBody, RoleName, SessionId, Version, Welcome, WriteOp, decode,
 };
 use ordeal_client::{Client, ClientConfig};
 
@@ -133,7 +134,9 @@ impl Seat {
             cluster: CLUSTER,
             node: self.node,
             members: members.to_vec(),
-            owners: vec![GroupId(1); 4],
+            layout: Layout { groups: 1, replicas: None, shards: 4 },
+            owners: vec![Owner { group: GroupId(1), epoch: 1 }; 4],
+            groups: vec![(GroupId(1), members.iter().map(|(node, _)| *node).collect())],
         };
         let shared = Arc::new(Shared {
             address: self.address,
@@ -280,6 +283,23 @@ impl Shared {
             RequestBody::Write { .. } => written(number),
             RequestBody::ChangeMembers { .. } => Reply::Members { done: true },
             RequestBody::Transfer { .. } => Reply::Transferring { to: self.welcome.node },
+            RequestBody::Configuration { .. } | RequestBody::Watch { .. } => {
+                Reply::Configuration(Box::new(self.configuration()))
+            }
+            RequestBody::Admin { .. } => Reply::Decided(Decision::Done { number: 2 }),
+        }
+    }
+
+    /// Everything is g2's, and nothing moves.
+    fn configuration(&self) -> Configuration {
+        let members = self.welcome.members.iter().cloned().collect();
+        let info = GroupInfo { members, at: 1, leaving: false };
+        Configuration {
+            number: 2,
+            cause: Cause::Created,
+            groups: [1, 2].map(|group| (GroupId(group), info.clone())).into(),
+            owners: vec![Owner { group: GroupId(2), epoch: 1 }; 8],
+            moves: BTreeMap::new(),
         }
     }
 
@@ -299,6 +319,7 @@ impl Shared {
             snapshot: 9,
             snapshot_bytes: 1_234,
             digest: 0xd16e57,
+            shards: 4,
             keys: 5,
             sessions: 2,
             members: self.welcome.members.clone(),
@@ -320,6 +341,7 @@ impl Shared {
             version: "0.1.0".to_owned(),
             uptime_ms: 1_000,
             log_disk_bytes: 4_096,
+            configuration: 1,
             groups: vec![group],
         }
     }

@@ -281,7 +281,10 @@ fn every_command_has_two_examples_and_they_work() {
     }
     assert_eq!(
         names,
-        ["kv", "get", "put", "append", "delete", "cas", "txn", "status", "bench", "member", "transfer"]
+        [
+            "kv", "get", "put", "append", "delete", "cas", "txn", "status", "bench", "member", "transfer",
+            "shards", "groups"
+        ]
     );
 }
 

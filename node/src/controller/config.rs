@@ -74,7 +74,7 @@ impl ShardState {
 }
 
 impl State {
-    /// The first number: shard `s` belongs to the group at place `s mod groups`.
+    /// The first number: shard `s` belongs to the group at place `s mod groups`. Groups may have no members yet.
     pub(super) fn first(shards: u32, groups: &BTreeMap<GroupId, Members>) -> Self {
         assert!((1..=SHARDS_MAX).contains(&shards), "a cluster has 1 to {SHARDS_MAX} shards, not {shards}");
         let ids: Vec<GroupId> = groups.keys().copied().collect();
@@ -154,7 +154,11 @@ impl State {
         let Configuration { groups, owners, moves, .. } = &self.configuration;
         let staying = self.staying();
         let all: Vec<ShardState> = (0..).map(ShardId).map_while(|shard| self.shard(shard)).collect();
-        let sound = |members: &Members| (1..=MEMBERS_MAX).contains(&members.len());
+        // Who began with the cluster says who its members are as soon as it has a leader.
+        let sound = |info: &GroupInfo| match info.members.len() {
+            0 => info.at == 0,
+            members => members <= MEMBERS_MAX,
+        };
         let ids: BTreeSet<MoveId> = moves.values().map(|open| open.id).collect();
         let settled = |&shard: &ShardState| shard.settle(&mut MoveId(0)) == shard;
         let follows = |shard: &ShardState| {
@@ -179,7 +183,7 @@ impl State {
             (!staying.is_empty(), "no group stays"),
             (groups.len() <= GROUPS_MAX as usize, "there are too many groups"),
             (!groups.contains_key(&GroupId(0)), "the controller is no data group"),
-            (groups.values().all(|info| sound(&info.members)), "a group has no members, or too many"),
+            (groups.values().all(sound), "a group has no members, or too many"),
             (
                 groups.keys().all(|&group| kept(group)),
                 "a group is leaving, and has nothing left to give away",

@@ -1,12 +1,18 @@
 //! What an engine is told once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use ordeal_client::wire::{ClusterId, GroupId, NodeId, ShardId};
+use ordeal_client::wire::{ClusterId, GroupId, Layout, NodeId, ShardId};
 
+use super::state::StateError;
 use crate::kv::digest;
 use crate::raft::{self, Membership};
-use crate::shard::SnapshotError;
+
+/// The controller's group.
+pub const CONTROLLER: GroupId = GroupId(0);
+
+/// Of the first members so many vote in the controller: two may be lost, and each change waits for three. The others learn.
+const CONTROLLER_VOTERS: usize = 5;
 
 /// Settings of a node. [`EngineConfig::new`] fills in the defaults for ticks of 10 ms.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +27,10 @@ pub struct EngineConfig {
     /// First members that are elsewhere by now: where they were said to be at first, and where they are. Holds as long as
     /// the log says nothing newer.
     pub moved: BTreeMap<NodeId, (String, String)>,
-    /// The data groups, from g1 on; group 0 is reserved for the controller. Shard s belongs to `groups[s % len]`.
+    /// The data groups, from g1 on; group 0 is the controller's. At first shard s belongs to `groups[s % len]`.
     pub groups: Vec<GroupId>,
+    /// So many of the first members belong to each data group; `None`: all of them.
+    pub replicas: Option<u32>,
     /// Shards of the whole cluster.
     pub shards: u32,
     /// Seed of the generators behind random timeouts; nodes and groups draw differently from the same seed.
@@ -71,6 +79,7 @@ impl EngineConfig {
             members,
             moved: BTreeMap::new(),
             groups: vec![GroupId(1)],
+            replicas: None,
             shards,
             seed,
             tick_ms: 10,
@@ -89,10 +98,41 @@ impl EngineConfig {
         }
     }
 
-    /// Which group owns this shard.
+    /// Which group owns this shard at first.
     #[must_use]
-    pub fn owner(&self, shard: ShardId) -> GroupId {
+    pub fn first_owner(&self, shard: ShardId) -> GroupId {
         self.groups[shard.0 as usize % self.groups.len()]
+    }
+
+    /// The first members of a group. Data groups follow one another around the nodes; to the controller belong all nodes, so that
+    /// each is told who owns what, and the first few vote. Nobody, for a node that was not among the first members of the group:
+    /// its member waits until a leader tells it.
+    #[must_use]
+    pub fn first_members(&self, group: GroupId) -> Membership {
+        let nodes: Vec<NodeId> = self.members.keys().copied().collect();
+        let (at, voters) = match self.groups.binary_search(&group) {
+            Err(_) => (0, CONTROLLER_VOTERS),
+            Ok(at) => {
+                let replicas = self.replicas.map_or(nodes.len(), |replicas| replicas as usize);
+                (at * replicas, replicas)
+            }
+        };
+        let turn = nodes.iter().cycle().skip(at % nodes.len().max(1)).take(voters.min(nodes.len()));
+        let voters: BTreeSet<NodeId> = turn.copied().collect();
+        let learns = group == CONTROLLER;
+        let address = |&node: &NodeId| (node, self.members[&node].clone());
+        let of =
+            |which: &dyn Fn(&NodeId) -> bool| nodes.iter().filter(|node| which(node)).map(address).collect();
+        let first = Membership::of_voters(of(&|node| voters.contains(node)));
+        let first = if learns { first.with_learners(of(&|node| !voters.contains(node))) } else { first };
+        if first.addresses().contains_key(&self.node) { first } else { Membership::default() }
+    }
+
+    /// How the cluster was created.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        let groups = u32::try_from(self.groups.len()).expect("GROUPS_MAX at most");
+        Layout { groups, replicas: self.replicas, shards: self.shards }
     }
 
     /// Where a member is, given what the log says.
@@ -110,12 +150,13 @@ impl EngineConfig {
         assert!(!self.groups.is_empty(), "a cluster has at least one data group");
         let ascending = self.groups.windows(2).all(|pair| pair[0] < pair[1]);
         assert!(ascending, "data groups are listed once each, in order");
-        assert!(self.groups[0] > GroupId(0), "group 0 is the controller's");
+        assert!(self.groups[0] > CONTROLLER, "group 0 is the controller's");
+        assert!(self.replicas != Some(0), "a group has at least one member");
     }
 
     pub(super) fn raft(&self, group: GroupId) -> raft::Config {
         let seed = digest::mix(&[self.seed, u64::from(self.node.0), u64::from(group.0)]);
-        let defaults = raft::Config::new(self.node, Membership::of_voters(self.members.clone()), seed);
+        let defaults = raft::Config::new(self.node, self.first_members(group), seed);
         raft::Config {
             heartbeat_ticks: self.heartbeat_ticks,
             election_ticks: self.election_ticks,
@@ -150,6 +191,6 @@ pub enum EngineError {
         /// The last entry that it covers.
         last: raft::LogId,
         /// Why.
-        error: SnapshotError,
+        error: StateError,
     },
 }

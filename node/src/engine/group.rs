@@ -10,14 +10,17 @@ use ordeal_client::wire::{
 
 use super::config::{EngineConfig, EngineError};
 use super::io::{RestoreJob, Restored, SnapshotJob, StoreJob};
+use super::state::{Effect, State};
 use super::waiters::{Awaited, Waiter, Waiters};
 use super::watched::Watched;
 use super::writes::Writes;
+use crate::mover::Mover;
 use crate::raft::{
     Entry, Event, FollowerMode, FollowerStatus, LogId, Message, Payload, Persist, Raft, Recovered, Role,
-    Snapshot, Ticket,
+    Snapshot, Term, Ticket,
 };
-use crate::shard::{Applied, Machine};
+use crate::shard::moving::Stage;
+use crate::shard::{Leftover, Machine};
 
 /// What an entry counts for beside its command, so that empty ones count as well: its head in the log.
 const ENTRY_BYTES: u64 = 64;
@@ -44,15 +47,15 @@ const READ_BYTES_MAX: usize = 16 << 20;
 /// A member of a group and all that belongs to it.
 ///
 /// Invariants
-/// * `machine` is the state after exactly the entries up to `applied`
+/// * `state` is what it is after exactly the entries up to `applied`
 /// * `held` is ordered by ticket; none of its tickets is durable
 #[derive(Debug)]
 pub(super) struct Group {
     id: GroupId,
     pub(super) raft: Watched,
-    pub(super) machine: Machine,
-    /// The last entry whose effect is in `machine`.
-    applied: LogId,
+    pub(super) state: State,
+    /// The last entry whose effect is in `state`.
+    pub(super) applied: LogId,
     /// The last entry covered by the newest snapshot, and its length.
     snapshot: LogId,
     snapshot_bytes: u64,
@@ -67,6 +70,10 @@ pub(super) struct Group {
     durable: Ticket,
     writes: Writes,
     held: VecDeque<(Ticket, Vec<(NodeId, Message)>)>,
+    /// Drives the moves of its shards while it leads: in this term.
+    pub(super) mover: Option<(Term, Mover)>,
+    /// Whether the mover is to look how things stand.
+    pub(super) look: bool,
 }
 
 /// What a group wants done this turn.
@@ -82,6 +89,8 @@ pub(super) struct Wishes {
     pub(super) store: Option<StoreJob>,
     /// A snapshot to make a state of.
     pub(super) restore: Option<RestoreJob>,
+    /// What is to be dropped.
+    pub(super) leftovers: Vec<Leftover>,
     /// Answers to those who waited.
     pub(super) replies: Vec<(Waiter, Reply)>,
     /// Bytes of the values read for them.
@@ -91,23 +100,22 @@ pub(super) struct Wishes {
 impl Group {
     /// A member as the disk remembered it.
     pub(super) fn new(config: &EngineConfig, id: GroupId, recovered: Recovered) -> Result<Self, EngineError> {
-        let mut machine =
-            Machine::new(config.shards, (0..config.shards).map(ShardId).filter(|&s| config.owner(s) == id));
+        let mut state = State::first(config, id);
         let (mut applied, mut snapshot_bytes) = (LogId::ZERO, 0);
         if let Some(snapshot) = &recovered.snapshot {
             let last = snapshot.last;
-            machine = Machine::restore(&snapshot.data).map_err(|error| EngineError::Snapshot {
+            state = State::restore(id, &snapshot.data).map_err(|error| EngineError::Snapshot {
                 group: id,
                 last,
                 error,
             })?;
             (applied, snapshot_bytes) = (last, snapshot.data.len() as u64);
         }
-        assert!(machine.applied() == applied.index, "a snapshot is of the entry that it names");
+        assert!(state.applied() == applied.index, "a snapshot is of the entry that it names");
         Ok(Group {
             id,
             raft: Watched::new(Raft::new(config.raft(id), recovered)),
-            machine,
+            state,
             applied,
             snapshot: applied,
             snapshot_bytes,
@@ -118,6 +126,8 @@ impl Group {
             writes: Writes::default(),
             durable: Ticket::default(),
             held: VecDeque::new(),
+            mover: None,
+            look: true,
         })
     }
 
@@ -188,9 +198,10 @@ impl Group {
             log_bytes: status.log_bytes as u64,
             snapshot: status.snapshot.index,
             snapshot_bytes: self.snapshot_bytes,
-            digest: self.machine.digest(),
-            keys: self.machine.keys() as u64,
-            sessions: self.machine.sessions() as u64,
+            digest: self.state.digest(),
+            shards: self.owned() as u64,
+            keys: self.state.data().map_or(0, Machine::keys) as u64,
+            sessions: self.state.data().map_or(0, Machine::sessions) as u64,
             members: (membership.addresses().iter())
                 .map(|(&node, logged)| (node, config.address(node, logged)))
                 .collect(),
@@ -214,9 +225,8 @@ impl Group {
     }
 
     fn happened(&mut self, config: &EngineConfig, event: Event, waiters: &mut Waiters, wishes: &mut Wishes) {
-        let replies = &mut wishes.replies;
         match event {
-            Event::Apply(entry) => self.apply(&entry, waiters, replies),
+            Event::Apply(entry) => self.apply(&entry, waiters, wishes),
             // The one that this node started from.
             Event::Install(snapshot) if snapshot.last == self.applied => self.raft.installed(snapshot.last),
             Event::Install(snapshot) => {
@@ -225,24 +235,23 @@ impl Group {
             }
             Event::ReadReady { token } => {
                 let Some(waiter) = waiters.take(token) else { return };
-                let Awaited::Read { key } = &waiter.awaited else { panic!("token {token} is a read's") };
                 let reply = if wishes.read_bytes > READ_BYTES_MAX {
                     Reply::Refused(RefusalReason::Busy)
                 } else {
-                    self.machine.read(key)
+                    self.read(&waiter.awaited)
                 };
                 if let Reply::Value(Some((value, _))) = &reply {
                     wishes.read_bytes += value.len();
                 }
-                replies.push((waiter, reply));
+                wishes.replies.push((waiter, reply));
             }
             Event::ReadFailed { token } => {
                 let Some(waiter) = waiters.take(token) else { return };
-                replies.push((waiter, self.not_leader(config, self.raft.leader_heard())));
+                wishes.replies.push((waiter, self.not_leader(config, self.raft.leader_heard())));
             }
             Event::Role { role, term, leader: _ } => {
                 let outdated = waiters.take_outdated(self.id, term, role == Role::Leader);
-                replies.extend(outdated.into_iter().map(|waiter| (waiter, Reply::Unknown)));
+                wishes.replies.extend(outdated.into_iter().map(|waiter| (waiter, Reply::Unknown)));
             }
         }
     }
@@ -258,30 +267,77 @@ impl Group {
             | Event::Role { .. } => None,
         };
         let commands: Vec<Arc<[u8]>> = events.iter().take(AHEAD).map_while(command).collect();
-        if commands.len() >= AHEAD_MIN {
-            std::hint::black_box(self.machine.look_ahead(commands.iter().map(|command| &**command)));
+        if let Some(machine) = self.state.data().filter(|_| commands.len() >= AHEAD_MIN) {
+            std::hint::black_box(machine.look_ahead(commands.iter().map(|command| &**command)));
         }
         commands.len()
     }
 
-    fn apply(&mut self, entry: &Entry, waiters: &mut Waiters, replies: &mut Vec<(Waiter, Reply)>) {
-        let index = entry.id.index;
-        let result = match &entry.payload {
-            Payload::Noop | Payload::Membership(_) => {
-                self.machine.skip(index);
-                Reply::Unknown
+    /// What a read sees that may be answered now.
+    fn read(&self, awaited: &Awaited) -> Reply {
+        match (awaited, &self.state) {
+            (Awaited::Read { key }, State::Data(machine)) => machine.read(key),
+            (Awaited::Configuration { number }, State::Controller(machine)) => {
+                let newest = machine.latest().number;
+                match machine.query(number.unwrap_or(newest)) {
+                    Some(configuration) => Reply::Configuration(Box::new(configuration)),
+                    None => {
+                        let words = format!("there is no such configuration, the newest is {newest}");
+                        Reply::Refused(RefusalReason::Unfit(words))
+                    }
+                }
             }
-            Payload::Command(command) => match self.machine.apply(index, command) {
-                Applied::Reply(reply) => reply,
-                // Nobody waits for a step: who drives the move looks at what became of it.
-                Applied::Step(_left) => Reply::Unknown,
-            },
+            (awaited, _) => panic!("{} reads no {awaited:?}", self.id),
+        }
+    }
+
+    fn apply(&mut self, entry: &Entry, waiters: &mut Waiters, wishes: &mut Wishes) {
+        let index = entry.id.index;
+        let Effect { reply, moves, leftover } = match &entry.payload {
+            Payload::Noop | Payload::Membership(_) => {
+                self.state.skip(index);
+                Effect::none()
+            }
+            Payload::Command(command) => self.state.apply(index, command),
         };
+        self.look |= moves;
+        wishes.leftovers.extend(leftover);
         self.applied = entry.id;
         self.bytes_since += ENTRY_BYTES + entry.payload.len() as u64;
         for waiter in waiters.take_upto(self.id, index) {
             let awaits_this = matches!(waiter.awaited, Awaited::Entry { id, .. } if id == entry.id);
-            replies.push((waiter, if awaits_this { result.clone() } else { Reply::Unknown }));
+            wishes.replies.push((waiter, if awaits_this { reply.clone() } else { Reply::Unknown }));
+        }
+    }
+
+    /// Whether this node leads it, and has applied all that was committed before.
+    pub(super) fn leads(&self) -> bool {
+        let status = self.raft.status();
+        status.role == Role::Leader && self.applied.term == status.term
+    }
+
+    /// Sees to it that there is a mover of this term: one that knows nothing of what others did in terms before.
+    pub(super) fn mover(&mut self) {
+        let term = self.raft.status().term;
+        if self.mover.as_ref().is_none_or(|&(of, _)| of != term) {
+            self.mover = Some((term, Mover::new(self.id)));
+        }
+    }
+
+    /// How many shards it owns.
+    fn owned(&self) -> usize {
+        let shards =
+            |machine: &Machine| machine.shards().filter(|&shard| self.epoch(shard).is_some()).count();
+        self.state.data().map_or(0, shards)
+    }
+
+    /// The epoch in which it owns this shard, if it does.
+    pub(super) fn epoch(&self, shard: ShardId) -> Option<u64> {
+        match self.state.data()?.stage(shard) {
+            Stage::Owned { epoch } | Stage::Leaving { epoch, .. } | Stage::Frozen { epoch, .. } => {
+                Some(epoch)
+            }
+            Stage::Arriving { .. } | Stage::Away { .. } | Stage::Absent => None,
         }
     }
 
@@ -293,14 +349,15 @@ impl Group {
     /// A snapshot of the leader is a state now: it takes the place of ours. Those who still wait for what it holds hear
     /// that nothing is known.
     pub(super) fn restored(&mut self, restored: Restored, waiters: &mut Waiters) -> Vec<Waiter> {
-        let Restored { group: _, last, bytes, machine } = restored;
+        let Restored { group: _, last, bytes, state } = restored;
         assert!(
             self.restoring.take() == Some(last),
             "{}: {last} is restored without being asked for",
             self.id
         );
         assert!(last.index >= self.applied.index, "{}: a snapshot never takes the state back", self.id);
-        (self.machine, self.applied) = (machine, last);
+        (self.state, self.applied) = (state, last);
+        self.look = true;
         self.covered_by_snapshot(bytes);
         self.raft.installed(last);
         waiters.take_upto(self.id, last.index)
@@ -325,7 +382,7 @@ impl Group {
         }
         self.taking = true;
         self.covered_by_snapshot(self.snapshot_bytes);
-        Some(SnapshotJob { group: self.id, last: self.applied, membership, machine: self.machine.clone() })
+        Some(SnapshotJob { group: self.id, last: self.applied, membership, state: self.state.clone() })
     }
 
     /// A snapshot is done. If one of the leader has overtaken it, it counts for nothing.

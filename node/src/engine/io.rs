@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use ordeal_client::wire::{Answer, GroupId, NodeId, Request};
 
+use super::state::State;
+use crate::mover::Letter;
 use crate::raft::{LogId, Membership, Message, Persist, Snapshot};
-use crate::shard::Machine;
+use crate::shard::Leftover;
 
 /// A client's connection, numbered by the server; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,6 +34,17 @@ pub enum Input {
         /// What.
         message: Message,
     },
+    /// The leader of another group says something to that of a group here.
+    Letter {
+        /// From this node.
+        from: NodeId,
+        /// For this group.
+        group: GroupId,
+        /// It.
+        letter: Letter,
+    },
+    /// The leader of a group tells the controller something: a command, which is looked at before it is believed.
+    Control(Arc<[u8]>),
     /// A node is there: it says so for all groups at rest together.
     Beat(NodeId),
     /// The connection from or to a member was closed: a hint that it may be dead, and no proof.
@@ -78,6 +91,26 @@ pub enum Output {
         /// What.
         message: Message,
     },
+    /// Tell the leader of another group.
+    Letter {
+        /// This node: it leads that group, or knows who does.
+        to: NodeId,
+        /// That group.
+        group: GroupId,
+        /// What.
+        letter: Letter,
+    },
+    /// Tell the controller.
+    Control {
+        /// This node leads it.
+        to: NodeId,
+        /// What.
+        command: Arc<[u8]>,
+    },
+    /// [`Engine::welcome`](super::Engine::welcome) says something else from now on.
+    Welcome,
+    /// Drop this, on any thread: it may be large.
+    Discard(Leftover),
     /// Tell a node that this one is there.
     Beat {
         /// Whom.
@@ -110,7 +143,7 @@ pub struct SnapshotJob {
     pub(super) group: GroupId,
     pub(super) last: LogId,
     pub(super) membership: Arc<Membership>,
-    pub(super) machine: Machine,
+    pub(super) state: State,
 }
 
 /// What came of a [`SnapshotJob`].
@@ -127,7 +160,7 @@ impl SnapshotJob {
     /// that its turn in the log costs no more than a mark.
     #[must_use]
     pub fn run(self) -> TakenSnapshot {
-        let data = self.machine.snapshot().into();
+        let data = self.state.snapshot().into();
         let snapshot = Snapshot { last: self.last, membership: self.membership, data };
         TakenSnapshot { group: self.group, snapshot }
     }
@@ -173,7 +206,7 @@ pub struct Restored {
     pub(super) last: LogId,
     /// Length of the snapshot.
     pub(super) bytes: u64,
-    pub(super) machine: Machine,
+    pub(super) state: State,
 }
 
 impl RestoreJob {
@@ -184,10 +217,10 @@ impl RestoreJob {
     #[must_use]
     pub fn run(self) -> Restored {
         let RestoreJob { group, snapshot: Snapshot { last, data, .. } } = self;
-        let machine = Machine::restore(&data)
+        let state = State::restore(group, &data)
             .unwrap_or_else(|error| panic!("snapshot {last} of {group} came from its leader: {error}"));
-        assert!(machine.applied() == last.index, "a snapshot is of the entry that it names");
-        Restored { group, last, bytes: data.len() as u64, machine }
+        assert!(state.applied() == last.index, "a snapshot is of the entry that it names");
+        Restored { group, last, bytes: data.len() as u64, state }
     }
 }
 

@@ -22,7 +22,10 @@
 //! * [`node`]: the engine itself: inputs, routing, the order of outputs.
 //! * `members`: who belongs to the groups, how that changes, and leadership handed over.
 //! * `group`: one group's member and its state machine.
+//! * `moves`: what the controller and the leaders of other groups are told, and the movers of the groups that are led here.
+//! * `requests`: what clients ask for.
 //! * `space`: a full disk.
+//! * `state`: the state machine of a group.
 //! * `waiters`: clients that wait for an answer.
 //! * `watched`: a group's member, which is not asked while nothing was done to it.
 //! * `writes`: a group's writes, which wait for the file of a snapshot that they name.
@@ -31,8 +34,11 @@ pub mod config;
 mod group;
 pub mod io;
 mod members;
+mod moves;
 pub mod node;
+mod requests;
 mod space;
+mod state;
 mod waiters;
 mod watched;
 mod writes;
@@ -40,10 +46,11 @@ mod writes;
 #[cfg(test)]
 mod tests;
 
-pub use config::{EngineConfig, EngineError};
+pub use config::{CONTROLLER, EngineConfig, EngineError};
 pub use io::{
     Batch, BatchTicket, ClientKey, Input, Output, RestoreJob, Restored, SnapshotJob, StoreJob,
     StoredSnapshot, TakenSnapshot,
 };
 pub use node::Engine;
+pub use state::{State, StateError};
 pub use waiters::{CLIENT_WAITING_MAX, WAITING_MAX};

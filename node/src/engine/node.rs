@@ -2,21 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use ordeal_client::wire::txn::Txn;
-use ordeal_client::wire::{
-    Answer, GroupId, KEY_BYTES_MAX, NodeId, NodeStatus, ReadLevel, RefusalReason, Reply, Request,
-    RequestBody, ShardId, VALUE_BYTES_MAX, Welcome, shard_of,
-};
+use ordeal_client::wire::{Answer, GroupId, NodeId, NodeStatus, Reply, Welcome};
 
-use super::config::{EngineConfig, EngineError};
+use super::config::{CONTROLLER, EngineConfig, EngineError};
 use super::group::{Group, Wishes};
 use super::io::{Batch, BatchTicket, ClientKey, Input, Output, StoredSnapshot, TakenSnapshot};
 use super::members::Members;
+use super::moves::Moves;
 use super::space::Space;
-use super::waiters::{Awaited, Waiter, Waiters};
-use crate::kv::{Claim, Op};
-use crate::raft::{self, Index, Membership, Message, Persist, ProposeError, Raft, Recovered, Term, Ticket};
-use crate::shard::Command;
+use super::waiters::{Waiter, Waiters};
+use crate::raft::{self, Index, Membership, Message, Persist, Recovered, Term, Ticket};
 
 /// A node without a world.
 #[derive(Debug)]
@@ -24,7 +19,8 @@ pub struct Engine {
     pub(super) config: EngineConfig,
     pub(super) groups: BTreeMap<GroupId, Group>,
     pub(super) members: Members,
-    waiters: Waiters,
+    pub(super) moves: Moves,
+    pub(super) waiters: Waiters,
     pub(super) outputs: VecDeque<Output>,
     pub(super) space: Space,
     /// Ticks since this node beat for its groups at rest.
@@ -49,7 +45,7 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         config.check();
         let mut groups = BTreeMap::new();
-        for &id in &config.groups {
+        for &id in [CONTROLLER].iter().chain(&config.groups) {
             groups.insert(id, Group::new(&config, id, recovered.remove(&id).unwrap_or_default())?);
         }
         if let Some(&group) = recovered.keys().next() {
@@ -57,6 +53,7 @@ impl Engine {
         }
         Ok(Engine {
             members: Members::of(&config, &groups),
+            moves: Moves::new(groups[&CONTROLLER].state.latest().expect("the controller's")),
             config,
             groups,
             waiters: Waiters::default(),
@@ -81,6 +78,8 @@ impl Engine {
                 }
             }
             Input::Peer { from, group, message } => self.peer(from, group, message),
+            Input::Letter { from, group, letter } => self.letter(from, group, letter),
+            Input::Control(command) => self.control(&command),
             Input::TicksLost => {
                 for group in self.groups.values_mut() {
                     group.raft.ticks_lost();
@@ -133,17 +132,13 @@ impl Engine {
             cluster: self.config.cluster,
             node: self.config.node,
             members: self.members().iter().map(|(&node, address)| (node, address.clone())).collect(),
+            layout: self.config.layout(),
             owners: self.owners(),
+            groups: self.places(),
         }
     }
 
-    /// Which group owns each shard, by ascending shard.
-    #[must_use]
-    pub fn owners(&self) -> Vec<GroupId> {
-        (0..self.config.shards).map(|shard| self.config.owner(ShardId(shard))).collect()
-    }
-
-    /// How this node is, for [`RequestBody::Status`]: the caller knows the clock and the disk.
+    /// How this node is, for [`RequestBody::Status`](ordeal_client::wire::RequestBody::Status): the caller knows the clock and the disk.
     #[must_use]
     pub fn status(&self, uptime_ms: u64, log_disk_bytes: u64) -> NodeStatus {
         NodeStatus {
@@ -152,6 +147,7 @@ impl Engine {
             version: self.config.version.clone(),
             uptime_ms,
             log_disk_bytes,
+            configuration: self.moves.configuration().number,
             groups: self.groups.values().map(|group| group.status(&self.config)).collect(),
         }
     }
@@ -177,7 +173,7 @@ impl Engine {
     /// Checksum of the state of a group after all that was applied of it.
     #[must_use]
     pub fn digest(&self, group: GroupId) -> Option<u64> {
-        self.groups.get(&group).map(|group| group.machine.digest())
+        self.groups.get(&group).map(|group| group.state.digest())
     }
 
     /// Time passes for all groups, and for those at rest a beat goes to each node that counts on us.
@@ -185,6 +181,7 @@ impl Engine {
         for group in self.groups.values_mut() {
             group.raft.tick();
         }
+        self.tick_moves();
         self.tick_space();
         self.beat_elapsed += 1;
         if self.beat_elapsed >= self.config.heartbeat_ticks {
@@ -213,96 +210,6 @@ impl Engine {
         }
     }
 
-    fn request(&mut self, from: ClientKey, request: Request) {
-        let id = request.id;
-        let reply = match request.body {
-            RequestBody::Status => panic!("a status is answered by the server, which knows the clock"),
-            RequestBody::OpenSession { shard } => self.open_session(from, id, shard),
-            RequestBody::Read { key, level } => self.read(from, id, key, level),
-            RequestBody::Write { session, sequence, settled, key, op } => {
-                let claim = Claim { session, sequence, settled };
-                self.write(from, id, claim, &key, Op::from(&op))
-            }
-            RequestBody::ChangeMembers { group, change } => Err(self.change_members(group, change)),
-            RequestBody::Transfer { group, to } => Err(self.transfer(group, to)),
-        };
-        if let Err(reply) = reply {
-            self.reply(from, id, reply);
-        }
-    }
-
-    /// As all requests below: `Err` holds an answer that can be given at once.
-    fn open_session(&mut self, from: ClientKey, request: u64, shard: ShardId) -> Result<(), Reply> {
-        if shard.0 >= self.config.shards {
-            return Err(Reply::Refused(RefusalReason::WrongGroup { shard }));
-        }
-        self.propose(from, request, &Command::OpenSession { shard })
-    }
-
-    fn write(
-        &mut self,
-        from: ClientKey,
-        request: u64,
-        claim: Claim,
-        key: &[u8],
-        op: Op<'_>,
-    ) -> Result<(), Reply> {
-        check_length("key", key, KEY_BYTES_MAX)?;
-        match op {
-            Op::Put(value) | Op::Append(value) => check_length("value", value, VALUE_BYTES_MAX)?,
-            Op::Delete => {}
-            Op::Cas { expected, new } => {
-                check_length("value", expected.unwrap_or_default(), VALUE_BYTES_MAX)?;
-                check_length("value", new, VALUE_BYTES_MAX)?;
-            }
-            Op::Txn(bytes) => check_txn(bytes, key, self.config.shards)?,
-        }
-        let shard = shard_of(key, self.config.shards);
-        let Claim { session, sequence, settled } = claim;
-        self.propose(from, request, &Command::Write { shard, session, sequence, settled, key, op })
-    }
-
-    fn propose(&mut self, client: ClientKey, request: u64, command: &Command<'_>) -> Result<(), Reply> {
-        if !self.waiters.has_room(client) {
-            return Err(Reply::Refused(RefusalReason::Busy));
-        }
-        let group = self.config.owner(command.shard());
-        if let Some(refusal) = self.refusal_when_full(&self.groups[&group].raft) {
-            return Err(refusal);
-        }
-        let member = self.groups.get_mut(&group).expect("every owner is a group of this node");
-        match member.raft.propose(command.encode()) {
-            Ok(id) => {
-                self.waiters.add(Waiter { client, request, awaited: Awaited::Entry { group, id } });
-                Ok(())
-            }
-            Err(ProposeError::NotLeader { leader }) => Err(member.not_leader(&self.config, leader)),
-            Err(ProposeError::Busy) => Err(Reply::Refused(RefusalReason::Busy)),
-        }
-    }
-
-    fn read(&mut self, client: ClientKey, request: u64, key: Vec<u8>, level: ReadLevel) -> Result<(), Reply> {
-        check_length("key", &key, KEY_BYTES_MAX)?;
-        let owner = self.config.owner(shard_of(&key, self.config.shards));
-        let group = self.groups.get_mut(&owner).expect("every owner is a group of this node");
-        let ask: fn(&mut Raft, u64) -> Result<(), ProposeError> = match level {
-            ReadLevel::Stale => return Err(group.machine.read(&key)),
-            ReadLevel::Linearizable => Raft::read,
-            ReadLevel::Follower => Raft::read_here,
-        };
-        if !self.waiters.has_room(client) {
-            return Err(Reply::Refused(RefusalReason::Busy));
-        }
-        let token = self.waiters.add(Waiter { client, request, awaited: Awaited::Read { key } });
-        ask(&mut group.raft, token).map_err(|error| {
-            self.waiters.take(token);
-            match error {
-                ProposeError::NotLeader { leader } => group.not_leader(&self.config, leader),
-                ProposeError::Busy => Reply::Refused(RefusalReason::Busy),
-            }
-        })
-    }
-
     /// Asks every group once, and queues what they wish: sends, one batch, replies. False when they wish nothing.
     fn gather(&mut self) -> bool {
         let mut writes: Vec<(GroupId, Persist)> = Vec::new();
@@ -311,11 +218,21 @@ impl Engine {
         for (&group, member) in &mut self.groups {
             let Some(wishes) = member.wishes(&self.config, &mut self.waiters) else { continue };
             any = true;
-            let Wishes { sends, persist, snapshot, store, restore, replies: answers, read_bytes: _ } = wishes;
+            let Wishes {
+                sends,
+                persist,
+                snapshot,
+                store,
+                restore,
+                leftovers,
+                replies: answers,
+                read_bytes: _,
+            } = wishes;
             self.outputs.extend(sends.into_iter().map(|(to, message)| Output::Send { to, group, message }));
             self.outputs.extend(snapshot.map(Output::TakeSnapshot));
             self.outputs.extend(store.map(Output::StoreSnapshot));
             self.outputs.extend(restore.map(Output::RestoreSnapshot));
+            self.outputs.extend(leftovers.into_iter().map(Output::Discard));
             writes.extend(persist.map(|persist| (group, persist)));
             replies.extend(answers);
         }
@@ -329,27 +246,11 @@ impl Engine {
         for (waiter, reply) in replies {
             self.reply(waiter.client, waiter.request, reply);
         }
+        any |= self.drive_moves();
         any
     }
 
-    fn reply(&mut self, to: ClientKey, id: u64, reply: Reply) {
+    pub(super) fn reply(&mut self, to: ClientKey, id: u64, reply: Reply) {
         self.outputs.push_back(Output::Reply { to, answer: Answer { id, node: self.config.node, reply } });
     }
-}
-
-/// Whether these are a transaction of one shard, whose first key this is: what is applied must be right.
-fn check_txn(bytes: &[u8], key: &[u8], shards: u32) -> Result<(), Reply> {
-    let unfit = |words: String| Reply::Refused(RefusalReason::Unfit(words));
-    let txn = Txn::from_bytes(bytes).map_err(|error| unfit(error.to_string()))?;
-    txn.shard(shards).map_err(|error| unfit(error.to_string()))?;
-    let is_first = txn.keys().next() == Some(key);
-    if is_first { Ok(()) } else { Err(unfit("the key of a transaction is its first".to_owned())) }
-}
-
-fn check_length(what: &str, bytes: &[u8], limit: usize) -> Result<(), Reply> {
-    if bytes.len() <= limit {
-        return Ok(());
-    }
-    let (what, bytes, limit) = (what.to_owned(), bytes.len() as u64, limit as u64);
-    Err(Reply::Refused(RefusalReason::TooLong { what, bytes, limit }))
 }

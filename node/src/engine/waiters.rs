@@ -33,6 +33,10 @@ pub(super) enum Awaited {
     Entry { group: GroupId, id: LogId },
     /// That this key may be read.
     Read { key: Vec<u8> },
+    /// That the configuration of this number, or the newest, may be read.
+    Configuration { number: Option<u64> },
+    /// A configuration after this one.
+    News { after: u64 },
 }
 
 /// All that wait on this node.

@@ -280,7 +280,7 @@ fn entries(media: &dyn Media, frame: &FrameSeen) -> Result<Vec<Entry>, WalError>
     ordeal_wal::entries_of(media, frame, |entry| {
         let id = LogId::new(entry.index, entry.term);
         let words = match entry.content {
-            Some(content) => words::of(id, content),
+            Some(content) => words::of(entry.group, id, content),
             None => Err("damaged".to_owned()),
         };
         entries.push(Entry { group: entry.group, id, bytes: entry.bytes, words });

@@ -1,7 +1,10 @@
 //! An entry in words, such as `put "x" = "1" in s7, write 3 of session 12`.
 
 use ordeal_client::wire::txn::Txn;
+use ordeal_client::wire::{AdminChange, GroupId, MoveEnd};
 
+use crate::controller;
+use crate::engine::CONTROLLER;
 use crate::kv::Op;
 use crate::raft::{LogId, Payload};
 use crate::shard::Command;
@@ -12,13 +15,42 @@ use crate::storage::decode_entry;
 const BYTES_SHOWN: usize = 48;
 
 /// What an entry of a node's log says; the error is why nobody can tell.
-pub(super) fn of(id: LogId, content: &[u8]) -> Result<String, String> {
+pub(super) fn of(group: u64, id: LogId, content: &[u8]) -> Result<String, String> {
     match decode_entry(id, content)?.payload {
         Payload::Noop => Ok("no-op of a new leader".to_owned()),
         Payload::Membership(membership) => Ok(format!("membership {membership}")),
+        Payload::Command(command) if group == u64::from(CONTROLLER.0) => {
+            let command = controller::Command::decode(&command).map_err(|error| error.to_string())?;
+            Ok(order_in_words(&command))
+        }
         Payload::Command(command) => {
             let command = Command::decode(&command).map_err(|error| error.to_string())?;
             Ok(command_in_words(&command))
+        }
+    }
+}
+
+/// A command to the controller.
+fn order_in_words(command: &controller::Command) -> String {
+    let of = |groups: Vec<&GroupId>| groups.iter().map(|group| format!(" {group}")).collect::<String>();
+    match command {
+        controller::Command::Admin { id: _, base, change } => {
+            let what = match change {
+                AdminChange::Join(groups) => format!("join of{}", of(groups.keys().collect())),
+                AdminChange::Leave(groups) => format!("leave of{}", of(groups.iter().collect())),
+                AdminChange::Move { shard, to } => format!("move of {shard} to {to}"),
+                AdminChange::CancelMove { shard } => format!("the move of {shard} called off"),
+            };
+            format!("{what}, based on configuration {base}")
+        }
+        controller::Command::GroupMembers { group, at, members } => {
+            format!("{group} has {} members as of its entry {at}", members.len())
+        }
+        controller::Command::MoveEnd { shard, id, end: MoveEnd::Adopted } => {
+            format!("move {id} of {shard} is done")
+        }
+        controller::Command::MoveEnd { shard, id, end: MoveEnd::Cancelled } => {
+            format!("move {id} of {shard} came to nothing")
         }
     }
 }
@@ -84,7 +116,7 @@ fn quoted(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use ordeal_client::wire::{SessionId, ShardId};
+    use ordeal_client::wire::{CommandId, SessionId, ShardId};
 
     use super::*;
 
@@ -111,16 +143,24 @@ mod tests {
             assert_eq!(command_in_words(&command), expected);
             // As it lies in the log: one byte that says "a command", and the command.
             let content = [&[1], &command.encode()[..]].concat();
-            assert_eq!(of(LogId::new(1, 1), &content), Ok(expected.to_owned()));
+            assert_eq!(of(1, LogId::new(1, 1), &content), Ok(expected.to_owned()));
         }
-        assert_eq!(of(LogId::new(1, 1), &[0]), Ok("no-op of a new leader".to_owned()));
+        assert_eq!(of(1, LogId::new(1, 1), &[0]), Ok("no-op of a new leader".to_owned()));
+        let order = controller::Command::Admin {
+            id: CommandId(1),
+            base: 3,
+            change: AdminChange::Move { shard: ShardId(7), to: GroupId(2) },
+        };
+        let content = [&[1], &order.encode()[..]].concat();
+        let expected = "move of s7 to g2, based on configuration 3";
+        assert_eq!(of(0, LogId::new(1, 1), &content), Ok(expected.to_owned()));
         assert!(quoted(&[b'x'; 1_000]).ends_with("xx\"… (1000 bytes)"));
     }
 
     #[test]
     fn bytes_of_somebody_else_are_told_as_such() {
         for strange in [&[][..], &[9, 9, 9], &[1, 200, 1, 2]] {
-            assert!(of(LogId::new(1, 1), strange).is_err(), "{strange:?}");
+            assert!(of(1, LogId::new(1, 1), strange).is_err(), "{strange:?}");
         }
     }
 }

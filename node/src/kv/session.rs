@@ -348,6 +348,8 @@ fn weigh(sequence: u64, reply: &Reply) -> (usize, u64) {
         | Reply::Unknown
         | Reply::Members { .. }
         | Reply::Txn { .. }
+        | Reply::Configuration(_)
+        | Reply::Decided(_)
         | Reply::Transferring { .. } => {
             let encoded = encode(reply);
             let checksum = u64::from(digest::checksum(0, &encoded));

@@ -1,6 +1,6 @@
 //! What the leaders of two groups tell each other about a shard that moves between them. Any message may be lost, late or doubled.
 
-use ordeal_client::wire::{MoveId, ShardId};
+use ordeal_client::wire::{GroupId, MoveId, NodeId, ShardId};
 use serde::{Deserialize, Serialize};
 
 use crate::shard::moving::{Cursor, Fate, Seal};
@@ -12,6 +12,31 @@ pub struct Way {
     pub from: Cursor,
     /// Where it ends.
     pub to: Cursor,
+}
+
+impl Message {
+    /// The move that it is about.
+    #[must_use]
+    pub fn move_id(&self) -> MoveId {
+        match *self {
+            Message::Offer { id, .. }
+            | Message::Part { id, .. }
+            | Message::Last { id, .. }
+            | Message::Ask { id, .. }
+            | Message::Progress { id, .. } => id,
+        }
+    }
+}
+
+/// A message on its way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Letter {
+    /// Of which group.
+    pub from: GroupId,
+    /// Who led that group when it was written; whoever gets it by mistake passes it on once.
+    pub writer: NodeId,
+    /// It.
+    pub message: Message,
 }
 
 /// A message.

@@ -34,7 +34,7 @@ use ordeal_client::wire::{Configuration, GroupId, MoveEnd, MoveId, ShardId};
 use crate::shard::moving::Step;
 use crate::shard::{Command, Machine};
 use donor::Sending;
-pub use message::Message;
+pub use message::{Letter, Message};
 use recipient::Receiving;
 
 /// Shards that one group gives away at the same time: so that each is quick, and others are not felt.

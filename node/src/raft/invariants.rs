@@ -6,7 +6,8 @@ use super::{Config, Raft, Role, State};
 /// Panics when a configuration contradicts itself.
 pub(super) fn check_config(config: &Config) {
     let (id, first) = (config.id, &config.bootstrap);
-    assert!(first.is_empty() || first.is_voter(id), "{id} is not among the first voters {first}");
+    let known = first.addresses().contains_key(&id);
+    assert!(first.is_empty() || known, "{id} is not among the first members {first}");
     assert!(first.is_empty() || (first.is_sound() && !first.is_joint()), "unsound: {first}");
     assert!(config.heartbeat_ticks >= 1, "a heartbeat takes at least a tick");
     assert!(config.election_ticks >= 3 * config.heartbeat_ticks, "one lost heartbeat must be no election");

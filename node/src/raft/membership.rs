@@ -83,6 +83,14 @@ impl Membership {
         Membership { voters: addresses.keys().copied().collect(), addresses, ..Membership::default() }
     }
 
+    /// The same with these as learners that stay such.
+    #[must_use]
+    pub fn with_learners(mut self, learners: BTreeMap<NodeId, String>) -> Self {
+        self.learners.extend(learners.keys().map(|&node| (node, false)));
+        self.addresses.extend(learners);
+        self
+    }
+
     /// Whether nobody belongs to it: the group is not known yet.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use mio::event::Event as Readiness;
@@ -18,6 +19,7 @@ use ordeal_client::wire::{
     Welcome, decode,
 };
 use serde::de::DeserializeOwned;
+use serde_bytes::ByteBuf;
 use tracing::{debug, info, warn};
 
 use super::connection::{Connection, End};
@@ -26,6 +28,7 @@ use super::limits::{
     PEER_SILENCE_MAX, READ_BYTES, REQUESTS_PER_TURN, SWEEP_EVERY,
 };
 use crate::engine::ClientKey;
+use crate::mover::Letter;
 use crate::raft;
 use crate::storage::Identity;
 
@@ -34,6 +37,10 @@ use crate::storage::Identity;
 pub(super) enum Event {
     /// A node of the cluster said something.
     Peer { from: NodeId, group: GroupId, message: raft::Message },
+    /// The leader of a group says something to that of another.
+    Letter { from: NodeId, group: GroupId, letter: Letter },
+    /// The leader of a group says something to the controller.
+    Control(Arc<[u8]>),
     /// A node of the cluster is there.
     Beat(NodeId),
     /// A client asks for something.
@@ -408,6 +415,15 @@ impl Guest {
             if header.kind == Kind::Beat {
                 body::<()>(&header)?;
                 events.push(Event::Beat(from));
+                continue;
+            }
+            if header.kind == Kind::Move {
+                events.push(Event::Letter { from, group: header.group, letter: body(&header)? });
+                continue;
+            }
+            if header.kind == Kind::Control {
+                let command: ByteBuf = body(&header)?;
+                events.push(Event::Control(command.into_vec().into()));
                 continue;
             }
             if (header.kind as u8) < Kind::RequestVote as u8 {

@@ -17,9 +17,12 @@ use std::time::{Duration, Instant};
 use mio::event::Event as Readiness;
 use mio::net::TcpStream;
 use mio::{Registry, Token};
-use ordeal_client::wire::{GroupId, HandshakeRefusal, Hello, Kind, Message, NodeId, Role, Welcome, decode};
+use ordeal_client::wire::{
+    GroupId, HandshakeRefusal, Hello, Kind, Layout, Message, NodeId, Role, Welcome, decode,
+};
 use rand::RngExt;
 use rand_pcg::Pcg64;
+use serde::Serialize;
 use tracing::{debug, info, warn};
 
 use super::connection::{Connection, End};
@@ -33,8 +36,8 @@ use crate::storage::Identity;
 #[derive(Debug)]
 pub(super) struct Links {
     us: Identity,
-    /// Owner of each shard, the same on all nodes.
-    owners: Vec<GroupId>,
+    /// How the cluster was created, the same on all nodes.
+    layout: Layout,
     /// What we advertise ourselves as.
     address: String,
     /// Where some are dialled instead of where they are said to be.
@@ -89,7 +92,7 @@ impl Links {
     /// No links yet; their tokens are [`LINKS_MAX`] from `first_token` on.
     pub(super) fn new(
         us: Identity,
-        owners: Vec<GroupId>,
+        layout: Layout,
         address: String,
         dial: BTreeMap<NodeId, SocketAddr>,
         first_token: usize,
@@ -97,7 +100,7 @@ impl Links {
     ) -> Self {
         Links {
             us,
-            owners,
+            layout,
             address,
             dial,
             members: BTreeMap::new(),
@@ -196,20 +199,35 @@ impl Links {
 
     /// Queues a message, or drops it where the link is down or full.
     pub(super) fn send(&mut self, to: NodeId, group: GroupId, message: raft::Message) {
-        let Some(link) = self.by_node.get(&to).and_then(|&place| self.links.get_mut(place)) else {
-            // No member any more, or one that has dialled us and is gone.
-            return debug!(%to, "message to somebody without a link");
-        };
-        let Phase::Up { connection, .. } = &mut link.phase else {
-            link.dropped += 1;
-            return;
-        };
         if matches!(message.kind(), Kind::Heartbeat | Kind::HeartbeatReply) {
-            link.beats.push((group, message));
+            if let Some(link) = self.link_up(to) {
+                link.beats.push((group, message));
+            }
             return;
         }
-        let sent = connection.send(message.kind(), group, &message, PEER_OUT_BYTES_MAX);
+        self.post(to, message.kind(), group, &message);
+    }
+
+    /// Queues what is no message of Raft, or drops it where the link is down or full: who wrote it writes again.
+    pub(super) fn post(&mut self, to: NodeId, kind: Kind, group: GroupId, body: &impl Serialize) {
+        let Some(link) = self.link_up(to) else { return };
+        let Phase::Up { connection, .. } = &mut link.phase else { return };
+        let sent = connection.send(kind, group, body, PEER_OUT_BYTES_MAX);
         link.count(sent);
+    }
+
+    /// The link to a node, if something can be sent over it.
+    fn link_up(&mut self, to: NodeId) -> Option<&mut Link> {
+        let Some(link) = self.by_node.get(&to).and_then(|&place| self.links.get_mut(place)) else {
+            // No member any more, or one that has dialled us and is gone.
+            debug!(%to, "message to somebody without a link");
+            return None;
+        };
+        if !link.is_up() {
+            link.dropped += 1;
+            return None;
+        }
+        Some(link)
     }
 
     /// Says that we are here, for all groups at rest. Raft does not miss a beat that finds no link, or a full one.
@@ -225,7 +243,7 @@ impl Links {
         for place in 0..self.links.len() {
             let link = &mut self.links[place];
             let was_up = link.is_up();
-            if let Err(end) = link.turn(&self.us, &self.owners, &self.address, scratch, now) {
+            if let Err(end) = link.turn(&self.us, self.layout, &self.address, scratch, now) {
                 self.end(place, &end, registry, now);
             } else if link.is_up() && !was_up {
                 self.up.push(link.to);
@@ -355,7 +373,7 @@ impl Link {
     fn turn(
         &mut self,
         us: &Identity,
-        owners: &[GroupId],
+        layout: Layout,
         address: &str,
         scratch: &mut [u8; READ_BYTES],
         now: Instant,
@@ -374,7 +392,7 @@ impl Link {
                 let Some(message) = connection.next_message() else {
                     return in_time(*since, DIAL_TIMEOUT, now);
                 };
-                check_welcome(us, owners, self.to, &message)?;
+                check_welcome(us, layout, self.to, &message)?;
                 self.up(now);
                 Ok(())
             }
@@ -430,9 +448,9 @@ fn in_time(since: Instant, limit: Duration, now: Instant) -> Result<(), End> {
     if now.saturating_duration_since(since) > limit { Err(End::Silent) } else { Ok(()) }
 }
 
-/// Whoever answers must be the node that was meant, as a forwarded port may lead anywhere; and must know the same owner of
-/// each shard, as the entries of one who does not make no sense here. Both sides of a pair dial, and so both find out.
-fn check_welcome(us: &Identity, owners: &[GroupId], to: NodeId, message: &Message) -> Result<(), End> {
+/// Whoever answers must be the node that was meant, as a forwarded port may lead anywhere; and must have been started with the
+/// same layout, as the entries of one who was not make no sense here. Both sides of a pair dial, and so both find out.
+fn check_welcome(us: &Identity, layout: Layout, to: NodeId, message: &Message) -> Result<(), End> {
     match message.kind {
         Kind::Welcome => {
             let welcome: Welcome =
@@ -443,8 +461,9 @@ fn check_welcome(us: &Identity, owners: &[GroupId], to: NodeId, message: &Messag
                     welcome.node, welcome.cluster
                 )));
             }
-            if welcome.owners != owners {
-                return Err(End::Handshake(format!("{to} was started with other --groups or --shards")));
+            if welcome.layout != layout {
+                let words = format!("{to} was started with other --groups, --replicas or --shards");
+                return Err(End::Handshake(words));
             }
             Ok(())
         }

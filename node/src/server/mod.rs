@@ -32,9 +32,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
-use ordeal_client::wire::{Answer, MemberChange, RefusalReason, Reply, RequestBody};
+use ordeal_client::wire::{AdminChange, Answer, Kind, MemberChange, RefusalReason, Reply, RequestBody};
 use rand::SeedableRng;
 use rand_pcg::Pcg64;
+use serde_bytes::Bytes;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use tracing::{info, warn};
@@ -42,7 +43,7 @@ use tracing::{info, warn};
 pub use error::ServerError;
 
 use crate::config::{NodeConfig, TICK};
-use crate::engine::{Batch, Engine, EngineConfig, Input, Output};
+use crate::engine::{Batch, CONTROLLER, Engine, EngineConfig, Input, Output};
 use crate::storage::{Storage, StorageError};
 use clock::Clock;
 use disk::{Disk, Store};
@@ -151,7 +152,7 @@ impl Server {
         // Two nodes of a cluster with one seed must not dial in step.
         let chance = Pcg64::seed_from_u64(config.seed ^ (u64::from(us.node.0) << 32));
         let address = config.members.get(&us.node).map_or_else(String::new, ToString::to_string);
-        let mut links = Links::new(us, engine.owners(), address, config.dial.clone(), FIRST_LINK, chance);
+        let mut links = Links::new(us, config.layout(), address, config.dial.clone(), FIRST_LINK, chance);
         links.follow(engine.members(), registry, now);
         let house = House { us, welcome: engine.welcome() };
         let incoming = Incoming::new(house, FIRST_LINK + LINKS_MAX, now);
@@ -345,6 +346,10 @@ impl Server {
                 Event::Peer { from, group, message } => {
                     self.engine.handle(Input::Peer { from, group, message });
                 }
+                Event::Letter { from, group, letter } => {
+                    self.engine.handle(Input::Letter { from, group, letter });
+                }
+                Event::Control(command) => self.engine.handle(Input::Control(command)),
                 Event::Beat(node) => self.engine.handle(Input::Beat(node)),
                 Event::Request { from, request } if request.body == RequestBody::Status => {
                     let uptime_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -383,6 +388,10 @@ impl Server {
         while let Some(output) = self.engine.poll() {
             match output {
                 Output::Send { to, group, message } => self.links.send(to, group, message),
+                Output::Letter { to, group, letter } => self.links.post(to, Kind::Move, group, &letter),
+                Output::Control { to, command } => {
+                    self.links.post(to, Kind::Control, CONTROLLER, &Bytes::new(&command));
+                }
                 Output::Beat { to } => self.links.beat(to),
                 Output::Reply { to, answer } => {
                     self.incoming.reply(to, &answer, self.poll.registry(), &mut self.came);
@@ -391,11 +400,13 @@ impl Server {
                     self.links.follow(&members, self.poll.registry(), now);
                     self.incoming.tell(self.engine.welcome());
                 }
+                Output::Welcome => self.incoming.tell(self.engine.welcome()),
                 // The followers' disks work while ours does (thesis §10.2.1).
                 Output::Persist(batch) => self.disk.write(batch),
                 Output::TakeSnapshot(job) => self.snapshots.take(job),
                 Output::StoreSnapshot(job) => self.snapshots.store(job),
                 Output::RestoreSnapshot(job) => self.snapshots.restore(job),
+                Output::Discard(leftover) => self.snapshots.discard(leftover),
             }
         }
     }
@@ -403,13 +414,18 @@ impl Server {
 
 /// An address that nobody could dial is refused before it gets into a log.
 fn unfit(body: &RequestBody) -> Option<RefusalReason> {
-    let RequestBody::ChangeMembers { change, .. } = body else { return None };
-    let address = match change {
-        MemberChange::Add { address, .. } | MemberChange::AddLearner { address, .. } => address,
-        MemberChange::Remove { .. } => return None,
+    let addresses: Vec<&String> = match body {
+        RequestBody::ChangeMembers {
+            change: MemberChange::Add { address, .. } | MemberChange::AddLearner { address, .. },
+            ..
+        } => vec![address],
+        RequestBody::Admin { change: AdminChange::Join(groups), .. } => {
+            groups.values().flat_map(|members| members.values()).collect()
+        }
+        _ => return None,
     };
-    let wrong = address.parse::<SocketAddr>().is_err();
-    wrong.then(|| RefusalReason::Unfit(format!("`{address}` is no address like 127.0.0.1:7101")))
+    let wrong = addresses.into_iter().find(|address| address.parse::<SocketAddr>().is_err())?;
+    Some(RefusalReason::Unfit(format!("`{wrong}` is no address like 127.0.0.1:7101")))
 }
 
 impl Store for Storage {

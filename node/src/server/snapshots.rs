@@ -12,10 +12,11 @@ use super::error::{ServerError, loop_error};
 use super::limits::DISK_FULL_REST;
 use crate::config::GROUPS_MAX;
 use crate::engine::{Input, RestoreJob, SnapshotJob, StoreJob};
+use crate::shard::Leftover;
 use crate::storage::{SnapshotFiles, Snapshots, StorageError};
 
-/// A group takes one snapshot at a time, stores one, and restores one.
-const JOBS_MAX: usize = 3 * GROUPS_MAX as usize;
+/// A group takes one snapshot at a time, stores one, and restores one; beside them is room for what is to be dropped.
+const JOBS_MAX: usize = 4 * GROUPS_MAX as usize + 4;
 
 /// What the thread does.
 #[derive(Debug)]
@@ -23,6 +24,7 @@ enum Job {
     Take(SnapshotJob),
     Store(StoreJob),
     Restore(RestoreJob),
+    Discard(Leftover),
 }
 
 /// The loop's end of the thread. Dropped, it lets the thread finish what it has.
@@ -61,6 +63,14 @@ impl SnapshotThread {
     /// Hands a snapshot over, to be made a state.
     pub(super) fn restore(&self, job: RestoreJob) {
         self.give(Job::Restore(job));
+    }
+
+    /// Hands over what is to be dropped.
+    pub(super) fn discard(&self, leftover: Leftover) {
+        // With no room for it, it is dropped here: that holds the loop up, and nothing else.
+        if let Some(jobs) = &self.jobs {
+            drop(jobs.try_send(Job::Discard(leftover)));
+        }
     }
 
     fn give(&self, job: Job) {
@@ -104,6 +114,10 @@ fn work(files: &Snapshots, jobs: &Receiver<Job>, done: &Sender<Result<Input, Sto
                 }
                 written => written.map(|()| Input::SnapshotStored(job.done())),
             },
+            Job::Discard(leftover) => {
+                drop(leftover);
+                continue;
+            }
             Job::Restore(job) => Ok(Input::SnapshotRestored(job.run())),
         };
         if done.send(result).is_err() {

@@ -179,6 +179,11 @@ impl Machine {
         all.fold(digest::mix(&[12, self.shards.into()]), u64::wrapping_add)
     }
 
+    /// All shards of the cluster, here or not.
+    pub fn shards(&self) -> impl Iterator<Item = ShardId> + use<> {
+        (0..self.shards).map(ShardId)
+    }
+
     /// How many keys there are.
     #[must_use]
     pub fn keys(&self) -> usize {

@@ -24,8 +24,8 @@ pub enum StorageError {
     /// The directory is ours, of a cluster with other groups or shards: keys would not be where they are looked for.
     /// Nothing was touched.
     #[error(
-        "data directory {} was begun with {} groups and {} shards, not with {} and {}",
-        dir.display(), found.groups, found.shards, expected.groups, expected.shards
+        "data directory {} was begun with {}, not with {}",
+        dir.display(), found.layout, expected.layout
     )]
     Layout {
         /// The directory.
@@ -172,10 +172,7 @@ impl StorageError {
                 "give the directory of this node with --dir, or a new one".to_owned()
             }
             StorageError::Layout { found, .. } => {
-                format!(
-                    "a cluster keeps what it began with: --groups {} --shards {}",
-                    found.groups, found.shards
-                )
+                format!("a cluster keeps what it began with: {}", found.layout)
             }
             StorageError::NotOurs { .. } => "give an empty or a new directory with --dir".to_owned(),
             StorageError::Locked { dir, .. } => {

@@ -3,10 +3,11 @@
 //!
 //! ```text
 //! ordeal data directory
-//! format 6
+//! format 7
 //! cluster 00c0ffee00c0ffee
 //! node n2
 //! groups 1
+//! replicas all
 //! shards 64
 //! checksum 5d0f4c1a
 //! ```
@@ -16,15 +17,17 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::Path;
 
-use ordeal_client::wire::{ClusterId, NodeId};
+use ordeal_client::wire::{ClusterId, Layout, NodeId};
 
 use super::StorageError;
 use super::error::io_error;
 
 /// Version of the layout of a data directory, and of the entries in its log.
-pub const FORMAT: u32 = 6;
+pub const FORMAT: u32 = 7;
 
 const FILE: &str = "identity";
+/// Replicas of a group that all nodes belong to.
+const ALL: &str = "all";
 const LOCK: &str = "lock";
 const TITLE: &str = "ordeal data directory";
 
@@ -35,10 +38,8 @@ pub struct Identity {
     pub cluster: ClusterId,
     /// The node.
     pub node: NodeId,
-    /// Data groups of the cluster.
-    pub groups: u32,
-    /// Shards of the cluster. Where a key is follows from these two: with others, what is there would not be found.
-    pub shards: u32,
+    /// How the cluster was created. What is there is what came of it: with another one it would not be found.
+    pub layout: Layout,
 }
 
 impl Identity {
@@ -186,9 +187,10 @@ enum ParseError {
 }
 
 fn render(identity: &Identity) -> String {
-    let Identity { cluster, node, groups, shards } = identity;
+    let Identity { cluster, node, layout: Layout { groups, replicas, shards } } = identity;
+    let replicas = replicas.map_or_else(|| ALL.to_owned(), |replicas| replicas.to_string());
     let body = format!(
-        "{TITLE}\nformat {FORMAT}\ncluster {cluster}\nnode {node}\ngroups {groups}\nshards {shards}\n"
+        "{TITLE}\nformat {FORMAT}\ncluster {cluster}\nnode {node}\ngroups {groups}\nreplicas {replicas}\nshards {shards}\n"
     );
     let checksum = crc32fast::hash(body.as_bytes());
     format!("{body}checksum {checksum:08x}\n")
@@ -209,8 +211,12 @@ fn parse(text: &str) -> Result<Identity, ParseError> {
     let cluster = field("cluster ")?.parse().map_err(|_| ParseError::Damaged)?;
     let node = field("node ")?.parse().map_err(|_| ParseError::Damaged)?;
     let groups = field("groups ")?.parse().map_err(|_| ParseError::Damaged)?;
+    let replicas = match field("replicas ")? {
+        ALL => None,
+        number => Some(number.parse().map_err(|_| ParseError::Damaged)?),
+    };
     let shards = field("shards ")?.parse().map_err(|_| ParseError::Damaged)?;
-    let identity = Identity { cluster, node, groups, shards };
+    let identity = Identity { cluster, node, layout: Layout { groups, replicas, shards } };
     if render(&identity) == text { Ok(identity) } else { Err(ParseError::Damaged) }
 }
 
@@ -218,7 +224,8 @@ fn parse(text: &str) -> Result<Identity, ParseError> {
 mod tests {
     use super::*;
 
-    const OURS: Identity = Identity { cluster: ClusterId(0xc0ffee), node: NodeId(2), groups: 1, shards: 64 };
+    const LAYOUT: Layout = Layout { groups: 1, replicas: None, shards: 64 };
+    const OURS: Identity = Identity { cluster: ClusterId(0xc0ffee), node: NodeId(2), layout: LAYOUT };
 
     #[test]
     fn an_identity_is_written_once_and_recognised() {
@@ -231,12 +238,18 @@ mod tests {
     }
 
     #[test]
-    fn other_groups_or_shards_than_the_first_ones_are_refused() {
+    fn another_layout_than_the_first_one_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         claim(dir.path(), &OURS).unwrap();
-        for other in [Identity { groups: 2, ..OURS }, Identity { shards: 128, ..OURS }] {
-            let error = claim(dir.path(), &other).unwrap_err();
-            assert!(error.to_string().contains("was begun with 1 groups and 64 shards, not with"), "{error}");
+        let others = [
+            Layout { groups: 2, ..LAYOUT },
+            Layout { shards: 128, ..LAYOUT },
+            Layout { replicas: Some(3), ..LAYOUT },
+        ];
+        for layout in others {
+            let error = claim(dir.path(), &Identity { layout, ..OURS }).unwrap_err();
+            let words = format!("was begun with --groups 1 --shards 64, not with {layout}");
+            assert!(error.to_string().ends_with(&words), "{error}");
             assert!(error.hint().contains("--groups 1 --shards 64"), "{}", error.hint());
         }
         claim(dir.path(), &OURS).unwrap();
@@ -256,8 +269,8 @@ mod tests {
     #[test]
     fn a_newer_format_is_told_apart_from_damage() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(FILE), render(&OURS).replace("format 6", "format 7")).unwrap();
-        assert!(matches!(claim(dir.path(), &OURS), Err(StorageError::Format { found: 7, .. })));
+        fs::write(dir.path().join(FILE), render(&OURS).replace("format 7", "format 8")).unwrap();
+        assert!(matches!(claim(dir.path(), &OURS), Err(StorageError::Format { found: 8, .. })));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::{CLUSTER, PATIENCE, Running, Wire, cluster};
 use ordeal_client::wire::{
-    FrameBuilder, GroupId, Hello, Kind, MAGIC, Message, NodeId, Role, Welcome, decode,
+    FrameBuilder, GroupId, Hello, Kind, Layout, MAGIC, Message, NodeId, Owner, Role, Welcome, decode,
 };
 use ordeal_node::config::NodeConfig;
 use ordeal_node::raft;
@@ -45,9 +45,21 @@ fn welcome(node: u32) -> Vec<u8> {
     welcome_with(node, 64)
 }
 
-fn welcome_with(node: u32, shards: usize) -> Vec<u8> {
-    let owners = vec![GroupId(1); shards];
-    let welcome = Welcome { cluster: CLUSTER, node: NodeId(node), members: Vec::new(), owners };
+fn welcome_with(node: u32, shards: u32) -> Vec<u8> {
+    let layout = Layout { groups: 1, replicas: None, shards };
+    welcome_of(node, layout)
+}
+
+fn welcome_of(node: u32, layout: Layout) -> Vec<u8> {
+    let owner = |shard| Owner { group: GroupId(1 + shard % layout.groups), epoch: 1 };
+    let welcome = Welcome {
+        cluster: CLUSTER,
+        node: NodeId(node),
+        members: Vec::new(),
+        layout,
+        owners: (0..layout.shards).map(owner).collect(),
+        groups: Vec::new(),
+    };
     FrameBuilder::single(Kind::Welcome, GroupId(0), &welcome)
 }
 
@@ -161,9 +173,7 @@ fn heartbeats_of_many_groups_travel_as_one_message() {
     let config = NodeConfig { groups: 3, election_timeout: Duration::from_secs(100), ..config };
     let node = Running::start(&config, listener);
     let mut to_leader = dialled(&leader, 2);
-    let owners = (0..64).map(|shard| GroupId(1 + shard % 3)).collect();
-    let welcome = Welcome { cluster: CLUSTER, node: NodeId(2), members: Vec::new(), owners };
-    to_leader.send(&FrameBuilder::single(Kind::Welcome, GroupId(0), &welcome));
+    to_leader.send(&welcome_of(2, Layout { groups: 3, replicas: None, shards: 64 }));
     let mut from_leader = Wire::dial(node.address);
     from_leader.hello(&Hello::new(Some(CLUSTER), Role::Peer { from: NodeId(2), to: NodeId(1) }));
     let groups = [1, 2, 3].map(GroupId);

@@ -74,6 +74,7 @@ fn every_seed(args: &Args) {
         sum.beats,
         sum.rotted,
         sum.filled,
+        sum.moved,
         sum.compared,
     ];
     assert!(rare.iter().all(|&count| count > 20), "something never happens: {rare:?}");

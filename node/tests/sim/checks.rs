@@ -20,11 +20,15 @@ use ordeal_node::raft::{Entry, Index, LogId, Membership, Payload, Role, Status, 
 use crate::disk::Disk;
 use crate::node::Node;
 use crate::plan::Plan;
+use crate::shards::Owners;
 
 /// What was seen so far.
 #[derive(Debug)]
 pub struct Checks {
     groups: Vec<(GroupId, Seen)>,
+    pub owners: Owners,
+    /// Shards of the world, where they move.
+    moving: u64,
     /// Number of comparisons of digests between different nodes, so that a check which never checks is seen.
     pub compared: u64,
     /// Terms that had a leader.
@@ -62,6 +66,8 @@ impl Checks {
     pub fn new(plan: &Plan) -> Self {
         Checks {
             groups: plan.group_ids().map(|group| (group, Seen::default())).collect(),
+            owners: Owners::default(),
+            moving: if plan.reshape_ms > 0 { plan.shards } else { 0 },
             compared: 0,
             elections: 0,
         }
@@ -134,6 +140,7 @@ impl Checks {
             if seen.memberships.get(&id) != Some(membership) {
                 seen.memberships.insert(id, membership.clone());
             }
+            self.owners.look(id, group, engine, self.moving);
             let digest = engine.digest(group).expect("a group of the plan");
             let (known, first) = *place(&mut seen.digests, now.applied).get_or_insert((digest, id));
             self.compared += u64::from(first != id);

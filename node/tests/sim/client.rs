@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ordeal_client::wire::{
-    GroupId, NodeId, ReadLevel, RefusalReason, Reply, Request, RequestBody, SessionId, ShardId, Version,
-    WriteOp, shard_of,
+    GroupId, NodeId, Owner, ReadLevel, RefusalReason, Reply, Request, RequestBody, SessionId, ShardId,
+    Version, WriteOp, shard_of,
 };
 use ordeal_history::{Answer, Call, Claim, ClientId, Event, OpId, Outcome, Value};
 use ordeal_node::engine::ClientKey;
@@ -65,6 +65,8 @@ struct Shared {
 pub struct Client {
     id: ClientId,
     leaders: BTreeMap<GroupId, NodeId>,
+    /// Who owns what, where that was heard.
+    owners: BTreeMap<ShardId, Owner>,
     connections: BTreeMap<NodeId, ClientKey>,
     /// The next node to ask when nobody knows better.
     turn: u32,
@@ -96,6 +98,7 @@ impl Client {
         Client {
             id: ClientId(id),
             leaders: BTreeMap::new(),
+            owners: BTreeMap::new(),
             connections: BTreeMap::new(),
             turn: id,
             open: None,
@@ -228,9 +231,12 @@ impl Client {
                 let answer = value.map_or(Answer::CasFailedAbsent, |value| Answer::CasFailed(Some(value)));
                 self.finish(hands, Some(node), Outcome::Ok(answer, Claim::seen(seen)));
             }
-            Reply::Status(_) | Reply::Members { .. } | Reply::Transferring { .. } | Reply::Txn { .. } => {
-                panic!("nobody asked for that")
-            }
+            Reply::Status(_)
+            | Reply::Members { .. }
+            | Reply::Transferring { .. }
+            | Reply::Configuration(_)
+            | Reply::Decided(_)
+            | Reply::Txn { .. } => panic!("nobody asked for that"),
         }
     }
 
@@ -238,6 +244,9 @@ impl Client {
         let open = self.open.as_mut().expect("an operation is open");
         match reason {
             RefusalReason::NotLeader { group, leader } => {
+                // A node that knows better, or worse: whoever is asked next says so.
+                let known = self.owners.get(&open.shard).map_or(1, |owner| owner.epoch);
+                self.owners.insert(open.shard, Owner { group, epoch: known });
                 let hint = leader.map(|(leader, _)| leader).filter(|&leader| leader != node);
                 match hint {
                     Some(leader) => self.leaders.insert(group, leader),
@@ -250,7 +259,25 @@ impl Client {
                     self.pause(hands);
                 }
             }
-            RefusalReason::Busy | RefusalReason::DiskFull | RefusalReason::WindowFull { .. } => {
+            RefusalReason::Moved { shard, epoch, group } => {
+                let known = self.owners.entry(shard).or_insert(Owner { group, epoch: 0 });
+                if known.epoch < epoch && open.hops < HOPS_MAX {
+                    *known = Owner { group, epoch };
+                    open.hops += 1;
+                    self.attempt(hands);
+                } else {
+                    self.pause(hands);
+                }
+            }
+            // Another node may know where the shard is.
+            RefusalReason::WrongGroup { .. } => {
+                self.leaders.retain(|_, leader| *leader != node);
+                self.pause(hands);
+            }
+            RefusalReason::Busy
+            | RefusalReason::DiskFull
+            | RefusalReason::Frozen { .. }
+            | RefusalReason::WindowFull { .. } => {
                 self.pause(hands);
             }
             RefusalReason::SessionUnknown | RefusalReason::SequencePast => {
@@ -264,12 +291,9 @@ impl Client {
                     self.pause(hands);
                 }
             }
-            RefusalReason::WrongGroup { .. }
-            | RefusalReason::TooLong { .. }
+            RefusalReason::TooLong { .. }
             | RefusalReason::Stopping
             | RefusalReason::MembersBusy
-            | RefusalReason::Frozen { .. }
-            | RefusalReason::Moved { .. }
             | RefusalReason::Unfit(_) => panic!("nothing in this workload deserves `{reason}`"),
         }
     }
@@ -288,7 +312,7 @@ impl Client {
                 RequestBody::Write { session, sequence, settled, key, op: op_of(call) }
             }
         };
-        let group = owner(hands.plan, open.shard);
+        let group = owner(&self.owners, hands.plan, open.shard);
         let anyone = matches!(body, RequestBody::Read { level: ReadLevel::Stale | ReadLevel::Follower, .. });
         let node = self.leaders.get(&group).copied().filter(|_| !anyone).unwrap_or_else(|| {
             self.turn += 1;
@@ -340,7 +364,7 @@ impl Client {
         let (answered, unknown) =
             (matches!(outcome, Outcome::Ok(..)), matches!(outcome, Outcome::Unknown(_)));
         if let (true, Some(node)) = (answered, node) {
-            self.leaders.insert(owner(hands.plan, open.shard), node);
+            self.leaders.insert(owner(&self.owners, hands.plan, open.shard), node);
         }
         let (time_ns, node) = (hands.now_us * 1_000, node.map(|node| node.to_string().into()));
         hands.history.push(Event::Return { op: open.op, time_ns, outcome, node });
@@ -385,7 +409,10 @@ impl Sessions {
     }
 }
 
-fn owner(plan: &Plan, shard: ShardId) -> GroupId {
+fn owner(known: &BTreeMap<ShardId, Owner>, plan: &Plan, shard: ShardId) -> GroupId {
+    if let Some(owner) = known.get(&shard) {
+        return owner.group;
+    }
     let groups = u32::try_from(plan.groups).expect("a world is small");
     GroupId(1 + shard.0 % groups)
 }

@@ -64,7 +64,7 @@ pub fn add_disk_faults(plan: &Plan, lines: &mut Vec<Line>) {
     let every_us = [700_000, 2_000_000, 5_000_000][rng.random_range(0..3)];
     let mut nodes: Vec<NodeId> = plan.node_ids().collect();
     nodes.shuffle(&mut rng);
-    let rotting = nodes[..(nodes.len() - 1) / 2].to_vec();
+    let rotting = nodes[..(plan.voters_min() - 1) / 2].to_vec();
     let kinds: Vec<Kind> =
         kinds.into_iter().filter(|kind| *kind != Kind::Rot || !rotting.is_empty()).collect();
     if kinds.contains(&Kind::Rot) {

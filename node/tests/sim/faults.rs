@@ -1,7 +1,7 @@
 //! What befalls a world: the faults of its script, each done, and undone after a while.
 
 use ordeal_client::wire::{GroupId, MemberChange, NodeId, Request, RequestBody};
-use ordeal_node::engine::{ClientKey, Input};
+use ordeal_node::engine::{CONTROLLER, ClientKey, Input};
 use ordeal_node::raft::Role;
 
 use crate::node::{REDIAL_US, at};
@@ -103,14 +103,14 @@ impl World {
         match who {
             Who::Nodes(nodes) => nodes.clone(),
             Who::Leader => {
-                let group = self.plan.group_ids().next().expect("a world has groups");
+                let group = self.plan.group_ids().nth(1).expect("a world has groups");
                 self.leader(group).into_iter().collect()
             }
         }
     }
 
     /// Who leads a group, in the highest term.
-    fn leader(&self, group: GroupId) -> Option<NodeId> {
+    pub fn leader(&self, group: GroupId) -> Option<NodeId> {
         let leads = |id: &NodeId| {
             let status = self.node(*id).engine.as_ref()?.member(group)?;
             (status.role == Role::Leader).then_some((status.term, *id))
@@ -121,6 +121,10 @@ impl World {
     /// An administrator asks the leaders of all groups, once, and does not wait for an answer.
     fn ask_leaders(&mut self, node: NodeId, wish: Wish) {
         for group in self.plan.group_ids() {
+            // Who belongs to a group belongs to the controller's: else it would hear of no move.
+            if group == CONTROLLER && wish == Wish::Remove {
+                continue;
+            }
             let Some(leader) = self.leader(group) else { continue };
             let address = format!("{node}.test:4000");
             let change = |change| RequestBody::ChangeMembers { group, change };

@@ -23,6 +23,7 @@ mod queue;
 mod script;
 mod script_file;
 mod shadow;
+mod shards;
 mod shelf;
 mod shrink;
 mod sweep;

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use ordeal_client::wire::{GroupId, Kind, NodeId, Request};
+use ordeal_node::controller::Command;
 use ordeal_node::engine::{BatchTicket, ClientKey, Engine, Input, Output};
+use ordeal_node::mover::Letter;
 use ordeal_node::raft::{Message, Snapshot};
 use ordeal_node::storage::StorageError;
 use rand::RngExt;
@@ -285,6 +288,18 @@ impl World {
                 self.parts += u64::from(kind == Kind::InstallSnapshot);
                 self.input(to, Input::Peer { from, group, message });
             }
+            Parcel::Letter(group, letter) => {
+                let ids = ids | u64::from(group.0) << 8 | Kind::Move as u64;
+                let about = letter.message.move_id().0;
+                self.trace.note(self.now_us, &[ids, about], || format!("{to} <- {from} {group}: {letter:?}"));
+                self.input(to, Input::Letter { from, group, letter });
+            }
+            Parcel::Control(command) => {
+                self.trace.note(self.now_us, &[ids | Kind::Control as u64], || {
+                    format!("{to} <- {from}: for the controller: {:?}", Command::decode(&command))
+                });
+                self.input(to, Input::Control(command));
+            }
             Parcel::Beat => {
                 self.trace.note(self.now_us, &[ids | Kind::Beat as u64], || format!("{to} <- {from}: beat"));
                 self.beats += 1;
@@ -350,6 +365,8 @@ impl World {
     fn do_output(&mut self, id: NodeId, engine: &Engine, output: Output) {
         match output {
             Output::Send { to, group, message } => self.send(id, to, Parcel::Message(group, message)),
+            Output::Letter { to, group, letter } => self.send(id, to, Parcel::Letter(group, letter)),
+            Output::Control { to, command } => self.send(id, to, Parcel::Control(command)),
             Output::Beat { to } => self.send(id, to, Parcel::Beat),
             Output::Persist(batch) => {
                 let (slow_permille, now_us, ticket) =
@@ -364,7 +381,7 @@ impl World {
                 self.later(delay_us, Event::Synced { node: id, life, ticket });
             }
             // The network carries everything to everybody.
-            Output::Members(_) => {}
+            Output::Members(_) | Output::Welcome | Output::Discard(_) => {}
             Output::TakeSnapshot(job) => {
                 let taken = job.run();
                 let stored = (taken.group, taken.snapshot.clone());
@@ -453,6 +470,8 @@ impl World {
 #[derive(Debug, Clone)]
 pub enum Parcel {
     Message(GroupId, Message),
+    Letter(GroupId, Letter),
+    Control(Arc<[u8]>),
     /// Of a whole node.
     Beat,
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use ordeal_client::wire::{ClusterId, GroupId, NodeId, ReadLevel};
-use ordeal_node::engine::EngineConfig;
+use ordeal_node::engine::{CONTROLLER, EngineConfig};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg32;
 
@@ -74,6 +74,10 @@ plan! {
     lull_seconds,
     /// Time that a client gives one operation: with little, many end without an answer.
     deadline_us,
+    /// So many of the nodes belong to each data group; 0: all.
+    replicas,
+    /// An administrator wishes about so often, in milliseconds, that a shard or group changes its place; 0: never.
+    reshape_ms,
     /// 1: clients read whatever the nearest node has. The negative control.
     stale_reads,
 }
@@ -125,7 +129,28 @@ impl Plan {
         let mut rng = Pcg32::new(seed, 14);
         plan.rest_ticks = [0, 5, 20, 100][rng.random_range(0..4)];
         plan.lull_seconds = if rng.random_range(0..3) == 0 { rng.random_range(3..=7) } else { 0 };
+        plan.add_moves();
         plan
+    }
+
+    /// In a half of the worlds shards move.
+    fn add_moves(&mut self) {
+        let mut rng = Pcg32::new(self.seed, 17);
+        if rng.random_range(0..2) == 0 {
+            return;
+        }
+        self.reshape_ms = [100, 400, 1_500, 4_000][rng.random_range(0..4)];
+        self.groups = [2, 2, 3, 4][rng.random_range(0..4)];
+        self.shards = self.groups + rng.random_range(0..=5);
+        self.replicas = if self.nodes > 3 { [0, 0, 1, 3][rng.random_range(0..4)] } else { 0 };
+    }
+
+    /// Voters of the smallest group, the controller's among them.
+    pub fn voters_min(&self) -> usize {
+        let config = self.engine(NodeId(1), 0);
+        let replicas = if self.replicas > 0 { self.replicas } else { self.nodes };
+        let controller = config.first_members(CONTROLLER).voters().len();
+        controller.min(usize::try_from(replicas).expect("a world is small"))
     }
 
     /// Ids of the nodes.
@@ -134,10 +159,10 @@ impl Plan {
         (1..=nodes).map(NodeId)
     }
 
-    /// Ids of the groups.
+    /// Ids of the groups, the controller's among them.
     pub fn group_ids(&self) -> impl Iterator<Item = GroupId> + use<> {
         let groups = u32::try_from(self.groups).expect("a world is small");
-        (1..=groups).map(GroupId)
+        (0..=groups).map(GroupId)
     }
 
     /// How a client reads.
@@ -165,7 +190,8 @@ impl Plan {
             self.node_ids().map(|node| (node, format!("{node}.test:4000"))).collect();
         let shards = u32::try_from(self.shards).expect("a world is small");
         let mut config = EngineConfig::new(node, ClusterId(self.seed), members, shards, self.seed ^ life);
-        config.groups = self.group_ids().collect();
+        config.groups = self.group_ids().skip(1).collect();
+        config.replicas = u32::try_from(self.replicas).ok().filter(|&replicas| replicas > 0);
         config.leases = self.leases > 0;
         config.incarnation = self.seed ^ u64::from(node.0) << 32 ^ life;
         config.election_ticks = u32::try_from(self.election_ticks).expect("ticks are few");

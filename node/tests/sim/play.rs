@@ -28,6 +28,8 @@ pub struct Course {
     pub rotted: u64,
     pub dead: u64,
     pub filled: u64,
+    /// Shards that got another owner.
+    pub moved: u64,
     pub counts: Counts,
     /// Simulated time, and time of a processor that the play and the judge took.
     pub simulated_us: u64,
@@ -105,6 +107,7 @@ pub fn play(plan: &Plan, script: &Script, print: bool) -> Course {
         beats: world.beats,
         rotted: world.rotted,
         filled: world.filled,
+        moved: world.checks.owners.moves(),
         dead: world.nodes.iter().filter(|node| node.dead).count() as u64,
         counts,
         simulated_us: world.now_us,

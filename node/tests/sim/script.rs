@@ -22,6 +22,7 @@ use rand_pcg::Pcg32;
 
 use crate::deaths::{Death, add_disk_faults, fill_disks};
 use crate::plan::{OPERATIONS_A_SECOND, Plan, SECOND_US};
+use crate::shards::{Reshape, reshapes};
 
 /// All lines, by ascending time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,6 +42,8 @@ pub enum Act {
     Call { client: usize, call: CallKind, slot: usize },
     /// A fault, which lasts so long.
     Fault { fault: Fault, lasts_us: u64 },
+    /// An administrator wishes something of shards.
+    Reshape(Reshape),
 }
 
 /// What a client does.
@@ -145,6 +148,7 @@ impl Script {
         add_disk_faults(plan, &mut lines);
         fill_disks(plan, &mut lines);
         lines.extend(calls(plan));
+        lines.extend(reshapes(plan));
         lines.sort_by_key(|line| line.at_us);
         Script(lines)
     }
@@ -265,6 +269,7 @@ impl fmt::Display for Line {
         write!(f, "{} ", Seconds(self.at_us))?;
         match &self.act {
             Act::Call { client, call, slot } => write!(f, "c{client} {} {slot}", call.name()),
+            Act::Reshape(wish) => write!(f, "{wish}"),
             Act::Fault { fault, lasts_us: 0 } => write!(f, "{fault}"),
             Act::Fault { fault, lasts_us } => write!(f, "{fault} for {}", Seconds(*lasts_us)),
         }
@@ -399,6 +404,7 @@ impl Script {
                 *slot %= usize::try_from(plan.slots).expect("slots are few");
                 (*client as u64) < plan.clients
             }
+            Act::Reshape(wish) => wish.fits(plan),
             Act::Fault { fault, .. } => match fault.who_mut() {
                 Who::Leader => true,
                 Who::Nodes(nodes) => {

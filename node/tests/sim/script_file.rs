@@ -13,6 +13,7 @@ use ordeal_client::wire::NodeId;
 use crate::deaths::Death;
 use crate::plan::{Plan, SECOND_US};
 use crate::script::{Act, CallKind, Fault, Line, Script, Ways, When, Who, Wish};
+use crate::shards::Reshape;
 
 /// Writes a plan and its script.
 pub fn print(plan: &Plan, script: &Script) -> String {
@@ -55,6 +56,7 @@ fn check(plan: &Plan, script: &Script) -> Result<(), String> {
     }
     let known = |line: &Line| match &line.act {
         Act::Call { client, slot, .. } => (*client as u64) < plan.clients && (*slot as u64) < plan.slots,
+        Act::Reshape(wish) => wish.fits(plan),
         Act::Fault { fault, .. } => match fault.who() {
             Who::Leader => true,
             Who::Nodes(nodes) => nodes.iter().all(|node| (1..=plan.nodes).contains(&u64::from(node.0))),
@@ -85,6 +87,7 @@ fn line_of(time: &str, words: &[&str]) -> Option<Line> {
                 slot: slot.parse().ok()?,
             }
         }
+        wish if Reshape::parse(wish).is_some() => Act::Reshape(Reshape::parse(wish)?),
         [fault @ .., "for", lasts] => Act::Fault { fault: fault_of(fault)?, lasts_us: microseconds(lasts)? },
         fault => Act::Fault { fault: fault_of(fault)?, lasts_us: 0 },
     };

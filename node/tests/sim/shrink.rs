@@ -49,6 +49,7 @@ pub fn shrink(plan: &Plan, script: &Script, failure: &Failure) -> Short {
         short.cut_the_end();
         short.calm();
         short.thin(|line| matches!(line.act, Act::Fault { .. }));
+        short.thin(|line| matches!(line.act, Act::Reshape(_)));
         short.thin(|line| matches!(line.act, Act::Call { .. }));
         short.soften();
         if before == (short.plan.clone(), short.script.0.len()) || short.plays >= PLAYS_MAX {
@@ -93,7 +94,7 @@ impl Short {
         for name in names {
             let calm: &[u64] = match name {
                 "lost_permille" | "doubled_permille" | "late_permille" | "slow_sync_permille" => &[0],
-                "drift_permille" | "leases" | "follower_reads" => &[0],
+                "drift_permille" | "leases" | "follower_reads" | "replicas" => &[0],
                 "groups" | "shards" | "slots" | "sharing" => &[1],
                 "clients" => &[1, 2, 3],
                 "nodes" => &[3],

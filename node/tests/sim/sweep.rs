@@ -33,6 +33,7 @@ pub struct Sum {
     pub rotted: u64,
     pub dead: u64,
     pub filled: u64,
+    pub moved: u64,
     pub compared: u64,
     simulated: Duration,
     spent: Duration,
@@ -103,6 +104,7 @@ impl Sum {
         self.rotted += course.rotted;
         self.dead += course.dead;
         self.filled += course.filled;
+        self.moved += course.moved;
         self.compared += course.compared;
         let simulated = Duration::from_micros(course.simulated_us);
         self.simulated += simulated;
@@ -116,7 +118,7 @@ impl Sum {
     fn tell(&self, args: &Args, took: Duration) {
         println!(
             "{} seeds, {} failed: {:.0} simulated s with {} faults, {} elections, {} operations ({} unknown, {} failed), \
-             {} parts of snapshots, {} beats of nodes at rest, {} places of rot ({} nodes lost to it), {} full disks, {} states compared, \
+             {} parts of snapshots, {} beats of nodes at rest, {} places of rot ({} nodes lost to it), {} full disks, {} shards moved, {} states compared, \
              {} events",
             self.seeds,
             self.failed,
@@ -131,6 +133,7 @@ impl Sum {
             self.rotted,
             self.dead,
             self.filled,
+            self.moved,
             self.compared,
             self.events,
         );

@@ -16,6 +16,7 @@ use crate::node::{Link, NODES_MAX, Node, Parcel};
 use crate::plan::{Plan, SECOND_US};
 use crate::queue::Queue;
 use crate::script::{Act, CallKind, Fault, Line, Script};
+use crate::shards::Owners;
 use crate::trace::Trace;
 
 /// After the last fault a cluster must answer everything, and be level, within this time: several elections, the longest
@@ -124,6 +125,8 @@ pub struct World {
     pub checks: Checks,
     pub trace: Trace,
     pub faults: u64,
+    /// Wishes of administrators for shards.
+    pub reshapes: u64,
     /// Parts of snapshots that arrived, and beats of whole nodes.
     pub parts: u64,
     pub beats: u64,
@@ -169,6 +172,7 @@ impl World {
             checks: Checks::new(plan),
             trace: Trace::new(print),
             faults: 0,
+            reshapes: 0,
             parts: 0,
             beats: 0,
             rotted: 0,
@@ -224,6 +228,7 @@ impl World {
             self.happen(event);
         }
         self.checks.agree_at_the_end(&self.nodes);
+        Owners::agree_at_the_end(&self.plan, &self.nodes);
     }
 
     /// Puts an event into the queue.
@@ -234,7 +239,9 @@ impl World {
     /// Whether every final read is answered and every node has applied the same.
     fn is_settled(&self) -> bool {
         let read = self.finals.as_ref().is_some_and(BTreeSet::is_empty);
-        read && self.clients.iter().all(Client::is_idle) && self.checks.is_level(&self.nodes)
+        read && self.clients.iter().all(Client::is_idle)
+            && self.moves_are_over()
+            && self.checks.is_level(&self.nodes)
     }
 
     fn happen(&mut self, event: Event) {
@@ -283,6 +290,7 @@ impl World {
         }
         match line.act {
             Act::Fault { fault, lasts_us } => self.befall(fault, lasts_us),
+            Act::Reshape(wish) => self.reshape(wish),
             Act::Call { client, call, slot } => {
                 self.calls[client].push_back((call, slot));
                 self.next_call(client);

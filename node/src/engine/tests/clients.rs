@@ -2,7 +2,7 @@
 
 use ordeal_client::wire::txn::{Txn, TxnOp};
 use ordeal_client::wire::{
-    GroupId, KEY_BYTES_MAX, NodeId, ReadLevel, RefusalReason, Reply, RequestBody, SessionId, ShardId,
+    GroupId, KEY_BYTES_MAX, NodeId, Owner, ReadLevel, RefusalReason, Reply, RequestBody, SessionId, ShardId,
     VALUE_BYTES_MAX, Version, WriteOp,
 };
 
@@ -267,14 +267,14 @@ fn nobody_answers_a_client_that_is_gone() {
     rig.engines.get_mut(&leader).expect("a node").handle(Input::ClientGone(CLIENT));
     rig.settle();
     assert_eq!((rig.replies_to(write), rig.replies_to(read)), (vec![], vec![]));
-    assert_eq!(rig.engines[&leader].status(0, 0).groups[0].keys, 1, "its write happened all the same");
+    assert_eq!(rig.engines[&leader].status(0, 0).groups[1].keys, 1, "its write happened all the same");
 }
 
 #[test]
 fn what_is_too_long_or_nowhere_is_refused_at_the_edge() {
     let mut rig = Rig::single(1);
     let node = NodeId(1);
-    let last = rig.engines[&node].status(0, 0).groups[0].last;
+    let last = rig.engines[&node].status(0, 0).groups[1].last;
     let (long_key, long_value) = (vec![b'k'; KEY_BYTES_MAX + 1], vec![b'v'; VALUE_BYTES_MAX + 1]);
     let too_long = |what: &str, limit: usize| {
         let (what, bytes, limit) = (what.to_owned(), limit as u64 + 1, limit as u64);
@@ -315,7 +315,7 @@ fn what_is_too_long_or_nowhere_is_refused_at_the_edge() {
         let [Reply::Refused(RefusalReason::Unfit(why))] = &reply[..] else { panic!("{reply:?}") };
         assert!(why.contains(words), "{why}");
     }
-    assert_eq!(rig.engines[&node].status(0, 0).groups[0].last, last, "nothing of it reached the log");
+    assert_eq!(rig.engines[&node].status(0, 0).groups[1].last, last, "nothing of it reached the log");
     // The longest that is allowed passes.
     let session = rig.session(node, "k");
     let longest = RequestBody::Write {
@@ -352,6 +352,9 @@ fn the_welcome_names_members_and_owners() {
     let welcome = rig.engines[&NodeId(2)].welcome();
     assert_eq!((welcome.node, welcome.members.len()), (NodeId(2), 3));
     assert_eq!(welcome.members[0], (NodeId(1), "n1.test:4000".to_owned()));
-    assert_eq!(welcome.owners, [1, 2, 1, 2].map(GroupId));
-    assert_eq!(welcome.owners[shard("a").0 as usize], GroupId(shard("a").0 % 2 + 1));
+    let owner = |group| Owner { group: GroupId(group), epoch: 1 };
+    assert_eq!(welcome.owners, [1, 2, 1, 2].map(owner));
+    assert_eq!(welcome.owners[shard("a").0 as usize], owner(shard("a").0 % 2 + 1));
+    let all: Vec<NodeId> = (1..=3).map(NodeId).collect();
+    assert_eq!(welcome.groups, [0, 1, 2].map(|group| (GroupId(group), all.clone())));
 }

@@ -7,7 +7,7 @@ use ordeal_client::wire::{GroupId, MemberChange, NodeId, RefusalReason, Reply, R
 use super::rig::{CLIENT, Rig, append, config, started};
 use crate::engine::{Engine, Input};
 
-const GROUPS: [GroupId; 2] = [GroupId(1), GroupId(2)];
+const GROUPS: [GroupId; 3] = [GroupId(0), GroupId(1), GroupId(2)];
 
 fn add(node: u32) -> MemberChange {
     MemberChange::Add { node: NodeId(node), address: format!("n{node}.test:4000") }

@@ -3,11 +3,13 @@
 //! * [`rig`]: engines wired to each other without a network.
 //! * `clients`: who is answered what, and when.
 //! * `driver`: batches, tickets, restarts.
+//! * `moves`: the controller and the movers.
 //! * `rest`: what a node says and does for groups in which nothing happens.
 
 mod clients;
 mod driver;
 mod members;
+mod moves;
 mod rest;
 mod rig;
 mod space;

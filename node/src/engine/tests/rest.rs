@@ -38,7 +38,7 @@ fn a_group_at_rest_takes_a_snapshot_sooner() {
         for sequence in 1..=8 {
             rig.call(N1, append(session, sequence, &format!("key-{sequence}"), &"x".repeat(bytes / 8)));
         }
-        let snapshot = |rig: &Rig| rig.engines[&N1].status(0, 0).groups[0].snapshot;
+        let snapshot = |rig: &Rig| rig.engines[&N1].status(0, 0).groups[1].snapshot;
         assert_eq!(snapshot(&rig), 0, "far from the limits of those who are busy");
         (0..200).for_each(|_| rig.tick());
         assert!(rig.rests());

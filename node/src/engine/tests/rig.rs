@@ -7,7 +7,7 @@ use ordeal_client::wire::{
 };
 
 use crate::engine::{
-    Batch, ClientKey, Engine, EngineConfig, Input, Output, RestoreJob, SnapshotJob, StoreJob,
+    Batch, CONTROLLER, ClientKey, Engine, EngineConfig, Input, Output, RestoreJob, SnapshotJob, StoreJob,
 };
 use crate::raft::{Index, Recovered};
 
@@ -66,12 +66,14 @@ impl Rig {
         rig
     }
 
-    /// Ticks everybody until one that is not isolated leads g1 and has committed its first entry.
+    /// Ticks everybody until one that is not isolated leads all data groups and has committed their first entries.
     pub(super) fn elect(&mut self) -> NodeId {
         for _ in 0..1_000 {
             self.tick();
             let leads = |engine: &Engine| {
-                engine.status(0, 0).groups.iter().all(|g| g.role == RoleName::Leader && g.commit == g.last)
+                let groups = engine.status(0, 0).groups;
+                let mut data = groups.iter().filter(|g| g.group != CONTROLLER);
+                data.all(|g| g.role == RoleName::Leader && g.commit == g.last)
             };
             let mut free = self.engines.iter().filter(|(id, _)| !self.isolated.contains(id));
             if let Some((&id, _)) = free.find(|(_, engine)| leads(engine)) {
@@ -168,6 +170,17 @@ impl Rig {
                     receiver.handle(Input::Peer { from: id, group, message });
                 }
             }
+            Output::Letter { to, group, letter } => {
+                if !self.isolated.contains(&id) && !self.isolated.contains(&to) {
+                    let receiver = self.engines.get_mut(&to).expect("a node");
+                    receiver.handle(Input::Letter { from: id, group, letter });
+                }
+            }
+            Output::Control { to, command } => {
+                if !self.isolated.contains(&id) && !self.isolated.contains(&to) {
+                    self.engines.get_mut(&to).expect("a node").handle(Input::Control(command));
+                }
+            }
             Output::Beat { to } => {
                 if !self.isolated.contains(&id) && !self.isolated.contains(&to) {
                     self.engines.get_mut(&to).expect("a node").handle(Input::Beat(id));
@@ -180,7 +193,7 @@ impl Rig {
                     self.engines.get_mut(&id).expect("a node").handle(Input::Persisted(ticket));
                 }
             }
-            Output::Members(_) => {}
+            Output::Members(_) | Output::Welcome | Output::Discard(_) => {}
             Output::TakeSnapshot(job) if self.slow_snapshots => self.jobs.push(job),
             Output::TakeSnapshot(job) => {
                 let taken = Input::SnapshotTaken(job.run());
