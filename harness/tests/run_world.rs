@@ -69,6 +69,7 @@ fn order(store: &Path, workload: WorkloadKind) -> Order {
             keys: 2,
             read_level: ReadLevel::Linearizable,
             groups: 1,
+            replicas: None,
             shards: 1,
             op_timeout_ms: 500,
         },

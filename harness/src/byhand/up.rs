@@ -36,6 +36,9 @@ pub struct UpArgs {
     /// How many data groups.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     groups: Option<u32>,
+    /// How many nodes belong to each data group; the groups follow one another around the nodes [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(NODES_MAX)))]
+    replicas: Option<u32>,
     /// How many shards the keys are spread over.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     shards: Option<u32>,
@@ -59,6 +62,8 @@ struct Charter {
     cluster: String,
     nodes: u32,
     groups: u32,
+    #[serde(default)]
+    replicas: Option<u32>,
     shards: u32,
 }
 
@@ -80,6 +85,7 @@ impl Charter {
                     cluster: ClusterId(fresh_cluster_id()).to_string(),
                     nodes: args.nodes.unwrap_or(3),
                     groups: args.groups.unwrap_or(1),
+                    replicas: args.replicas,
                     shards: args.shards.unwrap_or(64),
                 };
                 std::fs::write(&path, serde_json::to_string_pretty(&charter)? + "\n")
@@ -94,6 +100,7 @@ impl Charter {
         let asked = [
             ("nodes", args.nodes, self.nodes),
             ("groups", args.groups, self.groups),
+            ("replicas", args.replicas, self.replicas.unwrap_or(self.nodes)),
             ("shards", args.shards, self.shards),
         ];
         for (what, wanted, has) in asked {
@@ -161,8 +168,8 @@ fn options(
         None => std::env::current_exe().context("find this program's own file")?,
     };
     let cluster = charter.cluster.parse().context("the cluster id in cluster.json")?;
-    let (groups, shards) = (charter.groups, charter.shards);
-    Ok(OrdealOptions { exe, cluster, node_args, groups, shards })
+    let Charter { groups, replicas, shards, .. } = *charter;
+    Ok(OrdealOptions { exe, cluster, node_args, groups, replicas, shards })
 }
 
 fn greet(dir: &Path, members: &BTreeMap<NodeId, String>) {

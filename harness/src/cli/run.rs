@@ -80,6 +80,9 @@ pub struct RunArgs {
     /// Data groups of the cluster
     #[arg(long, value_name = "N", default_value_t = 1)]
     groups: u32,
+    /// Nodes that belong to each data group [default: all]
+    #[arg(long, value_name = "N")]
+    replicas: Option<u32>,
     /// Shards of the cluster [default: 8 a group]
     #[arg(long, value_name = "N")]
     shards: Option<u32>,
@@ -134,7 +137,7 @@ pub(super) fn execute(args: &RunArgs) -> Done {
 impl RunArgs {
     pub(super) fn order(&self) -> Result<Order, Failure> {
         let (faults, left_out): (Vec<FaultKind>, _) =
-            self.faults.resolve(self.nodes).map_err(Failure::of(Cause::Usage))?;
+            self.faults.resolve(self.nodes, self.groups).map_err(Failure::of(Cause::Usage))?;
         let settings = Settings {
             seed: self.seed.unwrap_or_else(fresh_seed),
             nodes: self.nodes,
@@ -146,6 +149,7 @@ impl RunArgs {
             keys: self.keys.unwrap_or_else(|| (self.clients / 2).max(1)),
             read_level: self.read_level,
             groups: self.groups,
+            replicas: self.replicas,
             shards: self.shards.unwrap_or_else(|| self.groups.saturating_mul(8)),
             op_timeout_ms: time::ms(self.op_timeout),
         };

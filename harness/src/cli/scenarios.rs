@@ -107,6 +107,7 @@ fn system(bill: &Bill, scenario: &Scenario) -> OrdealSystem {
             .chain(bill.node_args.iter().cloned())
             .collect(),
         groups: 1,
+        replicas: None,
         // One session a client: what is counted on the wire is the operations.
         shards: 1,
     })

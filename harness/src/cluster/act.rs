@@ -37,6 +37,9 @@ impl Cluster {
             Action::Add { node } => self.add(*node),
             Action::Remove { node } => self.remove(*node),
             Action::Transfer { group, to } => self.transfer(*group, *to),
+            Action::MoveShard { shard, steps } => self.move_shard(*shard, *steps),
+            Action::Leave { group } => self.leave(*group),
+            Action::Join { group } => self.join(*group),
         };
         match proven {
             Ok((applied_ns, proof)) => {

@@ -65,6 +65,23 @@ impl Cluster {
         })
     }
 
+    pub(super) fn move_shard(&self, shard: u32, steps: u32) -> Proven {
+        self.reshape(|steward, contact| steward.move_shard(contact, shard, steps))
+    }
+
+    pub(super) fn leave(&self, group: u32) -> Proven {
+        self.reshape(|steward, contact| steward.leave(contact, group))
+    }
+
+    pub(super) fn join(&self, group: u32) -> Proven {
+        self.reshape(|steward, contact| steward.join(contact, group))
+    }
+
+    fn reshape(&self, change: impl FnOnce(&dyn Steward, &Contact) -> Result<String, String>) -> Proven {
+        let proof = change(self.steward()?, &self.contact()).map_err(anyhow::Error::msg)?;
+        Ok(((self.clock)(), proof))
+    }
+
     fn steward(&self) -> anyhow::Result<&dyn Steward> {
         self.system.steward().with_context(|| format!("{} takes no orders", self.system.name()))
     }

@@ -74,6 +74,23 @@ pub enum Action {
         /// By whom.
         to: NodeId,
     },
+    /// Have a shard owned by another group; verified: a later configuration says so, in a later epoch.
+    MoveShard {
+        /// Which shard.
+        shard: u32,
+        /// So many groups on from where it is, in the order of their numbers.
+        steps: u32,
+    },
+    /// Have a group own nothing; verified: a later configuration says so.
+    Leave {
+        /// Which group.
+        group: u32,
+    },
+    /// Have a group own its share again; verified: a later configuration says so.
+    Join {
+        /// Which group.
+        group: u32,
+    },
 }
 
 /// Proof that an action took effect.
@@ -154,6 +171,9 @@ impl fmt::Display for Action {
             Action::Add { node } => write!(f, "add {node}"),
             Action::Remove { node } => write!(f, "remove {node}"),
             Action::Transfer { group, to } => write!(f, "transfer g{group} to {to}"),
+            Action::MoveShard { shard, steps } => write!(f, "move s{shard} {steps} groups on"),
+            Action::Leave { group } => write!(f, "g{group} leaves"),
+            Action::Join { group } => write!(f, "g{group} joins"),
         }
     }
 }

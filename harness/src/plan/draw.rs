@@ -5,7 +5,7 @@
 //!  pause      | ██        |  ███      |      ███  |      a fault begins and ends within its slot
 //!  partition  |     ████  | ██        |  ████     |
 //!  members    |   ████    |    ███    |█████      |
-//!  transfer   | █         |       █   |    █      |
+//!  transfer   | █         |       █   |    █      |      and likewise move-shards and join-leave
 //! ```
 //!
 //! So every kind comes as often as every other however the dice fall, two of a kind never meet, and different kinds do.
@@ -73,6 +73,11 @@ pub fn draw(settings: &Settings) -> Plan {
                     Fault::Members { change: change(settings, at, victims[at % count], &order) }
                 }
                 FaultKind::Transfer => Fault::Transfer { order },
+                FaultKind::MoveShards => Fault::MoveShards {
+                    shard: rng.random_range(0..settings.shards),
+                    steps: rng.random_range(1..settings.groups.max(2)),
+                },
+                FaultKind::JoinLeave => Fault::JoinLeave { group: rng.random_range(1..=settings.groups) },
             };
             faults.push(PlannedFault { at_ms, for_ms, fault });
         }
@@ -178,14 +183,22 @@ impl PlannedFault {
     pub(super) fn victims(&self) -> Option<&Victims> {
         match &self.fault {
             Fault::Kill { victims } | Fault::Pause { victims } => Some(victims),
-            Fault::Partition { .. } | Fault::Members { .. } | Fault::Transfer { .. } => None,
+            Fault::Partition { .. }
+            | Fault::Members { .. }
+            | Fault::Transfer { .. }
+            | Fault::MoveShards { .. }
+            | Fault::JoinLeave { .. } => None,
         }
     }
 
     fn victims_mut(&mut self) -> Option<&mut Victims> {
         match &mut self.fault {
             Fault::Kill { victims } | Fault::Pause { victims } => Some(victims),
-            Fault::Partition { .. } | Fault::Members { .. } | Fault::Transfer { .. } => None,
+            Fault::Partition { .. }
+            | Fault::Members { .. }
+            | Fault::Transfer { .. }
+            | Fault::MoveShards { .. }
+            | Fault::JoinLeave { .. } => None,
         }
     }
 }

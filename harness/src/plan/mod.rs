@@ -89,6 +89,18 @@ pub enum Fault {
         /// To whom: the first of these that votes, runs, and does not lead already.
         order: Vec<NodeId>,
     },
+    /// A shard moves to another group. Nothing is left to be undone.
+    MoveShards {
+        /// Which.
+        shard: u32,
+        /// So many groups on from where it is.
+        steps: u32,
+    },
+    /// A group leaves; undone by joining again.
+    JoinLeave {
+        /// Which.
+        group: u32,
+    },
 }
 
 /// How who belongs to the cluster changes.
@@ -132,6 +144,8 @@ impl Fault {
             Fault::Partition { .. } => FaultKind::Partition,
             Fault::Members { .. } => FaultKind::Members,
             Fault::Transfer { .. } => FaultKind::Transfer,
+            Fault::MoveShards { .. } => FaultKind::MoveShards,
+            Fault::JoinLeave { .. } => FaultKind::JoinLeave,
         }
     }
 }

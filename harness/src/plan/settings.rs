@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use clap::ValueEnum;
+use ordeal_client::wire::{GROUPS_MAX, SHARDS_MAX};
 use serde::{Deserialize, Serialize};
 
 /// A laboratory on one machine: more processes than this measure the scheduler, not the cluster.
@@ -22,9 +23,6 @@ pub const CLIENTS_PER_KEY_MAX: u32 = 4;
 pub const TIME_MS_MIN: u64 = 1_000;
 /// The longest run: a day.
 pub const TIME_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
-/// As many groups and shards as a test cluster has a use for.
-const GROUPS_MAX: u32 = 64;
-const SHARDS_MAX: u32 = 4_096;
 
 /// What a run is asked to be. Together with the build under test it decides everything but time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +47,9 @@ pub struct Settings {
     pub read_level: ReadLevel,
     /// Data groups.
     pub groups: u32,
+    /// Nodes that belong to each; `None`: all.
+    #[serde(default)]
+    pub replicas: Option<u32>,
     /// Shards.
     pub shards: u32,
     /// How long one operation may take before its outcome counts as unknown, in milliseconds.
@@ -93,6 +94,10 @@ pub enum FaultKind {
     Members,
     /// Leadership is handed over.
     Transfer,
+    /// A shard moves to another group.
+    MoveShards,
+    /// A group gives all its shards away, and gets its share again.
+    JoinLeave,
 }
 
 /// Which kinds of faults were asked for.
@@ -100,6 +105,8 @@ pub enum FaultKind {
 pub enum FaultSet {
     /// Every kind that build, topology and machine support.
     All,
+    /// The same, and these are required.
+    AllAnd(Vec<FaultKind>),
     /// Exactly these; each is required. Ascending, none twice.
     Named(Vec<FaultKind>),
 }
@@ -117,15 +124,28 @@ pub struct SettingsError {
 
 impl FaultKind {
     /// All kinds.
-    pub const ALL: [FaultKind; 5] =
-        [FaultKind::Kill, FaultKind::Pause, FaultKind::Partition, FaultKind::Members, FaultKind::Transfer];
+    pub const ALL: [FaultKind; 7] = [
+        FaultKind::Kill,
+        FaultKind::Pause,
+        FaultKind::Partition,
+        FaultKind::Members,
+        FaultKind::Transfer,
+        FaultKind::MoveShards,
+        FaultKind::JoinLeave,
+    ];
+
+    /// Whether it is of any use only where there are several groups.
+    #[must_use]
+    pub fn is_of_groups(self) -> bool {
+        matches!(self, FaultKind::MoveShards | FaultKind::JoinLeave)
+    }
 
     /// Whether the cluster itself carries it out, by a majority's agreement. It can fail to where other faults are in force.
     #[must_use]
     pub fn is_change(self) -> bool {
         match self {
             FaultKind::Kill | FaultKind::Pause | FaultKind::Partition => false,
-            FaultKind::Members | FaultKind::Transfer => true,
+            FaultKind::Members | FaultKind::Transfer | FaultKind::MoveShards | FaultKind::JoinLeave => true,
         }
     }
 
@@ -135,21 +155,30 @@ impl FaultKind {
         let plural = if count == 1 { "" } else { "s" };
         match self {
             FaultKind::Members => format!("{count} change{plural} of members"),
+            FaultKind::MoveShards => format!("{count} move{plural} of shards"),
+            FaultKind::JoinLeave => format!("{count} group{plural} that left and joined"),
             FaultKind::Kill | FaultKind::Pause | FaultKind::Partition | FaultKind::Transfer => {
                 format!("{count} {self}{plural}")
             }
         }
     }
 
-    /// Why this kind cannot be had in a cluster of so many nodes, if it cannot.
+    /// Why this kind cannot be had in a cluster of so many nodes and groups, if it cannot.
     #[must_use]
-    pub fn unsupported(self, nodes: u32) -> Option<&'static str> {
+    pub fn unsupported(self, nodes: u32, groups: u32) -> Option<&'static str> {
         match self {
             FaultKind::Kill | FaultKind::Pause => None,
             FaultKind::Partition if nodes < 2 => Some("one node has no links"),
             FaultKind::Members if nodes < VOTERS_MIN => Some("three voters always stay"),
             FaultKind::Transfer if nodes < 2 => Some("one node has nobody to hand over to"),
-            FaultKind::Partition | FaultKind::Members | FaultKind::Transfer => None,
+            FaultKind::MoveShards | FaultKind::JoinLeave if groups < 2 => {
+                Some("one group has nowhere to move a shard to")
+            }
+            FaultKind::Partition
+            | FaultKind::Members
+            | FaultKind::Transfer
+            | FaultKind::MoveShards
+            | FaultKind::JoinLeave => None,
         }
     }
 }
@@ -159,20 +188,28 @@ impl FaultSet {
     ///
     /// # Errors
     /// When a kind that was asked for by name cannot be had.
-    pub fn resolve(&self, nodes: u32) -> Result<(Vec<FaultKind>, Vec<LeftOut>), SettingsError> {
-        let asked = match self {
-            FaultSet::All => FaultKind::ALL.to_vec(),
-            FaultSet::Named(kinds) => kinds.clone(),
+    pub fn resolve(&self, nodes: u32, groups: u32) -> Result<(Vec<FaultKind>, Vec<LeftOut>), SettingsError> {
+        let of_all = || FaultKind::ALL.into_iter().filter(|kind| groups > 1 || !kind.is_of_groups());
+        let (asked, required): (Vec<FaultKind>, &[FaultKind]) = match self {
+            FaultSet::All => (of_all().collect(), &[]),
+            FaultSet::AllAnd(kinds) => {
+                let mut asked: Vec<FaultKind> = of_all().chain(kinds.iter().copied()).collect();
+                asked.sort_unstable();
+                asked.dedup();
+                (asked, kinds)
+            }
+            FaultSet::Named(kinds) => (kinds.clone(), kinds),
         };
         let left_out: Vec<LeftOut> =
-            asked.iter().filter_map(|&kind| Some((kind, kind.unsupported(nodes)?))).collect();
-        if let (FaultSet::Named(_), Some((kind, reason))) = (self, left_out.first()) {
+            asked.iter().filter_map(|&kind| Some((kind, kind.unsupported(nodes, groups)?))).collect();
+        if let Some((kind, reason)) = left_out.iter().find(|(kind, _)| required.contains(kind)) {
+            let more = if kind.is_of_groups() { "--groups 2" } else { "--nodes 5" };
             return wrong(
-                format!("fault `{kind}` cannot be had with {nodes} nodes: {reason}"),
-                format!("--nodes 5, or leave `{kind}` out of --faults"),
+                format!("fault `{kind}` cannot be had with {nodes} nodes and {groups} groups: {reason}"),
+                format!("{more}, or leave `{kind}` out of --faults"),
             );
         }
-        let kinds = asked.into_iter().filter(|kind| kind.unsupported(nodes).is_none()).collect();
+        let kinds = asked.into_iter().filter(|kind| kind.unsupported(nodes, groups).is_none()).collect();
         Ok((kinds, left_out))
     }
 }
@@ -187,6 +224,9 @@ impl Settings {
         within("--clients", u64::from(self.clients), 1, u64::from(CLIENTS_MAX))?;
         within("--rate", u64::from(self.rate), 1, u64::from(RATE_MAX))?;
         within("--groups", u64::from(self.groups), 1, u64::from(GROUPS_MAX))?;
+        if let Some(replicas) = self.replicas {
+            within("--replicas", u64::from(replicas), 1, u64::from(self.nodes))?;
+        }
         within("--shards", u64::from(self.shards), u64::from(self.groups), u64::from(SHARDS_MAX))?;
         if !(TIME_MS_MIN..=TIME_MS_MAX).contains(&self.time_ms) {
             return wrong(
@@ -237,6 +277,8 @@ impl fmt::Display for FaultKind {
             FaultKind::Partition => "partition",
             FaultKind::Members => "members",
             FaultKind::Transfer => "transfer",
+            FaultKind::MoveShards => "move-shards",
+            FaultKind::JoinLeave => "join-leave",
         })
     }
 }
@@ -274,25 +316,31 @@ impl fmt::Display for ReadLevel {
 impl FromStr for FaultSet {
     type Err = SettingsError;
 
-    /// Reads `all`, `none`, or kinds with commas between them.
+    /// Reads `none`, or `all` and kinds with commas between them.
     fn from_str(text: &str) -> Result<Self, SettingsError> {
-        match text {
-            "all" => return Ok(FaultSet::All),
-            "none" => return Ok(FaultSet::Named(Vec::new())),
-            _ => {}
+        if text == "none" {
+            return Ok(FaultSet::Named(Vec::new()));
         }
-        let mut kinds = Vec::new();
+        let (mut all, mut kinds) = (false, Vec::new());
         for name in text.split(',') {
+            if name.trim() == "all" {
+                all = true;
+                continue;
+            }
             let Some(kind) = FaultKind::ALL.into_iter().find(|kind| kind.to_string() == name.trim()) else {
                 return wrong(
                     format!("no fault is named `{}`", name.trim()),
-                    "all, none, or some of kill,pause,partition,members,transfer",
+                    "none, or all or some of kill,pause,partition,members,transfer,move-shards,join-leave",
                 );
             };
             kinds.push(kind);
         }
         kinds.sort_unstable();
         kinds.dedup();
-        Ok(FaultSet::Named(kinds))
+        Ok(match (all, kinds.is_empty()) {
+            (true, true) => FaultSet::All,
+            (true, false) => FaultSet::AllAnd(kinds),
+            (false, _) => FaultSet::Named(kinds),
+        })
     }
 }

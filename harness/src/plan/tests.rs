@@ -14,6 +14,7 @@ fn settings(seed: u64, nodes: u32, time_ms: u64) -> Settings {
         keys: 5,
         read_level: ReadLevel::Linearizable,
         groups: 1,
+        replicas: None,
         shards: 1,
         op_timeout_ms: 2_000,
     }
@@ -47,7 +48,7 @@ fn everything_is_undone_in_time_and_two_of_a_kind_never_meet() {
         for (nodes, time_ms) in [(1, 1_000), (1, 30_000), (2, 30_000), (3, 12_345), (5, 30_000), (7, 90_000)]
         {
             let mut asked = settings(seed, nodes, time_ms);
-            asked.faults.retain(|kind| kind.unsupported(nodes).is_none());
+            asked.faults.retain(|kind| kind.unsupported(nodes, 2).is_none());
             let plan = draw(&asked);
             assert!(plan.faults.is_sorted_by_key(|planned| planned.at_ms), "seed {seed}");
             for kind in &asked.faults {
@@ -117,6 +118,10 @@ fn members_come_and_go_and_three_voters_stay() {
                         went += 1;
                     }
                     Fault::Transfer { order } => assert_eq!(order.len(), nodes as usize),
+                    Fault::MoveShards { shard, steps } => {
+                        assert!(*shard < plan.settings.shards && *steps > 0, "{planned}");
+                    }
+                    Fault::JoinLeave { group } => assert!((1..=plan.settings.groups).contains(group)),
                     Fault::Kill { .. } | Fault::Pause { .. } | Fault::Partition { .. } => {}
                 }
             }
@@ -148,14 +153,14 @@ fn fault_sets_are_read_and_resolved() {
     assert_eq!("pause,kill,pause".parse(), Ok(FaultSet::Named(vec![FaultKind::Kill, FaultKind::Pause])));
     let wrong = "kill,fire".parse::<FaultSet>().expect_err("no such fault").to_string();
     assert!(wrong.contains("`fire`") && wrong.contains("hint:"), "{wrong}");
-    let (kinds, left_out) = FaultSet::All.resolve(1).expect("all takes what there is");
+    let (kinds, left_out) = FaultSet::All.resolve(1, 1).expect("all takes what there is");
     assert_eq!(kinds, [FaultKind::Kill, FaultKind::Pause]);
     assert_eq!(left_out[0], (FaultKind::Partition, "one node has no links"));
     assert_eq!(left_out.len(), 3, "members and leaders are changed in larger clusters only: {left_out:?}");
-    let (kinds, left_out) = FaultSet::All.resolve(2).expect("all takes what there is");
+    let (kinds, left_out) = FaultSet::All.resolve(2, 1).expect("all takes what there is");
     assert_eq!(kinds, [FaultKind::Kill, FaultKind::Pause, FaultKind::Partition, FaultKind::Transfer]);
     assert_eq!(left_out, [(FaultKind::Members, "three voters always stay")]);
-    assert!(FaultSet::Named(vec![FaultKind::Partition]).resolve(1).is_err(), "asked by name is required");
+    assert!(FaultSet::Named(vec![FaultKind::Partition]).resolve(1, 1).is_err(), "asked by name is required");
 }
 
 #[test]

@@ -39,6 +39,9 @@ impl fmt::Display for Fault {
                 write!(f, "transfer: to the first that may lead of")?;
                 order.iter().try_for_each(|node| write!(f, " {node}"))
             }
+            Fault::MoveShards { shard, steps: 1 } => write!(f, "move-shards: s{shard} to the next group"),
+            Fault::MoveShards { shard, steps } => write!(f, "move-shards: s{shard} {steps} groups on"),
+            Fault::JoinLeave { group } => write!(f, "join-leave: g{group} leaves, and joins again"),
         }
     }
 }

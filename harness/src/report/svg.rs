@@ -102,6 +102,8 @@ pub(super) fn bands(svg: &mut String, axis: &Axis, spans: &[FaultSpan], bottom: 
             FaultKind::Partition => (2.0, "cut"),
             FaultKind::Members => (3.0, "members"),
             FaultKind::Transfer => (4.0, "transfer"),
+            FaultKind::MoveShards => (5.0, "members"),
+            FaultKind::JoinLeave => (6.0, "members"),
         };
         let y = row * BAND_ROW;
         // As many characters as fit; the whole name stands in the title.

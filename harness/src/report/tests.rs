@@ -27,6 +27,7 @@ fn plan() -> Plan {
         keys: 2,
         read_level: ReadLevel::Stale,
         groups: 1,
+        replicas: None,
         shards: 1,
         op_timeout_ms: 100,
     })

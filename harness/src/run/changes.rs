@@ -8,6 +8,7 @@
 //!                     └── nothing hinders the cluster, and still not: not verified, an error of the run
 //! ```
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use ordeal_client::wire::NodeId;
@@ -137,6 +138,14 @@ impl Changes<'_> {
                 self.insist(change, until, |_| self.stage.act(&Action::Remove { node }))?
             }
             Fault::Transfer { order } => self.insist(change, until, |change| self.transfer(order, change))?,
+            Fault::MoveShards { shard, steps } => {
+                let action = Action::MoveShard { shard: *shard, steps: *steps };
+                self.insist(change, until, |_| self.stage.act(&action))?
+            }
+            Fault::JoinLeave { group } => {
+                change.undo = vec![Action::Join { group: *group }];
+                self.insist(change, until, |_| self.stage.act(&Action::Leave { group: *group }))?
+            }
             Fault::Kill { .. } | Fault::Pause { .. } | Fault::Partition { .. } => {
                 unreachable!("the schedule carries out {fault}")
             }
@@ -146,7 +155,7 @@ impl Changes<'_> {
                 fault: change.fault,
                 kind: change.kind,
                 name: change.name.clone(),
-                links: std::collections::BTreeSet::new(),
+                links: BTreeSet::new(),
                 evidence: change.evidence.clone(),
             })?,
             Ended::Missed(NotVerified { action, reason }) => self.events.write(&Event::FaultMissed {
@@ -306,7 +315,9 @@ fn next_step(stage: &dyn Stage, plan: &Plan) -> Option<Result<Action, NotVerifie
     let (first, spare) = (plan.settings.node_ids(), plan.settings.spare());
     let views = stage.views();
     let leaders = leaders(&views);
-    for group in 1..=plan.settings.groups {
+    let told = views.values().flat_map(|view| &view.groups).map(|of| of.group);
+    let groups: BTreeSet<u32> = told.chain(1..=plan.settings.groups).collect();
+    for group in groups {
         let leader = leaders.get(&group).and_then(|(_, leader)| views.get(leader));
         let Some(known) = leader.and_then(|view| view.groups.iter().find(|of| of.group == group)) else {
             return refuse(format!("nobody says that it leads g{group}"));

@@ -66,7 +66,13 @@ impl Stage for Played {
                 inner.leader = (inner.leader.0 + 1, *to);
                 fits
             }
-            Action::Pause { .. } | Action::Resume { .. } | Action::Cut { .. } | Action::Heal => false,
+            Action::Pause { .. }
+            | Action::Resume { .. }
+            | Action::Cut { .. }
+            | Action::Heal
+            | Action::MoveShard { .. }
+            | Action::Leave { .. }
+            | Action::Join { .. } => false,
         };
         if !done {
             return refuse("it does not fit");

@@ -159,6 +159,7 @@ fn system(order: &Order) -> Arc<dyn System> {
         cluster: ordeal_client::wire::ClusterId(derive(settings.seed, Stream::Cluster)),
         node_args: order.node_args.clone(),
         groups: settings.groups,
+        replicas: settings.replicas,
         shards: settings.shards,
     }))
 }

@@ -158,7 +158,10 @@ impl<'a> Schedule<'a> {
                 let cut = fault.cut(leader).expect("a partition is one");
                 Ok((cut.name, vec![(Action::Cut { links: cut.links }, Action::Heal)]))
             }
-            Fault::Members { .. } | Fault::Transfer { .. } => {
+            Fault::Members { .. }
+            | Fault::Transfer { .. }
+            | Fault::MoveShards { .. }
+            | Fault::JoinLeave { .. } => {
                 unreachable!("{fault} is no step of a schedule")
             }
         }

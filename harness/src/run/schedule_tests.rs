@@ -60,7 +60,12 @@ impl Stage for FakeStage {
             Action::Start { node } => (node, "down", NodeState::Up { pid: 1 }),
             Action::Pause { node } => (node, "up", NodeState::Paused { pid: 1 }),
             Action::Resume { node } => (node, "paused", NodeState::Up { pid: 1 }),
-            Action::Add { .. } | Action::Remove { .. } | Action::Transfer { .. } => {
+            Action::Add { .. }
+            | Action::Remove { .. }
+            | Action::Transfer { .. }
+            | Action::MoveShard { .. }
+            | Action::Leave { .. }
+            | Action::Join { .. } => {
                 return Err(refuse("no step of a schedule"));
             }
         };
@@ -94,7 +99,7 @@ fn evidence() -> Evidence {
 }
 
 fn plan(seed: u64, nodes: u32) -> Plan {
-    let supported = |kind: &FaultKind| kind.unsupported(nodes).is_none();
+    let supported = |kind: &FaultKind| kind.unsupported(nodes, 2).is_none();
     plan_of(seed, nodes, FaultKind::ALL.into_iter().filter(supported).collect())
 }
 
@@ -111,6 +116,7 @@ pub(in crate::run) fn plan_of(seed: u64, nodes: u32, faults: Vec<FaultKind>) -> 
         keys: 2,
         read_level: ReadLevel::Linearizable,
         groups: 1,
+        replicas: None,
         shards: 1,
         op_timeout_ms: 100,
     })

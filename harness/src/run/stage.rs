@@ -42,10 +42,10 @@ impl Stage for Cluster {
     }
 }
 
-/// The node that leads most groups; of several the one with the lowest number.
+/// The node that leads most groups with data; of several the one with the lowest number.
 fn leader_of_most(leaders: &BTreeMap<u32, (u64, NodeId)>) -> Option<NodeId> {
     let mut counts: BTreeMap<NodeId, usize> = BTreeMap::new();
-    for (_, node) in leaders.values() {
+    for (_, (_, node)) in leaders.iter().filter(|(group, _)| **group > 0) {
         *counts.entry(*node).or_default() += 1;
     }
     counts.into_iter().max_by_key(|&(node, count)| (count, Reverse(node))).map(|(node, _)| node)

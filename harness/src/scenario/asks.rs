@@ -37,7 +37,7 @@ impl Stage<'_> {
     /// Who leads among the nodes with links, now: of several the one of the newest term.
     pub(super) fn leader_now(&self) -> Option<NodeId> {
         let views = self.connected_views();
-        let groups = views.values().flat_map(|view| view.groups.iter().map(|of| (view.node, of)));
+        let groups = views.values().flat_map(|view| view.data().map(|of| (view.node, of)));
         groups.filter(|(_, of)| of.leads).max_by_key(|(_, of)| of.term).map(|(node, _)| node)
     }
 
@@ -63,8 +63,7 @@ impl Stage<'_> {
         let since = Instant::now();
         while since.elapsed() < LEADER_TIME_MAX {
             let views = self.watch.look();
-            let leads =
-                |node: &&NodeId| views.get(node).is_some_and(|view| view.groups.iter().any(|of| of.leads));
+            let leads = |node: &&NodeId| views.get(node).is_some_and(|view| view.data().any(|of| of.leads));
             if let Some(&leader) = nodes.iter().find(leads) {
                 self.at_most("leader elected", ms(since.elapsed()), ms(LEADER_TIME_MAX), "ms");
                 return Ok(leader);
@@ -87,7 +86,7 @@ impl Stage<'_> {
         let since = Instant::now();
         loop {
             let views = self.watch.look();
-            let leads = views.get(&node).is_some_and(|view| view.groups.iter().any(|of| of.leads));
+            let leads = views.get(&node).is_some_and(|view| view.data().any(|of| of.leads));
             if !leads {
                 break;
             }
@@ -105,8 +104,7 @@ impl Stage<'_> {
         let since = Instant::now();
         loop {
             let views = self.connected_views();
-            let mut terms: Vec<u64> =
-                views.values().flat_map(|view| view.groups.iter().map(|of| of.term)).collect();
+            let mut terms: Vec<u64> = views.values().flat_map(|view| view.data().map(|of| of.term)).collect();
             terms.dedup();
             if let ([term], true) = (&terms[..], views.len() + self.away.len() == self.nodes().len()) {
                 return Ok(*term);
@@ -239,7 +237,7 @@ impl Stage<'_> {
             self.check()?;
             let mut states: Vec<(u32, u64, u64)> = views
                 .values()
-                .flat_map(|view| view.groups.iter().map(|of| (of.group, of.applied, of.digest)))
+                .flat_map(|view| view.data().map(|of| (of.group, of.applied, of.digest)))
                 .collect();
             states.sort_unstable();
             states.dedup();

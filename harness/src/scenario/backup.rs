@@ -133,14 +133,14 @@ fn in_line(stage: &mut Stage<'_>, connected: &[NodeId], behind: &[NodeId]) -> St
 /// Whether these have applied all that the leader has in its log.
 fn is_in_line(stage: &Stage<'_>, leader: NodeId, behind: &[NodeId]) -> bool {
     let views = stage.watch.look();
-    let of = |node: NodeId| views.get(&node).and_then(|view| view.groups.first());
+    let of = |node: NodeId| views.get(&node).and_then(|view| view.data().next());
     let Some(leading) = of(leader) else { return false };
     behind.iter().all(|&node| of(node).is_some_and(|group| group.applied == leading.last))
 }
 
 fn last(stage: &Stage<'_>, node: NodeId) -> Step<u64> {
     let views = stage.watch.look();
-    let group = views.get(&node).and_then(|view| view.groups.first());
+    let group = views.get(&node).and_then(|view| view.data().next());
     match group {
         Some(group) => Ok(group.last),
         None => Halt::is_late(format!("{node} does not say how long its log is")),

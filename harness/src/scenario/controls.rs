@@ -239,7 +239,10 @@ fn cause_of(action: &Action) -> Cause {
         | Action::Heal
         | Action::Add { .. }
         | Action::Remove { .. }
-        | Action::Transfer { .. } => Cause::SetUp,
+        | Action::Transfer { .. }
+        | Action::MoveShard { .. }
+        | Action::Leave { .. }
+        | Action::Join { .. } => Cause::SetUp,
     }
 }
 

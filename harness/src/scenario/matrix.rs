@@ -259,6 +259,7 @@ fn settings(stage: &Stage<'_>, row: Row) -> Settings {
         keys: row.clients,
         read_level: ReadLevel::Linearizable,
         groups: 1,
+        replicas: None,
         shards: 1,
         // Where frames are lost an attempt, a quarter of this, is soon given up, so that clients keep asking.
         op_timeout_ms: if row.unreliable { 1_000 } else { 5_000 },

@@ -109,6 +109,7 @@ fn settings(scenario: &Scenario, seed: u64) -> Settings {
         keys: 32,
         read_level: ReadLevel::Linearizable,
         groups: 1,
+        replicas: None,
         shards: 1,
         op_timeout_ms: 10_000,
     }

@@ -24,6 +24,7 @@ fn plan() -> crate::plan::Plan {
         keys: 1,
         read_level: crate::plan::ReadLevel::Linearizable,
         groups: 1,
+        replicas: None,
         shards: 1,
         op_timeout_ms: 100,
     })

@@ -3,6 +3,7 @@
 
 mod flood;
 pub mod ordeal;
+mod shards;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -76,6 +77,24 @@ pub trait Steward: Send + Sync {
     /// # Errors
     /// Why it does not; it may later.
     fn transfer(&self, contact: &Contact, group: u32, to: NodeId) -> Result<(), String>;
+
+    /// Has a shard owned by a group so many groups on from where it is, and waits until it is there. Gives the proof.
+    ///
+    /// # Errors
+    /// Why it is not; it may be later.
+    fn move_shard(&self, contact: &Contact, shard: u32, steps: u32) -> Result<String, String>;
+
+    /// Has a group own nothing, and waits until it does not. Gives the proof.
+    ///
+    /// # Errors
+    /// As [`Steward::move_shard`].
+    fn leave(&self, contact: &Contact, group: u32) -> Result<String, String>;
+
+    /// Has a group own its share, and waits until it does. Gives the proof.
+    ///
+    /// # Errors
+    /// As [`Steward::move_shard`].
+    fn join(&self, contact: &Contact, group: u32) -> Result<String, String>;
 }
 
 /// How a system is reached for a change.
@@ -132,8 +151,15 @@ pub trait SystemClient: Send {
 pub struct NodeView {
     /// The node.
     pub node: NodeId,
-    /// Its groups: (group, term, leads).
+    /// Its groups. Number 0 is one that holds no data: a controller.
     pub groups: Vec<GroupView>,
+}
+
+impl NodeView {
+    /// Its groups that hold data.
+    pub fn data(&self) -> impl Iterator<Item = &GroupView> {
+        self.groups.iter().filter(|group| group.group > 0)
+    }
 }
 
 /// What a node says of one of its groups.

@@ -7,11 +7,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use ordeal_client::wire::{
-    ClusterId, GroupId, MemberChange, NodeId, ReadLevel, RoleName, Version as WireVersion,
+    ClusterId, GroupId, MemberChange, NodeId, ReadLevel, RoleName, ShardId, Version as WireVersion,
 };
 use ordeal_client::{CasAnswer, Client, ClientConfig, ClientError, Prefer, Written};
 use ordeal_history::{Answer, Call, Claim, Outcome, Value, Version};
 
+use super::shards;
 use super::{ClientSetup, Contact, Flood, GroupView, NodeView, Place, Steward, System, SystemClient};
 
 /// How our nodes are started, and how they are asked.
@@ -25,6 +26,8 @@ pub struct OrdealOptions {
     pub node_args: Vec<String>,
     /// Data groups.
     pub groups: u32,
+    /// Nodes that belong to each; `None`: all.
+    pub replicas: Option<u32>,
     /// Shards.
     pub shards: u32,
 }
@@ -60,6 +63,9 @@ impl System for OrdealSystem {
         command.args(["--cluster", &options.cluster.to_string(), "--listen", &place.listen]);
         command.arg("--dir").arg(&place.dir);
         command.args(["--groups", &options.groups.to_string(), "--shards", &options.shards.to_string()]);
+        if let Some(replicas) = options.replicas {
+            command.args(["--replicas", &replicas.to_string()]);
+        }
         if place.joins {
             command.arg("--join");
         }
@@ -133,6 +139,19 @@ impl Steward for OrdealSystem {
     fn transfer(&self, contact: &Contact, group: u32, to: NodeId) -> Result<(), String> {
         let done = self.administrator(contact)?.transfer(GroupId(group), Some(to));
         done.map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    fn move_shard(&self, contact: &Contact, shard: u32, steps: u32) -> Result<String, String> {
+        shards::move_shard(&mut self.administrator(contact)?, ShardId(shard), steps)
+    }
+
+    fn leave(&self, contact: &Contact, group: u32) -> Result<String, String> {
+        shards::leave(&mut self.administrator(contact)?, GroupId(group))
+    }
+
+    fn join(&self, contact: &Contact, group: u32) -> Result<String, String> {
+        let nodes: Vec<String> = contact.members.values().cloned().collect();
+        shards::join(&mut self.administrator(contact)?, GroupId(group), &nodes)
     }
 }
 
@@ -240,6 +259,7 @@ mod tests {
             cluster: ClusterId(0xc0ffee),
             node_args: vec!["--tick-ms".to_owned(), "10".to_owned()],
             groups: 2,
+            replicas: Some(3),
             shards: 8,
         })
     }
@@ -262,7 +282,7 @@ mod tests {
         assert_eq!(
             words(&place),
             "node start --id n2 --cluster 0000000000c0ffee --listen 10.0.0.2:7000 --dir /tmp/n2 \
-             --groups 2 --shards 8 --member n1=10.0.0.1:7000 --dial n1=127.0.0.1:9 --tick-ms 10"
+             --groups 2 --shards 8 --replicas 3 --member n1=10.0.0.1:7000 --dial n1=127.0.0.1:9 --tick-ms 10"
         );
         let joins = words(&Place { joins: true, ..place });
         assert!(joins.contains(" --join --member n1=10.0.0.1:7000 "), "{joins}");

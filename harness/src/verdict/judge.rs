@@ -47,7 +47,12 @@ fn telling(anomaly: &Anomaly, history: &History, spans: &[FaultSpan]) -> (bool, 
     let rank = |span: &FaultSpan| match span.kind {
         FaultKind::Partition if node.is_some_and(|node| span.cuts_off(node)) => 3,
         FaultKind::Partition => 2,
-        FaultKind::Kill | FaultKind::Pause | FaultKind::Members | FaultKind::Transfer => 1,
+        FaultKind::Kill
+        | FaultKind::Pause
+        | FaultKind::Members
+        | FaultKind::Transfer
+        | FaultKind::MoveShards
+        | FaultKind::JoinLeave => 1,
     };
     let active = spans.iter().filter(|span| span.in_force(from_ns, anomaly.at_ns));
     (is_worse, active.map(rank).max().unwrap_or(0), is_stale)
