@@ -30,11 +30,11 @@ const NODE_ROOMS: [(&str, &[&str]); 11] = [
     ("shard", &["kv"]),
     ("controller", &["kv"]),
     ("mover", &["shard", "controller", "kv"]),
-    ("engine", &["raft", "shard", "kv"]),
+    ("engine", &["raft", "shard", "kv", "controller", "mover"]),
     ("storage", &["raft", "engine"]),
-    ("server", &["engine", "storage", "raft", "config"]),
+    ("server", &["engine", "storage", "raft", "config", "mover", "shard"]),
     ("config", &["engine", "storage", "raft"]),
-    ("inspect", &["storage", "raft", "shard", "kv"]),
+    ("inspect", &["storage", "raft", "shard", "kv", "controller", "engine"]),
     ("cli", &["config", "server", "storage", "engine", "inspect"]),
 ];
 

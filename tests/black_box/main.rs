@@ -13,6 +13,7 @@ mod picture;
 mod remains;
 mod runs;
 mod scenarios;
+mod shards;
 
 use std::ffi::OsStr;
 use std::path::Path;

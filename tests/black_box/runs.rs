@@ -110,3 +110,23 @@ fn doctor_is_true() {
     let result = done(&mut ordeal(["doctor"])).exits(0);
     assert!(result.stdout.contains("iptables"), "{}", result.stdout);
 }
+
+/// Shards move and groups come and go while clients write: all of it proven, no request refused at the client's surface.
+#[test]
+fn shards_move_and_no_client_notices() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let words = ["run", "--groups", "2", "--faults", "move-shards,join-leave", "--time", "12s", "--json"];
+    let result = done(ordeal(words.into_iter().chain(["--seed", "5"])).current_dir(dir.path())).exits(0);
+    let summary: serde_json::Value = serde_json::from_str(&result.stdout).expect("one line of JSON");
+    assert_eq!(summary["verdict"], "valid", "{summary}");
+    let counts = summary["faults"].as_array().expect("counts");
+    let kinds: Vec<&str> = counts.iter().filter_map(|count| count["kind"].as_str()).collect();
+    assert_eq!(kinds, ["move_shards", "join_leave"]);
+    for count in counts {
+        assert_eq!((&count["planned"], &count["verified"]), (&2.into(), &2.into()), "{count}");
+    }
+    let shown = done(ordeal(["show"]).current_dir(dir.path())).exits(0).stdout;
+    for part in ["owns no shard", "as it was of g"] {
+        assert!(shown.contains(part), "`{part}` is not in:\n{shown}");
+    }
+}
