@@ -4,7 +4,8 @@ use ordeal_client::wire::{GroupId, MemberChange, NodeId, Request, RequestBody};
 use ordeal_node::engine::{CONTROLLER, ClientKey, Input};
 use ordeal_node::raft::Role;
 
-use crate::node::{REDIAL_US, at};
+use crate::node::REDIAL_US;
+use crate::parcel::at;
 use crate::script::{Fault, Ways, When, Who, Wish};
 use crate::world::{Event, World};
 

@@ -17,6 +17,7 @@ mod deaths;
 mod disk;
 mod faults;
 mod node;
+mod parcel;
 mod plan;
 mod play;
 mod queue;

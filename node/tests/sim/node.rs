@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 
 use ordeal_client::wire::{GroupId, Kind, NodeId, Request};
 use ordeal_node::controller::Command;
 use ordeal_node::engine::{BatchTicket, ClientKey, Engine, Input, Output};
-use ordeal_node::mover::Letter;
 use ordeal_node::raft::{Message, Snapshot};
 use ordeal_node::storage::StorageError;
 use rand::RngExt;
@@ -15,6 +13,7 @@ use rand_pcg::Pcg32;
 
 use crate::deaths::Death;
 use crate::disk::Disk;
+use crate::parcel::{Link, Parcel, at, extent};
 use crate::plan::Plan;
 use crate::script::When;
 use crate::world::{Event, World};
@@ -463,44 +462,5 @@ impl World {
             let (life, delay_us) = (node.life, node.rng.random_range(0..=300));
             self.later(delay_us, Event::Turn { node: id, life });
         }
-    }
-}
-
-/// What nodes send to each other.
-#[derive(Debug, Clone)]
-pub enum Parcel {
-    Message(GroupId, Message),
-    Letter(GroupId, Letter),
-    Control(Arc<[u8]>),
-    /// Of a whole node.
-    Beat,
-}
-
-/// The way from a node to another. A connection that breaks ends an epoch, and all that was under way on it.
-#[derive(Debug, Clone, Copy)]
-pub struct Link {
-    pub from: NodeId,
-    pub to: NodeId,
-    pub epoch: u32,
-}
-
-/// Nodes of a world are fewer than this.
-pub const NODES_MAX: usize = 17;
-
-/// The place of a link in a table of all links.
-pub fn at(from: NodeId, to: NodeId) -> usize {
-    from.0 as usize * NODES_MAX + to.0 as usize
-}
-
-/// What tells messages of the same kind and term apart, nearly always.
-fn extent(message: &Message) -> u64 {
-    match message {
-        Message::AppendEntries { previous, entries, commit, .. } => {
-            (previous.index << 32 | entries.len() as u64) ^ commit.rotate_left(48)
-        }
-        Message::Heartbeat { round, .. } | Message::HeartbeatReply { round, .. } => *round,
-        Message::InstallSnapshot { offset, .. } => *offset,
-        Message::InstallSnapshotReply { received, .. } => *received,
-        _ => 0,
     }
 }

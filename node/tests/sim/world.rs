@@ -12,7 +12,8 @@ use rand_pcg::Pcg32;
 
 use crate::checks::Checks;
 use crate::client::{Action, Client, Hands, Sessions};
-use crate::node::{Link, NODES_MAX, Node, Parcel};
+use crate::node::Node;
+use crate::parcel::{Link, NODES_MAX, Parcel};
 use crate::plan::{Plan, SECOND_US};
 use crate::queue::Queue;
 use crate::script::{Act, CallKind, Fault, Line, Script};
