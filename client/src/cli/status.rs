@@ -108,7 +108,11 @@ fn text(asked: &[Asked<'_>]) -> String {
     let mut peers = vec![PEER_HEADINGS.map(str::to_owned)];
     for (endpoint, answer) in asked {
         let Ok(status) = answer else { continue };
-        for group in &status.groups {
+        // A node that belongs to a group has a word to say of it; of the others it waits to be told.
+        let told = status.groups.iter().filter(|group| !group.members.is_empty());
+        let told: Vec<&GroupStatus> = told.collect();
+        let shown = if told.is_empty() { status.groups.iter().collect() } else { told };
+        for group in shown {
             groups.push(row(endpoint, status, group));
             peers.extend(group.peers.iter().map(|peer| peer_row(status, group, peer)));
         }

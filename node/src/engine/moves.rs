@@ -13,9 +13,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use ordeal_client::wire::{
-    Configuration, GroupId, MoveEnd, MoveId, NodeId, Owner, RefusalReason, Reply, ShardId,
-};
+use ordeal_client::wire::{Configuration, GroupId, NodeId, Owner, RefusalReason, Reply, ShardId};
 
 use super::config::CONTROLLER;
 use super::group::Group;
@@ -103,7 +101,7 @@ impl Engine {
     #[must_use]
     pub fn owners(&self) -> Vec<Owner> {
         let owners = self.moves.configuration.shards();
-        owners.map(|(shard, owner)| self.held_here(shard).unwrap_or(owner).max_epoch(owner)).collect()
+        owners.map(|(shard, owner)| self.newest_owner(shard, owner)).collect()
     }
 
     /// Where each group is, as far as this node knows.
@@ -124,15 +122,12 @@ impl Engine {
     /// The group to ask for a shard: of those here that own it, the one of the latest epoch, unless the controller knows better.
     pub(super) fn serving(&self, shard: ShardId) -> GroupId {
         let owner = self.moves.configuration.owner(shard).expect("shards are checked before");
-        self.held_here(shard).unwrap_or(owner).max_epoch(owner).group
+        self.newest_owner(shard, owner).group
     }
 
-    fn held_here(&self, shard: ShardId) -> Option<Owner> {
-        let held = self
-            .groups
-            .iter()
-            .filter_map(|(&group, member)| Some(Owner { group, epoch: member.epoch(shard)? }));
-        held.max_by_key(|owner| owner.epoch)
+    fn newest_owner(&self, shard: ShardId, told: Owner) -> Owner {
+        let here = |(&group, member): (&GroupId, &Group)| Some(Owner { group, epoch: member.epoch(shard)? });
+        self.groups.iter().filter_map(here).fold(told, Owner::max_epoch)
     }
 
     /// Waits for a configuration after this one.
@@ -175,11 +170,10 @@ impl Engine {
     /// Looks where something has changed. True if there was something to do.
     pub(super) fn drive_moves(&mut self) -> bool {
         let mut any = self.follow_controller();
-        for group in self.config.groups.clone() {
-            let member = self.groups.get_mut(&group).expect("groups stay");
-            if std::mem::take(&mut member.look) {
-                any |= self.look(group);
-            }
+        let due =
+            |(&group, member): (&GroupId, &mut Group)| std::mem::take(&mut member.look).then_some(group);
+        for group in self.groups.iter_mut().filter_map(due).collect::<Vec<_>>() {
+            any |= group != CONTROLLER && self.look(group);
         }
         while let Some((group, letter)) = self.moves.letters.pop_front() {
             any = true;
@@ -227,7 +221,9 @@ impl Engine {
 
     /// The leader of another group says something, to the leader of one of ours. Who does not lead passes it on, once.
     pub(super) fn letter(&mut self, from: NodeId, group: GroupId, letter: Letter) {
-        self.moves.leaders.insert(letter.from, letter.writer);
+        if self.moves.configuration.groups.contains_key(&letter.from) {
+            self.moves.leaders.insert(letter.from, letter.writer);
+        }
         let Some(member) = self.groups.get(&group) else { return };
         if member.leads() {
             self.take_letter(group, letter);
@@ -323,8 +319,8 @@ impl Engine {
     pub(super) fn control(&mut self, command: &Arc<[u8]>) {
         let now = &self.moves.configuration;
         let news = match controller::Command::decode(command) {
-            Ok(Command::MoveEnd { shard, id, end: MoveEnd::Adopted | MoveEnd::Cancelled }) => {
-                is_open(now, shard, id)
+            Ok(Command::MoveEnd { shard, id, end: _ }) => {
+                now.moves.get(&shard).is_some_and(|open| open.id == id)
             }
             Ok(Command::GroupMembers { group, at, members }) => {
                 now.groups.get(&group).is_some_and(|info| info.at < at && info.members != members)
@@ -337,8 +333,4 @@ impl Engine {
             let _busy = controller.raft.propose(Arc::clone(command));
         }
     }
-}
-
-fn is_open(configuration: &Configuration, shard: ShardId, id: MoveId) -> bool {
-    configuration.moves.get(&shard).is_some_and(|open| open.id == id)
 }
