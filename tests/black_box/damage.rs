@@ -80,7 +80,8 @@ impl World {
                     && all[0].starts_with("true")
                     && all.iter().all(|state| *state == all[0])
             };
-            states.len() == 2 && states.values().all(level)
+            // Two groups, and the controller.
+            states.len() == 3 && states.values().all(level)
         });
     }
 

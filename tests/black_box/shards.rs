@@ -77,7 +77,8 @@ fn what_makes_no_sense_is_refused_and_changes_nothing() {
     ] {
         cluster.kv(words).exits(5).explains(names);
     }
-    cluster.kv(&["txn", "--then", "put a 1", "--then", "put b 2"]).exits(2);
+    let txn = cluster.kv(&["txn", "--then", "put a 1", "--then", "put b 2"]).exits(5);
+    txn.explains("a transaction has one shard");
     assert_eq!(number(&cluster), before);
     // A group comes back only when all its members answer.
     cluster.kv(&["groups", "leave", "g2", "--timeout", "30s"]).exits(0);

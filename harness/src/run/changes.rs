@@ -186,8 +186,10 @@ impl Changes<'_> {
             |reason: &str| Err(NotVerified { action: "transfer".to_owned(), reason: reason.to_owned() });
         let views = self.stage.views();
         let leaders = leaders(&views);
-        // Another group every time.
-        let Some((&group, &(_, leader))) = leaders.iter().nth(change.fault % leaders.len().max(1)) else {
+        // Another group every time, the last one first: the controller's, which has number 0, is not the first to come.
+        let before = self.plan.faults[..change.fault].iter();
+        let turn = before.filter(|planned| planned.fault.kind() == change.kind).count();
+        let Some((&group, &(_, leader))) = leaders.iter().rev().nth(turn % leaders.len().max(1)) else {
             return refuse("nobody says that it leads");
         };
         let known = views.get(&leader).and_then(|view| view.groups.iter().find(|of| of.group == group));
