@@ -206,7 +206,7 @@ fn is_replaced(world: &mut World, reason: &str, values: usize) {
     let _all = AllOf(&dir);
     let commands = refused(world, 2, reason);
     paste(world, &commands);
-    assert_eq!(world.cluster.listed("voters"), [r#"["n1","n3","n4"]"#; 2], "{commands}");
+    assert_eq!(world.cluster.listed("voters"), [r#"["n1","n3","n4"]"#; 3], "{commands}");
     world.put(values..values + 5);
     world.is_level(&["n1", "n3", "n4"]);
     // The new one counts: with it and one of the others everything goes on.
