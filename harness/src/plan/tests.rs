@@ -184,13 +184,17 @@ fn settings_out_of_range_are_named() {
 
 #[test]
 fn the_text_names_every_fault() {
+    let mut of_one_group = settings(42, 5, 30_000);
+    of_one_group.faults.retain(|kind| !kind.is_of_groups());
+    assert!(draw(&of_one_group).to_string().contains("6 changes of members, 6 transfers; all undone by 2"));
     let plan = draw(&settings(42, 5, 30_000));
     let text = plan.to_string();
     assert_eq!(text.lines().count(), plan.faults.len() + 3, "{text}");
     assert!(text.starts_with("seed 42: 5 nodes, 10 clients, 30.000 s"), "{text}");
     assert!(
         text.contains(
-            "30 faults: 6 kills, 6 pauses, 6 partitions, 6 changes of members, 6 transfers; all undone by 2"
+            "42 faults: 6 kills, 6 pauses, 6 partitions, 6 changes of members, 6 transfers, 6 moves of shards, \
+             6 groups that left and joined; all undone by 2"
         ),
         "{text}"
     );

@@ -76,7 +76,9 @@ impl fmt::Display for Plan {
         for planned in &self.faults {
             writeln!(f, "{planned}")?;
         }
-        let counts = FaultKind::ALL.map(|kind| kind.counted(self.count(kind)));
+        // Of one group nobody expects that shards move.
+        let kinds = FaultKind::ALL.into_iter().filter(|&kind| !kind.is_of_groups() || self.count(kind) > 0);
+        let counts: Vec<String> = kinds.map(|kind| kind.counted(self.count(kind))).collect();
         let last_ms = self.faults.iter().map(PlannedFault::until_ms).max().unwrap_or(0);
         write!(f, "{} faults: {}", self.faults.len(), counts.join(", "))?;
         match self.faults.len() {

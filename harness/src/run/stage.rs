@@ -63,12 +63,21 @@ mod tests {
             (NodeId(node), NodeView { node: NodeId(node), groups: groups.iter().map(group).collect() })
         };
         let views = BTreeMap::from([
-            view(1, &[(0, 3, true), (1, 7, false), (2, 1, true)]),
-            view(2, &[(0, 4, true), (1, 7, true), (2, 1, false)]),
-            view(3, &[]),
+            view(1, &[(0, 2, true), (1, 3, true), (2, 7, false), (3, 1, true)]),
+            view(2, &[(1, 4, true), (2, 7, true), (3, 1, false)]),
+            // The controller holds no data, and counts for nothing.
+            view(3, &[(0, 5, true)]),
         ]);
         let leaders = leaders(&views);
-        assert_eq!(leaders, BTreeMap::from([(0, (4, NodeId(2))), (1, (7, NodeId(2))), (2, (1, NodeId(1)))]));
+        assert_eq!(
+            leaders,
+            BTreeMap::from([
+                (0, (5, NodeId(3))),
+                (1, (4, NodeId(2))),
+                (2, (7, NodeId(2))),
+                (3, (1, NodeId(1))),
+            ])
+        );
         assert_eq!(leader_of_most(&leaders), Some(NodeId(2)));
         assert_eq!(leader_of_most(&BTreeMap::new()), None);
     }
