@@ -19,9 +19,6 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use ordeal_client::wire::WriteOp;
-use ordeal_client::{ClientConfig, Operation, Pipeline};
-
 use nodes::{Cluster, NODES, cpu_of, ready};
 
 const ROUNDS: usize = 20;
@@ -116,22 +113,8 @@ fn failover(signal: Signal) -> Vec<Duration> {
 
 fn restart() {
     let mut cluster = Cluster::start(&[]);
-    // A busy machine may hold an election on the way: the figure is about what comes afterwards.
-    let config = ClientConfig { deadline: PATIENCE, ..ClientConfig::new(cluster.endpoints()) };
-    let mut pipeline = Pipeline::new(config, 4).expect("a client");
-    let (mut begun, mut ended, started) = (0, 0, Instant::now());
-    while ended < ENTRIES {
-        while begun < ENTRIES && pipeline.under_way() < 1_000 {
-            let (key, op) = (format!("key-{begun}").into_bytes(), WriteOp::Put(vec![7; 100]));
-            pipeline.submit(begun, Operation::Write { key, op }).expect("room");
-            begun += 1;
-        }
-        pipeline.turn(Duration::from_millis(10)).expect("sockets");
-        while let Some(done) = pipeline.done() {
-            done.outcome.expect("a put");
-            ended += 1;
-        }
-    }
+    let started = Instant::now();
+    cluster.put_many(4, 1_000, ENTRIES, |number| format!("key-{number}").into_bytes(), 100);
     println!("{ENTRIES} entries of 100 bytes: {:.1?}, {}", started.elapsed(), cluster.footprint());
     // First as it was killed at work, then after a rest, in which it takes a snapshot.
     for round in 0..2 * RESTARTS {

@@ -24,7 +24,8 @@ pub fn moves() {
     for (megabytes, rounds) in WORLDS {
         let cluster = Cluster::start(&["--groups", "2", "--shards", "2"]);
         let mut administrator = cluster.client();
-        fill(&cluster, megabytes);
+        let entries = megabytes * 1_000_000 / FILL_BYTES as u64;
+        cluster.put_many(1, 64, entries, |number| key(KEYS + number), FILL_BYTES);
         let stop = AtomicBool::new(false);
         let config = ClientConfig { deadline: PATIENCE, ..ClientConfig::new(cluster.endpoints()) };
         let (answers, windows) = std::thread::scope(|scope| {
@@ -53,25 +54,6 @@ pub fn moves() {
 fn key(number: u64) -> Vec<u8> {
     let tag = (0..).find(|tag: &u32| shard_of(format!("{{{tag}}}").as_bytes(), SHARDS) == ShardId(0));
     format!("{{{}}}{number}", tag.expect("one hashes there")).into_bytes()
-}
-
-fn fill(cluster: &Cluster, megabytes: u64) {
-    let config = ClientConfig { deadline: PATIENCE, ..ClientConfig::new(cluster.endpoints()) };
-    let mut pipeline = Pipeline::new(config, 1).expect("a client");
-    let entries = megabytes * 1_000_000 / FILL_BYTES as u64;
-    let (mut begun, mut ended) = (0, 0);
-    while ended < entries {
-        while begun < entries && pipeline.under_way() < 64 {
-            let (key, op) = (key(KEYS + begun), WriteOp::Put(vec![7; FILL_BYTES]));
-            pipeline.submit(begun, Operation::Write { key, op }).expect("room");
-            begun += 1;
-        }
-        pipeline.turn(Duration::from_millis(10)).expect("sockets");
-        while let Some(done) = pipeline.done() {
-            done.outcome.expect("a put");
-            ended += 1;
-        }
-    }
 }
 
 /// Writes on time until it is told to stop; gives when each was answered.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ordeal_client::wire::{GroupStatus, NodeStatus, RoleName};
-use ordeal_client::{CONTROLLER, Client, ClientConfig, status};
+use ordeal_client::wire::{GroupStatus, NodeStatus, RoleName, WriteOp};
+use ordeal_client::{CONTROLLER, Client, ClientConfig, Operation, Pipeline, status};
 
 use super::PATIENCE;
 
@@ -62,6 +62,33 @@ impl Cluster {
     pub fn client(&self) -> Client {
         let config = ClientConfig { deadline: PATIENCE, ..ClientConfig::new(self.endpoints()) };
         Client::new(config).expect("a client")
+    }
+
+    /// Puts so many keys with values of so many bytes, over so many connections to each node and so many at a time.
+    pub fn put_many(
+        &self,
+        connections: usize,
+        at_a_time: usize,
+        entries: u64,
+        key: impl Fn(u64) -> Vec<u8>,
+        bytes: usize,
+    ) {
+        // A busy machine may hold an election on the way: the figure is about what comes afterwards.
+        let config = ClientConfig { deadline: PATIENCE, ..ClientConfig::new(self.endpoints()) };
+        let mut pipeline = Pipeline::new(config, connections).expect("a client");
+        let (mut begun, mut ended) = (0, 0);
+        while ended < entries {
+            while begun < entries && pipeline.under_way() < at_a_time {
+                let (key, op) = (key(begun), WriteOp::Put(vec![7; bytes]));
+                pipeline.submit(begun, Operation::Write { key, op }).expect("room");
+                begun += 1;
+            }
+            pipeline.turn(Duration::from_millis(10)).expect("sockets");
+            while let Some(done) = pipeline.done() {
+                done.outcome.expect("a put");
+                ended += 1;
+            }
+        }
     }
 
     /// Waits until all follow one leader and have applied what it has.

@@ -179,7 +179,7 @@ impl Router {
         for (known, told) in self.owners.iter_mut().zip(&welcome.owners) {
             *known = known.max_epoch(*told);
         }
-        self.groups.extend(welcome.groups.iter().take(MEMBERS_MAX).cloned());
+        self.groups = welcome.groups.iter().take(MEMBERS_MAX).cloned().collect();
         let advertised = self.members.get(&welcome.node);
         if advertised.is_some_and(|advertised| advertised != address)
             && !self.dial.contains_key(&welcome.node)

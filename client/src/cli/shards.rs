@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::outcome::{Printer, judged, line_without_key};
 use super::status::table;
-use super::{Exit, with_codes};
+use super::{Exit, STATUS_TIMEOUT_DEFAULT, with_codes};
 use crate::client::{Client, welcome};
 use crate::config::{ClientConfig, DEADLINE_DEFAULT, Prefer};
 use crate::error::ClientError;
@@ -20,8 +20,6 @@ use crate::wire::{
 
 /// Time for all moves of a change, unless asked otherwise: at the default limits 600 MB move in a minute out of each group.
 const MOVES_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
-/// Time for one node to say who it is.
-const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// `ordeal kv shards`.
 #[derive(Debug, Clone, Args)]
@@ -223,12 +221,11 @@ impl<'a, 'p> Desk<'a, 'p> {
             Err(error) => return self.failed(&error),
         };
         loop {
-            let text = if self.printer.json { String::new() } else { as_text(&shown) };
             if self.printer.json {
                 let line = as_json(self.command, &shown);
                 self.printer.line(&line, Exit::Done);
             } else {
-                self.printer.result(text.as_bytes(), Exit::Done);
+                self.printer.result(as_text(&shown).as_bytes(), Exit::Done);
             }
             if !watch || self.printer.is_closed() {
                 return Exit::Done;
@@ -340,7 +337,8 @@ impl<'a, 'p> Desk<'a, 'p> {
 
     /// The members of groups as the groups themselves know them; all of them must answer.
     fn members_of(&mut self, groups: &[GroupId]) -> Result<BTreeMap<GroupId, Members>, String> {
-        let welcomes = self.endpoints.iter().filter_map(|endpoint| welcome(endpoint, STATUS_TIMEOUT).ok());
+        let welcomes =
+            self.endpoints.iter().filter_map(|endpoint| welcome(endpoint, STATUS_TIMEOUT_DEFAULT).ok());
         let addresses: BTreeMap<NodeId, String> = welcomes.flat_map(|welcome| welcome.members).collect();
         let all: Vec<String> = addresses.into_values().collect();
         groups.iter().map(|&group| Ok((group, members_of(&all, group)?))).collect()

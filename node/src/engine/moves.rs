@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use ordeal_client::wire::{Configuration, GroupId, NodeId, Owner, RefusalReason, Reply, ShardId};
+use ordeal_client::wire::{Configuration, GROUPS_MAX, GroupId, NodeId, Owner, RefusalReason, Reply, ShardId};
 
 use super::config::CONTROLLER;
 use super::group::Group;
@@ -21,7 +21,7 @@ use super::io::{ClientKey, Output};
 use super::node::Engine;
 use super::waiters::{Awaited, Waiter};
 use crate::controller::{self, Command};
-use crate::mover::{Letter, Message, Wish};
+use crate::mover::{EXPORTS_MAX, Letter, Message, PARCELS_MAX, Wish};
 use crate::raft::Role;
 
 /// Who waits for a newer configuration is told the newest one after so many ticks: a second, and then asks again, perhaps another
@@ -31,8 +31,9 @@ const WATCH_TICKS: u64 = 100;
 /// A group says so often who its members are, as long as the controller does not know.
 const MEMBERS_TICKS: u64 = 10;
 
-/// Letters to groups of this node in one turn: a few for each shard on its way, of which there are not many at a time.
-const LETTERS_MAX: usize = 10_000;
+/// Letters to groups of this node in one turn: of each of 64 groups 4 shards on their way, of each shard 4 parts. As each may hold
+/// such a part they are 256 MiB at most.
+const LETTERS_MAX: usize = GROUPS_MAX as usize * EXPORTS_MAX * PARCELS_MAX;
 
 /// What is known of owners, and of leaders elsewhere.
 #[derive(Debug)]
@@ -139,7 +140,7 @@ impl Engine {
         if !self.waiters.has_room(client) {
             return Err(Reply::Refused(RefusalReason::Busy));
         }
-        let token = self.waiters.add(Waiter { client, request, awaited: Awaited::News { after } });
+        let token = self.waiters.add(Waiter { client, request, awaited: Awaited::News });
         self.moves.watchers.push_back((self.moves.ticks + WATCH_TICKS, token));
         Ok(())
     }

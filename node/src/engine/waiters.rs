@@ -35,8 +35,8 @@ pub(super) enum Awaited {
     Read { key: Vec<u8> },
     /// That the configuration of this number, or the newest, may be read.
     Configuration { number: Option<u64> },
-    /// A configuration after this one.
-    News { after: u64 },
+    /// A newer configuration.
+    News,
 }
 
 /// All that wait on this node.
