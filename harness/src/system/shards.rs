@@ -3,8 +3,24 @@
 use ordeal_client::wire::{AdminChange, CommandId, Configuration, Decision, GroupId, Objection, ShardId};
 use ordeal_client::{Client, members_of};
 
+use super::Administrator;
+
 /// Looks at the configuration, at most: each look waits for news, up to a second.
 const LOOKS_MAX: u32 = 20;
+
+impl Administrator for Client {
+    fn configuration(&mut self, number: Option<u64>) -> Result<Configuration, String> {
+        Client::configuration(self, number).map_err(|error| error.to_string())
+    }
+
+    fn watch(&mut self, after: u64) -> Result<Configuration, String> {
+        Client::watch(self, after).map_err(|error| error.to_string())
+    }
+
+    fn reshape(&mut self, id: CommandId, base: u64, change: &AdminChange) -> Result<Decision, String> {
+        Client::reshape(self, id, base, change).map_err(|error| error.to_string())
+    }
+}
 
 /// A group so many groups on from where the shard is, of those that stay.
 pub(super) fn move_shard(client: &mut Client, shard: ShardId, steps: u32) -> Result<String, String> {
