@@ -246,6 +246,8 @@ fn one_recovery(stage: &mut Stage<'_>, of: Recovery) -> Step {
     let now = stage.settle(MOVES_TIME_MAX)?;
     if of.comes_back {
         // suite: the old one must not undo what the new one does.
+        // One more of which it hears nothing: it comes too late, or is not received at all.
+        first.ask(now.number, leaving(&[C]));
         let is_there = now.groups.contains_key(&GroupId(B));
         let number = if is_there { stage.leave(&[B])? } else { stage.join(&[B])? };
         stage.connect_all_quickly()?;

@@ -34,6 +34,9 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How long a get may take before it counts as not answered, where a group is down.
 pub(super) const SHORT: Duration = Duration::from_secs(2);
 
+/// A key, and what was read there; the outer absence: no answer.
+type Read<'a> = (&'a String, Option<Option<String>>);
+
 /// What must be in the store: the whole value of each key.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Book(pub(super) BTreeMap<String, String>);
@@ -333,7 +336,7 @@ impl Stage<'_> {
             hands.push((key, self.kit.hand(SHORT)?));
         }
         let since = Instant::now();
-        let answered: Vec<Step<(&String, Option<Option<String>>)>> = std::thread::scope(|scope| {
+        let answered: Vec<Step<Read<'_>>> = std::thread::scope(|scope| {
             let mut threads = Vec::new();
             for (key, mut hand) in hands {
                 threads.push(scope.spawn(move || Ok((key, hand.get(key)?))));
