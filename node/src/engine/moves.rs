@@ -64,6 +64,11 @@ impl Moves {
         &self.configuration
     }
 
+    /// Ticks since the node started.
+    pub(super) fn ticks(&self) -> u64 {
+        self.ticks
+    }
+
     /// Refuses what is another node's, and says whom to ask.
     pub(super) fn elsewhere(&self, group: GroupId) -> Reply {
         let members = self.configuration.groups.get(&group).map(|info| &info.members);

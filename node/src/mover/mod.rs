@@ -163,6 +163,12 @@ impl Mover {
         }
     }
 
+    /// Whether the recipient of a frozen shard has said a moment ago that it owns it.
+    #[must_use]
+    pub fn is_taken(&self, shard: ShardId, id: MoveId) -> bool {
+        self.said.get(&(shard, Saying::ExportDone)).is_some_and(|&(of, _)| of == id)
+    }
+
     /// What is to be done now, in order.
     pub fn wishes(&mut self) -> impl Iterator<Item = Wish> {
         self.wishes.drain(..)
