@@ -73,6 +73,12 @@ impl Machine {
         leaving.chain(self.arriving.keys().copied())
     }
 
+    /// Whether there are shards on their way to here.
+    #[must_use]
+    pub fn has_arrivals(&self) -> bool {
+        !self.arriving.is_empty()
+    }
+
     /// What became of a move to here, by which the shard would be owned in this epoch.
     #[must_use]
     pub fn fate(&self, shard: ShardId, id: MoveId, epoch: u64) -> Fate {
