@@ -13,7 +13,7 @@ use ordeal_client::{CasAnswer, Client, ClientConfig, ClientError, Prefer, Writte
 use ordeal_history::{Answer, Call, Claim, Outcome, Value, Version};
 
 use super::shards;
-use super::{ClientSetup, Contact, Flood, GroupView, NodeView, Place, Steward, System, SystemClient};
+use super::{ClientSetup, Contact, Flood, GroupView, Moving, NodeView, Place, Steward, System, SystemClient};
 
 /// How our nodes are started, and how they are asked.
 #[derive(Debug, Clone)]
@@ -114,6 +114,7 @@ impl System for OrdealSystem {
             log_bytes: group.log_bytes,
             snapshot: group.snapshot,
             snapshot_bytes: group.snapshot_bytes,
+            moves: group.moves.iter().map(|of| (of.shard.0, of.stage)).collect(),
         });
         Some(NodeView { node: status.node, groups: groups.collect() })
     }
@@ -143,6 +144,14 @@ impl Steward for OrdealSystem {
 
     fn move_shard(&self, contact: &Contact, shard: u32, steps: u32) -> Result<String, String> {
         shards::move_shard(&mut self.administrator(contact)?, ShardId(shard), steps)
+    }
+
+    fn open_move(&self, contact: &Contact, shard: u32, steps: u32) -> Result<Moving, String> {
+        shards::open_move(&mut self.administrator(contact)?, ShardId(shard), steps)
+    }
+
+    fn settle(&self, contact: &Contact, shard: u32) -> Result<String, String> {
+        shards::settle(&mut self.administrator(contact)?, ShardId(shard))
     }
 
     fn leave(&self, contact: &Contact, group: u32) -> Result<String, String> {

@@ -218,6 +218,7 @@ impl Group {
                 .into_iter()
                 .map(|(node, status)| peer(config, node, status))
                 .collect(),
+            moves: self.state.data().map_or_else(Vec::new, Machine::moves),
         }
     }
 
