@@ -46,6 +46,9 @@ pub fn moves() {
         println!("{megabytes} MB, {rounds} moves, {} writes, none failed", answers.len());
         println!("  the move takes   {}", summary(&took));
         println!("  longest silence  {}  (promised: p50 10 ms, p99 50 ms)", summary(&pauses));
+        let ends: Vec<Duration> =
+            windows.iter().map(|&(_, to)| silence(to.checked_sub(REST).unwrap_or(to), to + REST)).collect();
+        println!("  at the end       {}  (the shard is handed over)", summary(&ends));
         println!("  without a move   {}", summary(&calm));
     }
 }

@@ -279,6 +279,7 @@ fn cause_of(action: &Action) -> Cause {
         | Action::Remove { .. }
         | Action::Transfer { .. }
         | Action::MoveShard { .. }
+        | Action::Settle { .. }
         | Action::Leave { .. }
         | Action::Join { .. } => Cause::SetUp,
     }

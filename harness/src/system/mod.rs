@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use ordeal_client::wire::{AdminChange, CommandId, Configuration, Decision, NodeId, ReadLevel};
+use ordeal_client::wire::{AdminChange, CommandId, Configuration, Decision, MoveStage, NodeId, ReadLevel};
 use ordeal_history::{Call, Outcome};
 
 pub use ordeal::{OrdealOptions, OrdealSystem};
@@ -113,6 +113,18 @@ pub trait Steward: Send + Sync {
     /// Why it is not; it may be later.
     fn move_shard(&self, contact: &Contact, shard: u32, steps: u32) -> Result<String, String>;
 
+    /// Has a shard go to a group so many groups on from where it is, and does not wait. One that is on its way already is no mistake.
+    ///
+    /// # Errors
+    /// Why it does not go; it may be asked for again.
+    fn open_move(&self, contact: &Contact, shard: u32, steps: u32) -> Result<Moving, String>;
+
+    /// Waits until a shard is on its way no more, wherever it ended. Gives the proof.
+    ///
+    /// # Errors
+    /// As [`Steward::move_shard`].
+    fn settle(&self, contact: &Contact, shard: u32) -> Result<String, String>;
+
     /// Has a group own nothing, and waits until it does not. Gives the proof.
     ///
     /// # Errors
@@ -124,6 +136,17 @@ pub trait Steward: Send + Sync {
     /// # Errors
     /// As [`Steward::move_shard`].
     fn join(&self, contact: &Contact, group: u32) -> Result<String, String>;
+}
+
+/// A shard on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moving {
+    /// The shard.
+    pub shard: u32,
+    /// The group that gives it away.
+    pub from: u32,
+    /// The group that is to have it.
+    pub to: u32,
 }
 
 /// How a system is reached for a change.
@@ -230,6 +253,8 @@ pub struct GroupView {
     pub shards: u64,
     /// Keys in its state.
     pub keys: u64,
+    /// Shards on their way, as its log says.
+    pub moves: BTreeMap<u32, MoveStage>,
 }
 
 /// Who leads each group, and in which term, as the nodes see it: of several the one with the highest term.

@@ -14,7 +14,8 @@ use ordeal_history::{Answer, Call, Claim, Outcome, Value, Version};
 
 use super::shards;
 use super::{
-    Administrator, ClientSetup, Contact, Flood, GroupView, NodeView, Place, Steward, System, SystemClient,
+    Administrator, ClientSetup, Contact, Flood, GroupView, Moving, NodeView, Place, Steward, System,
+    SystemClient,
 };
 
 /// How our nodes are started, and how they are asked.
@@ -110,6 +111,7 @@ impl System for OrdealSystem {
             snapshot_bytes: group.snapshot_bytes,
             shards: group.shards,
             keys: group.keys,
+            moves: group.moves.iter().map(|of| (of.shard.0, of.stage)).collect(),
         });
         Some(NodeView { node: status.node, groups: groups.collect() })
     }
@@ -143,6 +145,14 @@ impl Steward for OrdealSystem {
 
     fn move_shard(&self, contact: &Contact, shard: u32, steps: u32) -> Result<String, String> {
         shards::move_shard(&mut self.administrator(contact)?, ShardId(shard), steps)
+    }
+
+    fn open_move(&self, contact: &Contact, shard: u32, steps: u32) -> Result<Moving, String> {
+        shards::open_move(&mut self.administrator(contact)?, ShardId(shard), steps)
+    }
+
+    fn settle(&self, contact: &Contact, shard: u32) -> Result<String, String> {
+        shards::settle(&mut self.administrator(contact)?, ShardId(shard))
     }
 
     fn leave(&self, contact: &Contact, group: u32) -> Result<String, String> {

@@ -3,11 +3,13 @@
 //! * [`rig`]: engines wired to each other without a network.
 //! * `clients`: who is answered what, and when.
 //! * `driver`: batches, tickets, restarts.
+//! * `frozen`: who asks for a shard while it is handed over.
 //! * `moves`: the controller and the movers.
 //! * `rest`: what a node says and does for groups in which nothing happens.
 
 mod clients;
 mod driver;
+mod frozen;
 mod members;
 mod moves;
 mod rest;

@@ -11,10 +11,10 @@ use super::rig::{CLIENT, Rig, SHARDS, config, read, shard, started};
 use crate::engine::{CONTROLLER, Engine};
 use crate::raft::Role;
 
-const G1: GroupId = GroupId(1);
-const G2: GroupId = GroupId(2);
+pub(super) const G1: GroupId = GroupId(1);
+pub(super) const G2: GroupId = GroupId(2);
 
-fn leader(rig: &Rig, group: GroupId) -> Option<NodeId> {
+pub(super) fn leader(rig: &Rig, group: GroupId) -> Option<NodeId> {
     let leads = |engine: &Engine| engine.member(group).is_some_and(|member| member.role == Role::Leader);
     rig.engines.iter().find(|(_, engine)| leads(engine)).map(|(&id, _)| id)
 }
@@ -29,7 +29,22 @@ fn cluster() -> Rig {
     rig
 }
 
-fn until(rig: &mut Rig, so: impl Fn(&Rig) -> bool) {
+/// Six nodes with two groups that share none.
+pub(super) fn apart() -> Rig {
+    let mut rig = Rig::new(6, 2);
+    for node in 1..=6 {
+        let mut settings = config(node, 6, 2);
+        settings.replicas = Some(3);
+        rig.engines.insert(NodeId(node), started(settings, BTreeMap::new()));
+    }
+    until(&mut rig, |rig| {
+        [CONTROLLER, G1, G2].into_iter().all(|group| leader(rig, group).is_some())
+            && rig.engines.values().all(|engine| engine.configuration().number >= 3)
+    });
+    rig
+}
+
+pub(super) fn until(rig: &mut Rig, so: impl Fn(&Rig) -> bool) {
     for _ in 0..2_000 {
         if so(rig) {
             return;
@@ -39,13 +54,13 @@ fn until(rig: &mut Rig, so: impl Fn(&Rig) -> bool) {
     panic!("it never is so");
 }
 
-fn newest(rig: &Rig) -> Configuration {
+pub(super) fn newest(rig: &Rig) -> Configuration {
     let all = rig.engines.values().map(|engine| engine.configuration().clone());
     all.max_by_key(|configuration| configuration.number).expect("there are nodes")
 }
 
 /// An administrator's command, at the controller's leader.
-fn admin(rig: &mut Rig, id: u64, base: u64, change: AdminChange) -> Decision {
+pub(super) fn admin(rig: &mut Rig, id: u64, base: u64, change: AdminChange) -> Decision {
     let at = leader(rig, CONTROLLER).expect("somebody leads");
     match &rig.call(at, RequestBody::Admin { id: CommandId(id), base, change })[..] {
         [Reply::Decided(decision)] => decision.clone(),
@@ -53,7 +68,7 @@ fn admin(rig: &mut Rig, id: u64, base: u64, change: AdminChange) -> Decision {
     }
 }
 
-fn owner(rig: &Rig, shard: ShardId) -> (GroupId, u64) {
+pub(super) fn owner(rig: &Rig, shard: ShardId) -> (GroupId, u64) {
     let owner = newest(rig).owner(shard).expect("there is such a shard");
     (owner.group, owner.epoch)
 }
@@ -238,16 +253,7 @@ fn groups_follow_one_another_around_the_nodes() {
 
 #[test]
 fn a_node_without_a_member_of_a_group_says_where_it_is() {
-    let mut rig = Rig::new(6, 2);
-    for node in 1..=6 {
-        let mut settings = config(node, 6, 2);
-        settings.replicas = Some(3);
-        rig.engines.insert(NodeId(node), started(settings, BTreeMap::new()));
-    }
-    until(&mut rig, |rig| {
-        [CONTROLLER, G1, G2].into_iter().all(|group| leader(rig, group).is_some())
-            && rig.engines.values().all(|engine| engine.configuration().number >= 3)
-    });
+    let mut rig = apart();
     let of_g2 = (0..SHARDS).map(ShardId).find(|&shard| owner(&rig, shard).0 == G2).expect("it owns some");
     let reply = rig.call(NodeId(1), RequestBody::OpenSession { shard: of_g2 });
     let [Reply::Refused(RefusalReason::NotLeader { group: G2, leader: Some((hint, _)) })] = &reply[..] else {
