@@ -2,6 +2,7 @@
 //! that was shown, so that two administrators cannot undo each other's unawares; then the moves are waited for.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
@@ -13,9 +14,10 @@ use super::{Exit, STATUS_TIMEOUT_DEFAULT, with_codes};
 use crate::client::{Client, welcome};
 use crate::config::{ClientConfig, DEADLINE_DEFAULT, Prefer};
 use crate::error::ClientError;
-use crate::shards::members_of;
+use crate::shards::{creation, members_of};
 use crate::wire::{
-    AdminChange, CommandId, Configuration, Decision, GroupId, Members, NodeId, Objection, Owner, ShardId,
+    AdminChange, CommandId, Configuration, Decision, GroupId, MEMBERS_MAX, Members, NodeId, Objection, Owner,
+    ShardId,
 };
 
 /// Time for all moves of a change, unless asked otherwise: at the default limits 600 MB move in a minute out of each group.
@@ -96,17 +98,21 @@ Examples:
   ordeal kv groups list --endpoints 127.0.0.1:7101
   ordeal kv groups list --json --endpoints 127.0.0.1:7101"))]
     List,
-    /// Give groups that left their share of the shards again, and wait until they have it
+    /// Make groups on some of the cluster's nodes, or let groups that left come back; and wait until they have their share of the
+    /// shards
     #[command(after_help = with_codes("\
 Examples:
-  ordeal kv groups join g2 --endpoints 127.0.0.1:7101
-  ordeal kv groups join g2 g3 --no-wait --endpoints 127.0.0.1:7101
+  ordeal kv groups join g2=n4,n5,n6 --endpoints 127.0.0.1:7101
+  ordeal kv groups join g3=n4,n5,n6 g4=n1,n2,n3 --endpoints 127.0.0.1:7101
+  ordeal kv groups join g2 --no-wait --endpoints 127.0.0.1:7101
 
-All of them in one step, with as few moves as there can be. Their members must answer."))]
+All of them in one step, with as few moves as there can be. Their members must answer. `g2=n4,n5,n6` makes a group that was
+never there, on nodes that are members of the cluster (`ordeal kv member list`, g0); `g2` brings one back that left, as it was.
+Add nodes to the cluster first with `ordeal kv member add`."))]
     Join {
-        /// Which
-        #[arg(required = true)]
-        groups: Vec<GroupId>,
+        /// Which: g3=n4,n5,n6 is a new one on these nodes, g3 one that left
+        #[arg(required = true, value_name = "GROUP[=NODE,…]")]
+        groups: Vec<Joining>,
         /// Only ask for it
         #[arg(long)]
         no_wait: bool,
@@ -124,6 +130,40 @@ Examples:
         #[arg(long)]
         no_wait: bool,
     },
+}
+
+/// A group that joins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Joining {
+    group: GroupId,
+    /// The nodes to make it on; none, where it was there before.
+    nodes: Option<BTreeSet<NodeId>>,
+}
+
+impl FromStr for Joining {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let id = |error: crate::wire::ids::IdError| error.to_string();
+        let Some((group, list)) = text.split_once('=') else {
+            return Ok(Joining { group: text.parse().map_err(id)?, nodes: None });
+        };
+        let group: GroupId = group.parse().map_err(id)?;
+        if list.is_empty() {
+            return Err(format!("no nodes are named for {group}: `{group}=n4,n5,n6`"));
+        }
+        let mut nodes = BTreeSet::new();
+        for node in list.split(',') {
+            let node: NodeId = node.parse().map_err(id)?;
+            if !nodes.insert(node) {
+                return Err(format!("{node} is named twice for {group}"));
+            }
+        }
+        if nodes.len() > MEMBERS_MAX {
+            return Err(format!("{} nodes are named for {group}, {MEMBERS_MAX} are the most", nodes.len()));
+        }
+        Ok(Joining { group, nodes: Some(nodes) })
+    }
 }
 
 /// One command's client, time, and where it tells.
@@ -181,10 +221,7 @@ pub(super) fn groups(
     };
     match &args.command {
         GroupsCommand::List => desk.list(),
-        GroupsCommand::Join { groups, no_wait } => match desk.members_of(groups) {
-            Ok(joining) => desk.change(&AdminChange::Join(joining), *no_wait),
-            Err(what) => desk.not_done(&what, "see: ordeal kv member list"),
-        },
+        GroupsCommand::Join { groups, no_wait } => desk.join(groups, *no_wait),
         GroupsCommand::Leave { groups, no_wait } => {
             let leaving: BTreeSet<GroupId> = groups.iter().copied().collect();
             desk.change(&AdminChange::Leave(leaving), *no_wait)
@@ -301,7 +338,9 @@ impl<'a, 'p> Desk<'a, 'p> {
         };
         let concerned: BTreeSet<ShardId> = match change {
             AdminChange::Move { shard, .. } | AdminChange::CancelMove { shard } => BTreeSet::from([*shard]),
-            AdminChange::Join(_) | AdminChange::Leave(_) => now.moves.keys().copied().collect(),
+            AdminChange::Join(_) | AdminChange::Leave(_) | AdminChange::Create { .. } => {
+                now.moves.keys().copied().collect()
+            }
         };
         let moving = |now: &Configuration| concerned.iter().filter(|s| now.moves.contains_key(s)).count();
         let all = moving(&now);
@@ -335,13 +374,37 @@ impl<'a, 'p> Desk<'a, 'p> {
         }
     }
 
-    /// The members of groups as the groups themselves know them; all of them must answer.
-    fn members_of(&mut self, groups: &[GroupId]) -> Result<BTreeMap<GroupId, Members>, String> {
+    /// Lets groups come back, with the members that they themselves know, or makes new ones; all members must answer.
+    fn join(&mut self, groups: &[Joining], no_wait: bool) -> Exit {
+        let mut made = BTreeMap::new();
+        let mut back = BTreeSet::new();
+        for Joining { group, nodes } in groups {
+            if made.contains_key(group) || back.contains(group) {
+                return self.printer.usage(&format!("{group} is named twice"), "name each group once");
+            }
+            match nodes {
+                Some(nodes) => drop(made.insert(*group, nodes.clone())),
+                None => drop(back.insert(*group)),
+            }
+        }
+        if let (Some((new, _)), Some(old)) = (made.first_key_value(), back.first()) {
+            let what = format!("{new} is to be made, and {old} is to come back");
+            return self.printer.usage(&what, "give two commands");
+        }
         let welcomes =
             self.endpoints.iter().filter_map(|endpoint| welcome(endpoint, STATUS_TIMEOUT_DEFAULT).ok());
         let addresses: BTreeMap<NodeId, String> = welcomes.flat_map(|welcome| welcome.members).collect();
         let all: Vec<String> = addresses.into_values().collect();
-        groups.iter().map(|&group| Ok((group, members_of(&all, group)?))).collect()
+        let change = if back.is_empty() {
+            creation(&all, &made)
+        } else {
+            let members = back.iter().map(|&group| Ok((group, members_of(&all, group)?)));
+            members.collect::<Result<_, String>>().map(AdminChange::Join)
+        };
+        match change {
+            Ok(change) => self.change(&change, no_wait),
+            Err(what) => self.not_done(&what, "see: ordeal kv member list"),
+        }
     }
 
     fn done(&mut self, number: u64, what: &str) -> Exit {
@@ -386,7 +449,8 @@ fn hint(objection: &Objection) -> &'static str {
         Objection::GroupThere { .. } | Objection::GroupUnknown { .. } | Objection::GroupLeaving { .. } => {
             "see: ordeal kv groups list"
         }
-        Objection::LastGroup => "let another group join first: ordeal kv groups join g2",
+        Objection::GroupWasThere { .. } => "name it without nodes: ordeal kv groups join g2",
+        Objection::LastGroup => "let another group join first: ordeal kv groups join g2=n1,n2,n3",
         _ => "see: ordeal kv shards show",
     }
 }
@@ -443,6 +507,22 @@ fn members_as_json(members: &Members) -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_that_joins_is_named_with_its_nodes_or_without() {
+        let of = |text: &str| text.parse::<Joining>();
+        let nodes = Some(BTreeSet::from([4, 5, 6].map(NodeId)));
+        assert_eq!(of("g3=n6,n4,n5"), Ok(Joining { group: GroupId(3), nodes }));
+        assert_eq!(of("g3"), Ok(Joining { group: GroupId(3), nodes: None }));
+        assert_eq!(of("g3="), Err("no nodes are named for g3: `g3=n4,n5,n6`".to_owned()));
+        assert_eq!(of("g3=n4,n5,n4"), Err("n4 is named twice for g3".to_owned()));
+        let many: Vec<String> = (1..=16).map(|node| format!("n{node}")).collect();
+        let words = "16 nodes are named for g3, 15 are the most".to_owned();
+        assert_eq!(of(&format!("g3={}", many.join(","))), Err(words));
+        for wrong in ["", "g", "3=n4", "g3=4", "g3=n4,", "g3=n4;n5"] {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn shards_are_told_in_few_words() {

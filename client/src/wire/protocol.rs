@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{ClusterId, CommandId, GroupId, NodeId, SessionId, ShardId, Version};
+use super::ids::{ClusterId, CommandId, DirectoryId, GroupId, NodeId, SessionId, ShardId, Version};
 use super::shards::{AdminChange, Configuration, Decision};
 use super::txn::TxnResult;
 
@@ -316,6 +316,8 @@ pub struct NodeStatus {
     pub cluster: ClusterId,
     /// The node.
     pub node: NodeId,
+    /// Its data directory.
+    pub directory: DirectoryId,
     /// Version of the build.
     pub version: String,
     /// Milliseconds since it started.

@@ -21,6 +21,7 @@
 //! * [`config`]: what an engine is told once.
 //! * [`node`]: the engine itself: inputs, routing, the order of outputs.
 //! * `members`: who belongs to the groups, how that changes, and leadership handed over.
+//! * `created`: groups that are made while the cluster runs.
 //! * `group`: one group's member and its state machine.
 //! * `moves`: what the controller and the leaders of other groups are told, and the movers of the groups that are led here.
 //! * `requests`: what clients ask for.
@@ -31,6 +32,7 @@
 //! * `writes`: a group's writes, which wait for the file of a snapshot that they name.
 
 pub mod config;
+mod created;
 mod group;
 pub mod io;
 mod members;

@@ -191,6 +191,7 @@ impl Engine {
         }
         assert!(newest.number > self.moves.configuration.number, "numbers grow");
         self.moves.configuration = Arc::new(newest.clone());
+        self.make_groups();
         self.groups.values_mut().for_each(|member| member.look = true);
         for (_, token) in std::mem::take(&mut self.moves.watchers) {
             self.tell_watcher(token);

@@ -77,6 +77,7 @@ impl Engine {
         base: u64,
         change: AdminChange,
     ) -> Result<(), Reply> {
+        self.check_places(&change)?;
         let command = controller::Command::Admin { id, base, change }.encode();
         // What is in the log must be applied everywhere: what nobody could read never gets there.
         controller::Command::decode(&command)

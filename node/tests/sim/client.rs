@@ -413,7 +413,7 @@ fn owner(known: &BTreeMap<ShardId, Owner>, plan: &Plan, shard: ShardId) -> Group
     if let Some(owner) = known.get(&shard) {
         return owner.group;
     }
-    let groups = u32::try_from(plan.groups).expect("a world is small");
+    let groups = u32::try_from(plan.groups_first()).expect("a world is small");
     GroupId(1 + shard.0 % groups)
 }
 

@@ -2,11 +2,13 @@
 //!
 //! * [`rig`]: engines wired to each other without a network.
 //! * `clients`: who is answered what, and when.
+//! * `created`: groups that are made while the cluster runs.
 //! * `driver`: batches, tickets, restarts.
 //! * `moves`: the controller and the movers.
 //! * `rest`: what a node says and does for groups in which nothing happens.
 
 mod clients;
+mod created;
 mod driver;
 mod members;
 mod moves;

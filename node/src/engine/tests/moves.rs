@@ -14,7 +14,7 @@ use crate::raft::Role;
 const G1: GroupId = GroupId(1);
 const G2: GroupId = GroupId(2);
 
-fn leader(rig: &Rig, group: GroupId) -> Option<NodeId> {
+pub(super) fn leader(rig: &Rig, group: GroupId) -> Option<NodeId> {
     let leads = |engine: &Engine| engine.member(group).is_some_and(|member| member.role == Role::Leader);
     rig.engines.iter().find(|(_, engine)| leads(engine)).map(|(&id, _)| id)
 }
@@ -29,7 +29,7 @@ fn cluster() -> Rig {
     rig
 }
 
-fn until(rig: &mut Rig, so: impl Fn(&Rig) -> bool) {
+pub(super) fn until(rig: &mut Rig, so: impl Fn(&Rig) -> bool) {
     for _ in 0..2_000 {
         if so(rig) {
             return;
@@ -39,13 +39,13 @@ fn until(rig: &mut Rig, so: impl Fn(&Rig) -> bool) {
     panic!("it never is so");
 }
 
-fn newest(rig: &Rig) -> Configuration {
+pub(super) fn newest(rig: &Rig) -> Configuration {
     let all = rig.engines.values().map(|engine| engine.configuration().clone());
     all.max_by_key(|configuration| configuration.number).expect("there are nodes")
 }
 
 /// An administrator's command, at the controller's leader.
-fn admin(rig: &mut Rig, id: u64, base: u64, change: AdminChange) -> Decision {
+pub(super) fn admin(rig: &mut Rig, id: u64, base: u64, change: AdminChange) -> Decision {
     let at = leader(rig, CONTROLLER).expect("somebody leads");
     match &rig.call(at, RequestBody::Admin { id: CommandId(id), base, change })[..] {
         [Reply::Decided(decision)] => decision.clone(),
@@ -53,13 +53,13 @@ fn admin(rig: &mut Rig, id: u64, base: u64, change: AdminChange) -> Decision {
     }
 }
 
-fn owner(rig: &Rig, shard: ShardId) -> (GroupId, u64) {
+pub(super) fn owner(rig: &Rig, shard: ShardId) -> (GroupId, u64) {
     let owner = newest(rig).owner(shard).expect("there is such a shard");
     (owner.group, owner.epoch)
 }
 
 /// A write, at whoever serves its shard by now; what was refused is asked for again.
-fn write(rig: &mut Rig, session: SessionId, sequence: u64, key: &str) -> Reply {
+pub(super) fn write(rig: &mut Rig, session: SessionId, sequence: u64, key: &str) -> Reply {
     for _ in 0..200 {
         let group = owner(rig, shard(key)).0;
         let Some(at) = leader(rig, group) else {
