@@ -25,7 +25,7 @@ use ordeal_client::wire::{AdminChange, GroupId, NodeId, RefusalReason, Reply};
 use super::config::CONTROLLER;
 use super::group::Group;
 use super::node::Engine;
-use crate::raft::{Membership, Recovered};
+use crate::raft::{Membership, Recovered, Role};
 
 impl Engine {
     /// Makes the groups that the controller's state names and this node has not, and begins those that it is a first member of.
@@ -54,17 +54,24 @@ impl Engine {
         self.share_space();
     }
 
-    /// Whether an administrator's wish is for nodes and groups that there are, as far as this node knows. The controller's log decides
-    /// all else.
+    /// Whether an administrator's wish is for nodes and groups that there are, as the controller's leader knows. Its log decides all
+    /// else. Who follows refuses in any case, and says who leads.
     pub(super) fn check_places(&self, change: &AdminChange) -> Result<(), Reply> {
         let unfit = |words: String| Err(Reply::Refused(RefusalReason::Unfit(words)));
+        let controller = &self.groups[&CONTROLLER];
+        if controller.raft.status().role != Role::Leader {
+            return Ok(());
+        }
+        if !controller.leads() {
+            return Err(Reply::Refused(RefusalReason::Busy)); // it has not applied yet what others were promised
+        }
         match change {
             AdminChange::Join(groups) => match groups.keys().find(|group| !self.groups.contains_key(group)) {
                 Some(group) => unfit(format!("there never was a {group}")),
                 None => Ok(()),
             },
             AdminChange::Create { groups, .. } => {
-                let known = self.groups[&CONTROLLER].raft.membership();
+                let known = controller.raft.membership();
                 let is_known = |node: &&NodeId| known.addresses().contains_key(node);
                 let mut named = groups.values().flat_map(|members| members.keys());
                 match named.find(|node| !is_known(node)) {
