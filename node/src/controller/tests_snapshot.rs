@@ -84,7 +84,7 @@ fn the_largest_command_there_is_decodes_and_a_longer_one_does_not() {
         let member = |node| (NodeId(u32::MAX - node), "x".repeat(address));
         let all = |_| (0..).map(member).take(MEMBERS_MAX).collect::<Members>();
         let groups = (0..GROUPS_MAX).map(|group| (GroupId(u32::MAX - group), all(group)));
-        let directories = (0..MEMBERS_MAX as u32 * GROUPS_MAX)
+        let directories = (0..GROUPS_MAX * u32::try_from(MEMBERS_MAX).expect("a few"))
             .map(|node| (NodeId(u32::MAX - node), DirectoryId(u64::MAX)))
             .collect();
         let change = AdminChange::Create { groups: groups.collect(), directories };

@@ -131,9 +131,9 @@ fn creations(plan: &Plan) -> Vec<Line> {
 
 impl World {
     /// An administrator asks the leader of the controller, once, and does not wait for an answer.
-    pub fn reshape(&mut self, wish: Reshape) {
+    pub fn reshape(&mut self, wish: &Reshape) {
         let Some(leader) = self.leader(CONTROLLER) else { return };
-        let change = match wish {
+        let change = match *wish {
             Reshape::Move { shard, to } => AdminChange::Move { shard, to },
             Reshape::CallOff(shard) => AdminChange::CancelMove { shard },
             Reshape::Leave(group) => AdminChange::Leave(BTreeSet::from([group])),
