@@ -247,7 +247,7 @@ impl Engine {
             self.outputs.push_back(Output::Persist(Batch { ticket, groups: writes }));
         }
         for (group, waiter, reply) in replies {
-            self.answer(group, waiter, reply);
+            self.answer(group, &waiter, reply);
         }
         any |= self.drive_moves();
         self.thaw();
