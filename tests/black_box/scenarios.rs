@@ -37,7 +37,9 @@ fn the_catalog_names_every_scenario_and_others_are_refused() {
         listed.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
     assert!(
         rows.len() > 50
-            && rows.iter().all(|row| row["source"].as_str().is_some_and(|of| of.starts_with("Test")))
+            && rows.iter().all(|row| row["source"]
+                .as_str()
+                .is_some_and(|of| of.starts_with("Test") || of.starts_with("lesson")))
     );
     let text = done(&mut ordeal(["catalog"])).exits(0).stdout;
     assert_eq!(text.lines().count(), rows.len());

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::bar::bar;
 use super::outcome::{Printer, judged, line_without_key};
 use super::status::table;
 use super::{Exit, STATUS_TIMEOUT_DEFAULT, with_codes};
@@ -22,6 +23,9 @@ use crate::wire::{
 
 /// Time for all moves of a change, unless asked otherwise: at the default limits 600 MB move in a minute out of each group.
 const MOVES_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+
+/// Between two looks of somebody who watches.
+const BAR_PAUSE: Duration = Duration::from_millis(100);
 
 /// `ordeal kv shards`.
 #[derive(Debug, Clone, Args)]
@@ -346,8 +350,7 @@ impl<'a, 'p> Desk<'a, 'p> {
         let all = moving(&now);
         while moving(&now) > 0 {
             if self.watched {
-                let done = all.saturating_sub(moving(&now));
-                self.printer.progress(&format!("{done} of {all} shards are there"));
+                self.printer.progress(&bar(&now, &concerned, all));
             }
             if Instant::now() >= self.until {
                 let left = moving(&now);
@@ -355,7 +358,13 @@ impl<'a, 'p> Desk<'a, 'p> {
                 let hint = "they go on by themselves: ordeal kv shards show";
                 return self.tell("unknown", &what, hint, Exit::Unknown);
             }
-            match self.client.watch(now.number) {
+            let next = if self.watched {
+                std::thread::sleep(BAR_PAUSE);
+                self.client.configuration(None)
+            } else {
+                self.client.watch(now.number)
+            };
+            match next {
                 Ok(next) if next.number > now.number => now = next,
                 Ok(_) => {}
                 Err(error) => return self.failed(&error),

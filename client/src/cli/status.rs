@@ -11,7 +11,7 @@ use super::outcome::{Printer, line_without_key};
 use super::{Exit, milliseconds};
 use crate::client;
 use crate::error::ClientError;
-use crate::wire::{GroupStatus, NodeId, NodeStatus, PeerMode, PeerStatus, RoleName};
+use crate::wire::{GroupStatus, MoveStage, MoveStatus, NodeId, NodeStatus, PeerMode, PeerStatus, RoleName};
 
 const HEADINGS: [&str; 14] = [
     "endpoint",
@@ -181,7 +181,19 @@ fn row(endpoint: &str, status: &NodeStatus, group: &GroupStatus) -> [String; HEA
 fn what_it_does(group: &GroupStatus) -> String {
     let rest = if group.at_rest { ", at rest" } else { "" };
     let repair = if group.lost > 0 { format!(", {} to be repaired", group.lost) } else { String::new() };
-    format!("{}{rest}{repair}", role(group.role))
+    let moves: Vec<String> = group.moves.iter().map(in_words).collect();
+    let moves = if moves.is_empty() { String::new() } else { format!(", {}", moves.join(" ")) };
+    format!("{}{rest}{repair}{moves}", role(group.role))
+}
+
+/// Such as `s7→g2` or `s7←g1`, and `s7⇥g2` of one that is served nowhere just now.
+fn in_words(of: &MoveStatus) -> String {
+    let arrow = match of.stage {
+        MoveStage::Leaving => '→',
+        MoveStage::Frozen => '⇥',
+        MoveStage::Arriving => '←',
+    };
+    format!("{}{arrow}{}", of.shard, of.other)
 }
 
 fn peer_row(status: &NodeStatus, group: &GroupStatus, peer: &PeerStatus) -> [String; PEER_HEADINGS.len()] {
@@ -240,6 +252,7 @@ fn json_of_group(group: &GroupStatus) -> Value {
         "learners": names(&group.learners),
         "addresses": addresses(group),
         "peers": group.peers.iter().map(json_of_peer).collect::<Vec<_>>(),
+        "moves": group.moves.iter().map(json_of_move).collect::<Vec<_>>(),
     })
 }
 
@@ -249,6 +262,16 @@ pub(super) fn names(nodes: &[NodeId]) -> Vec<String> {
 
 pub(super) fn addresses(group: &GroupStatus) -> Map<String, Value> {
     group.members.iter().map(|(node, address)| (node.to_string(), json!(address))).collect()
+}
+
+fn json_of_move(of: &MoveStatus) -> Value {
+    json!({
+        "shard": of.shard.to_string(),
+        "move": of.id.to_string(),
+        "stage": of.stage,
+        "other": of.other.to_string(),
+        "keys": of.keys,
+    })
 }
 
 fn json_of_peer(peer: &PeerStatus) -> Value {

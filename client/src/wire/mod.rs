@@ -37,8 +37,9 @@ pub use ids::{
     ClusterId, CommandId, DirectoryId, GroupId, MoveId, NodeId, SessionId, ShardId, Version, shard_of,
 };
 pub use protocol::{
-    Answer, GroupStatus, KEY_BYTES_MAX, MemberChange, NodeStatus, PeerMode, PeerStatus, ReadLevel,
-    RefusalReason, Reply, Request, RequestBody, RoleName, SESSION_WINDOW_MAX, VALUE_BYTES_MAX, WriteOp,
+    Answer, GroupStatus, KEY_BYTES_MAX, MemberChange, MoveStage, MoveStatus, NodeStatus, PeerMode,
+    PeerStatus, ReadLevel, RefusalReason, Reply, Request, RequestBody, RoleName, SESSION_WINDOW_MAX,
+    VALUE_BYTES_MAX, WriteOp,
 };
 pub use shards::{
     ADDRESS_BYTES_MAX, AdminChange, Cause, Configuration, Decision, EPOCH_FIRST, GROUPS_MAX, GroupInfo,

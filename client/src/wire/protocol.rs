@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{ClusterId, CommandId, DirectoryId, GroupId, NodeId, SessionId, ShardId, Version};
+use super::ids::{ClusterId, CommandId, DirectoryId, GroupId, MoveId, NodeId, SessionId, ShardId, Version};
 use super::shards::{AdminChange, Configuration, Decision};
 use super::txn::TxnResult;
 
@@ -377,6 +377,35 @@ pub struct GroupStatus {
     pub learners: Vec<NodeId>,
     /// On a leader, how the others are, by ascending id; else empty.
     pub peers: Vec<PeerStatus>,
+    /// Its shards that are on their way, as its log says, by ascending shard.
+    pub moves: Vec<MoveStatus>,
+}
+
+/// How one of its two groups sees a move of a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoveStatus {
+    /// The shard.
+    pub shard: ShardId,
+    /// Which move.
+    pub id: MoveId,
+    /// How far it is.
+    pub stage: MoveStage,
+    /// The other group.
+    pub other: GroupId,
+    /// Keys of the shard that are here.
+    pub keys: u64,
+}
+
+/// How far a move is, in one of its two groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MoveStage {
+    /// The shard is copied from here, where it is served.
+    Leaving,
+    /// It is complete here, and not served any more.
+    Frozen,
+    /// Its copy is coming here.
+    Arriving,
 }
 
 /// How a leader sees another member of its group.

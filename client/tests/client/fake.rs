@@ -326,6 +326,7 @@ impl Shared {
             voters: self.welcome.members.iter().map(|&(node, _)| node).collect(),
             outgoing: Vec::new(),
             learners: Vec::new(),
+            moves: Vec::new(),
             peers: vec![PeerStatus {
                 node: NodeId(2),
                 matched: 41,

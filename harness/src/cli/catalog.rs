@@ -31,12 +31,24 @@ struct Row {
     seconds: u32,
     nodes: u32,
     node_args: &'static [&'static str],
+    groups: u32,
+    shards: u32,
 }
 
 impl From<&'static Scenario> for Row {
     fn from(of: &'static Scenario) -> Row {
-        let Scenario { name, what, source, seconds, nodes, node_args, script: _ } = *of;
-        Row { version: 1, name, what, source, seconds, nodes, node_args }
+        let Scenario { name, what, source, seconds, nodes, node_args, layout, script: _ } = *of;
+        Row {
+            version: 1,
+            name,
+            what,
+            source,
+            seconds,
+            nodes,
+            node_args,
+            groups: layout.groups,
+            shards: layout.shards,
+        }
     }
 }
 

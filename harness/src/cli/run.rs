@@ -65,8 +65,8 @@ pub struct RunArgs {
     /// What clients ask
     #[arg(long, value_enum, default_value_t = WorkloadKind::Register)]
     workload: WorkloadKind,
-    /// Faults: some of kill,pause,partition,members,transfer,move-shards,join-leave with commas, or all, or none; the last two
-    /// need several groups
+    /// Faults: some of kill,pause,partition,members,transfer,move-shards,join-leave,kill-mover with commas, or all, or none; the
+    /// last three need several groups
     #[arg(long, value_name = "FAULTS", default_value = "all")]
     faults: FaultSet,
     /// Operations a second, all clients together

@@ -106,10 +106,9 @@ fn system(bill: &Bill, scenario: &Scenario) -> OrdealSystem {
             .chain(own)
             .chain(bill.node_args.iter().cloned())
             .collect(),
-        groups: 1,
-        replicas: None,
-        // One session a client: what is counted on the wire is the operations.
-        shards: 1,
+        groups: scenario.layout.groups,
+        replicas: scenario.layout.replicas,
+        shards: scenario.layout.shards,
     })
 }
 

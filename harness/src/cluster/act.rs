@@ -38,6 +38,7 @@ impl Cluster {
             Action::Remove { node } => self.remove(*node),
             Action::Transfer { group, to } => self.transfer(*group, *to),
             Action::MoveShard { shard, steps } => self.move_shard(*shard, *steps),
+            Action::Settle { shard } => self.settle(*shard),
             Action::Leave { group } => self.leave(*group),
             Action::Join { group } => self.join(*group),
         };

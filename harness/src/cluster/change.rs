@@ -10,7 +10,7 @@ use ordeal_client::wire::NodeId;
 
 use super::Cluster;
 use super::act::Proven;
-use crate::system::{Contact, GroupView, NodeView, Steward, leaders};
+use crate::system::{Contact, GroupView, Moving, NodeView, Steward, leaders};
 
 /// For one change of one group: 20 × what it takes a healthy cluster, and short beside the time between faults.
 const CHANGE_TIME_MAX: Duration = Duration::from_secs(1);
@@ -67,6 +67,18 @@ impl Cluster {
 
     pub(super) fn move_shard(&self, shard: u32, steps: u32) -> Proven {
         self.reshape(|steward, contact| steward.move_shard(contact, shard, steps))
+    }
+
+    /// Opens a move without waiting for its end.
+    ///
+    /// # Errors
+    /// When no majority of the controller agreed, or the shard has nowhere to go.
+    pub fn open_move(&self, shard: u32, steps: u32) -> anyhow::Result<Moving> {
+        self.steward()?.open_move(&self.contact(), shard, steps).map_err(anyhow::Error::msg)
+    }
+
+    pub(super) fn settle(&self, shard: u32) -> Proven {
+        self.reshape(|steward, contact| steward.settle(contact, shard))
     }
 
     pub(super) fn leave(&self, group: u32) -> Proven {

@@ -81,6 +81,11 @@ pub enum Action {
         /// So many groups on from where it is, in the order of their numbers.
         steps: u32,
     },
+    /// Wait until a shard is on its way no more; verified: a configuration says so.
+    Settle {
+        /// Which shard.
+        shard: u32,
+    },
     /// Have a group own nothing; verified: a later configuration says so.
     Leave {
         /// Which group.
@@ -172,6 +177,7 @@ impl fmt::Display for Action {
             Action::Remove { node } => write!(f, "remove {node}"),
             Action::Transfer { group, to } => write!(f, "transfer g{group} to {to}"),
             Action::MoveShard { shard, steps } => write!(f, "move s{shard} {steps} groups on"),
+            Action::Settle { shard } => write!(f, "settle s{shard}"),
             Action::Leave { group } => write!(f, "g{group} leaves"),
             Action::Join { group } => write!(f, "g{group} joins"),
         }

@@ -5,7 +5,7 @@
 //!  pause      | ██        |  ███      |      ███  |      a fault begins and ends within its slot
 //!  partition  |     ████  | ██        |  ████     |
 //!  members    |   ████    |    ███    |█████      |
-//!  transfer   | █         |       █   |    █      |      and likewise move-shards and join-leave
+//!  transfer   | █         |       █   |    █      |      and likewise move-shards, join-leave and kill-mover
 //! ```
 //!
 //! So every kind comes as often as every other however the dice fall, two of a kind never meet, and different kinds do.
@@ -16,7 +16,8 @@ use rand::seq::SliceRandom;
 use rand_pcg::Pcg64Mcg;
 
 use super::{
-    Fault, FaultKind, MembersChange, PLAN_VERSION, Plan, PlannedFault, Settings, VOTERS_MIN, Victims,
+    Fault, FaultKind, MembersChange, Moment, PLAN_VERSION, Part, Plan, PlannedFault, Settings, VOTERS_MIN,
+    Victims,
 };
 use crate::chance::{Stream, generator};
 use crate::lab::Shape;
@@ -45,6 +46,22 @@ const SHAPES: [(Shape, bool); 9] = [
     (Shape::Ring, false),
 ];
 
+/// Each leader that has a part in a move, at each moment of it.
+const HUNTS: [(Part, Moment); 12] = [
+    (Part::Source, Moment::Opened),
+    (Part::Source, Moment::Copied),
+    (Part::Source, Moment::Frozen),
+    (Part::Source, Moment::Over),
+    (Part::Recipient, Moment::Opened),
+    (Part::Recipient, Moment::Copied),
+    (Part::Recipient, Moment::Frozen),
+    (Part::Recipient, Moment::Over),
+    (Part::Controller, Moment::Opened),
+    (Part::Controller, Moment::Copied),
+    (Part::Controller, Moment::Frozen),
+    (Part::Controller, Moment::Over),
+];
+
 /// Draws a plan. The same settings give the same plan, always and everywhere.
 #[must_use]
 pub fn draw(settings: &Settings) -> Plan {
@@ -56,8 +73,12 @@ pub fn draw(settings: &Settings) -> Plan {
         let mut victims = deck(count);
         let mut shapes = SHAPES.to_vec();
         shapes.retain(|(shape, _)| shape.fits(nodes.len()));
+        let mut hunts = HUNTS.to_vec();
         victims.shuffle(&mut rng);
         shapes.shuffle(&mut rng);
+        if track.contains(&FaultKind::KillMover) {
+            hunts.shuffle(&mut rng);
+        }
         let times = times(settings.time_ms, track.len(), &mut rng);
         for (at, (kind, (at_ms, for_ms))) in track.into_iter().zip(times).enumerate() {
             let mut order = nodes.clone();
@@ -78,6 +99,15 @@ pub fn draw(settings: &Settings) -> Plan {
                     steps: rng.random_range(1..settings.groups.max(2)),
                 },
                 FaultKind::JoinLeave => Fault::JoinLeave { group: rng.random_range(1..=settings.groups) },
+                FaultKind::KillMover => {
+                    let (part, moment) = hunts[at % hunts.len()];
+                    Fault::KillMover {
+                        shard: rng.random_range(0..settings.shards),
+                        steps: rng.random_range(1..settings.groups.max(2)),
+                        part,
+                        moment,
+                    }
+                }
             };
             faults.push(PlannedFault { at_ms, for_ms, fault });
         }
@@ -179,7 +209,7 @@ impl PlannedFault {
         self.at_ms < other.until_ms() + GAP_MS && other.at_ms < self.until_ms() + GAP_MS
     }
 
-    /// Whom it takes from the cluster while it lasts.
+    /// Whom it takes from the cluster while it lasts, as far as that is drawn.
     pub(super) fn victims(&self) -> Option<&Victims> {
         match &self.fault {
             Fault::Kill { victims } | Fault::Pause { victims } => Some(victims),
@@ -187,7 +217,8 @@ impl PlannedFault {
             | Fault::Members { .. }
             | Fault::Transfer { .. }
             | Fault::MoveShards { .. }
-            | Fault::JoinLeave { .. } => None,
+            | Fault::JoinLeave { .. }
+            | Fault::KillMover { .. } => None,
         }
     }
 
@@ -198,7 +229,8 @@ impl PlannedFault {
             | Fault::Members { .. }
             | Fault::Transfer { .. }
             | Fault::MoveShards { .. }
-            | Fault::JoinLeave { .. } => None,
+            | Fault::JoinLeave { .. }
+            | Fault::KillMover { .. } => None,
         }
     }
 }

@@ -31,7 +31,7 @@ pub const PLAN_VERSION: u32 = 1;
 /// * Two faults of one kind never overlap; faults of different kinds may, by intention.
 /// * At least three voters stay whoever goes; a node that comes is none of the cluster's first ones.
 /// * With three nodes or more, the killed and the paused nodes together are fewer than all nodes at every moment; with
-///   one or two, kills and pauses take turns.
+///   one or two, kills and pauses take turns. Whoever kills a mover looks first whether anybody is left.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// [`PLAN_VERSION`].
@@ -101,6 +101,43 @@ pub enum Fault {
         /// Which.
         group: u32,
     },
+    /// A shard moves to another group, and a leader that has a part in it is killed on the way; undone by a start.
+    KillMover {
+        /// Which shard.
+        shard: u32,
+        /// So many groups on from where it is.
+        steps: u32,
+        /// Which leader.
+        part: Part,
+        /// When.
+        moment: Moment,
+    },
+}
+
+/// Which leader has a part in a move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// That of the group that gives the shard away.
+    Source,
+    /// That of the group that is to have it.
+    Recipient,
+    /// That of the controller.
+    Controller,
+}
+
+/// A moment of a move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Moment {
+    /// The controller has opened it.
+    Opened,
+    /// The copy is on its way.
+    Copied,
+    /// The shard is frozen.
+    Frozen,
+    /// The shard is served again.
+    Over,
 }
 
 /// How who belongs to the cluster changes.
@@ -146,6 +183,7 @@ impl Fault {
             Fault::Transfer { .. } => FaultKind::Transfer,
             Fault::MoveShards { .. } => FaultKind::MoveShards,
             Fault::JoinLeave { .. } => FaultKind::JoinLeave,
+            Fault::KillMover { .. } => FaultKind::KillMover,
         }
     }
 }

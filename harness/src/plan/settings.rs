@@ -98,6 +98,8 @@ pub enum FaultKind {
     MoveShards,
     /// A group gives all its shards away, and gets its share again.
     JoinLeave,
+    /// A leader that has a part in the move of a shard is killed on the way, and restarted.
+    KillMover,
 }
 
 /// Which kinds of faults were asked for.
@@ -124,7 +126,7 @@ pub struct SettingsError {
 
 impl FaultKind {
     /// All kinds.
-    pub const ALL: [FaultKind; 7] = [
+    pub const ALL: [FaultKind; 8] = [
         FaultKind::Kill,
         FaultKind::Pause,
         FaultKind::Partition,
@@ -132,20 +134,25 @@ impl FaultKind {
         FaultKind::Transfer,
         FaultKind::MoveShards,
         FaultKind::JoinLeave,
+        FaultKind::KillMover,
     ];
 
     /// Whether it is of any use only where there are several groups.
     #[must_use]
     pub fn is_of_groups(self) -> bool {
-        matches!(self, FaultKind::MoveShards | FaultKind::JoinLeave)
+        matches!(self, FaultKind::MoveShards | FaultKind::JoinLeave | FaultKind::KillMover)
     }
 
-    /// Whether the cluster itself carries it out, by a majority's agreement. It can fail to where other faults are in force.
+    /// Whether the cluster itself has to carry out a part of it, by a majority's agreement. It can fail to where other faults are in force.
     #[must_use]
     pub fn is_change(self) -> bool {
         match self {
             FaultKind::Kill | FaultKind::Pause | FaultKind::Partition => false,
-            FaultKind::Members | FaultKind::Transfer | FaultKind::MoveShards | FaultKind::JoinLeave => true,
+            FaultKind::Members
+            | FaultKind::Transfer
+            | FaultKind::MoveShards
+            | FaultKind::JoinLeave
+            | FaultKind::KillMover => true,
         }
     }
 
@@ -157,6 +164,7 @@ impl FaultKind {
             FaultKind::Members => format!("{count} change{plural} of members"),
             FaultKind::MoveShards => format!("{count} move{plural} of shards"),
             FaultKind::JoinLeave => format!("{count} group{plural} that left and joined"),
+            FaultKind::KillMover => format!("{count} kill{plural} in the middle of a move"),
             FaultKind::Kill | FaultKind::Pause | FaultKind::Partition | FaultKind::Transfer => {
                 format!("{count} {self}{plural}")
             }
@@ -171,14 +179,15 @@ impl FaultKind {
             FaultKind::Partition if nodes < 2 => Some("one node has no links"),
             FaultKind::Members if nodes < VOTERS_MIN => Some("three voters always stay"),
             FaultKind::Transfer if nodes < 2 => Some("one node has nobody to hand over to"),
-            FaultKind::MoveShards | FaultKind::JoinLeave if groups < 2 => {
+            FaultKind::MoveShards | FaultKind::JoinLeave | FaultKind::KillMover if groups < 2 => {
                 Some("one group has nowhere to move a shard to")
             }
             FaultKind::Partition
             | FaultKind::Members
             | FaultKind::Transfer
             | FaultKind::MoveShards
-            | FaultKind::JoinLeave => None,
+            | FaultKind::JoinLeave
+            | FaultKind::KillMover => None,
         }
     }
 }
@@ -279,6 +288,7 @@ impl fmt::Display for FaultKind {
             FaultKind::Transfer => "transfer",
             FaultKind::MoveShards => "move-shards",
             FaultKind::JoinLeave => "join-leave",
+            FaultKind::KillMover => "kill-mover",
         })
     }
 }

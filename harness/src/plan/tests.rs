@@ -118,7 +118,7 @@ fn members_come_and_go_and_three_voters_stay() {
                         went += 1;
                     }
                     Fault::Transfer { order } => assert_eq!(order.len(), nodes as usize),
-                    Fault::MoveShards { shard, steps } => {
+                    Fault::MoveShards { shard, steps } | Fault::KillMover { shard, steps, .. } => {
                         assert!(*shard < plan.settings.shards && *steps > 0, "{planned}");
                     }
                     Fault::JoinLeave { group } => assert!((1..=plan.settings.groups).contains(group)),
@@ -193,8 +193,8 @@ fn the_text_names_every_fault() {
     assert!(text.starts_with("seed 42: 5 nodes, 10 clients, 30.000 s"), "{text}");
     assert!(
         text.contains(
-            "42 faults: 6 kills, 6 pauses, 6 partitions, 6 changes of members, 6 transfers, 6 moves of shards, \
-             6 groups that left and joined; all undone by 2"
+            "48 faults: 6 kills, 6 pauses, 6 partitions, 6 changes of members, 6 transfers, 6 moves of shards, \
+             6 groups that left and joined, 6 kills in the middle of a move; all undone by 2"
         ),
         "{text}"
     );

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Fault, FaultKind, MembersChange, Plan, PlannedFault, Victims};
+use super::{Fault, FaultKind, MembersChange, Moment, Part, Plan, PlannedFault, Victims};
 
 /// Milliseconds as seconds with three digits: `12.401 s`.
 #[must_use]
@@ -42,7 +42,32 @@ impl fmt::Display for Fault {
             Fault::MoveShards { shard, steps: 1 } => write!(f, "move-shards: s{shard} to the next group"),
             Fault::MoveShards { shard, steps } => write!(f, "move-shards: s{shard} {steps} groups on"),
             Fault::JoinLeave { group } => write!(f, "join-leave: g{group} leaves, and joins again"),
+            Fault::KillMover { shard, steps, part, moment } => {
+                let further = if *steps == 1 { String::new() } else { format!(" {steps} groups on") };
+                write!(f, "kill-mover: the {part} of s{shard} on its way{further}, {moment}")
+            }
         }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Part::Source => "source's leader",
+            Part::Recipient => "recipient's leader",
+            Part::Controller => "controller's leader",
+        })
+    }
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Moment::Opened => "as soon as the move is open",
+            Moment::Copied => "while it is copied",
+            Moment::Frozen => "while it is frozen",
+            Moment::Over => "as soon as it is served again",
+        })
     }
 }
 

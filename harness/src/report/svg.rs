@@ -104,6 +104,7 @@ pub(super) fn bands(svg: &mut String, axis: &Axis, spans: &[FaultSpan], bottom: 
             FaultKind::Transfer => (4.0, "transfer"),
             FaultKind::MoveShards => (5.0, "members"),
             FaultKind::JoinLeave => (6.0, "members"),
+            FaultKind::KillMover => (7.0, "kill"),
         };
         let y = row * BAND_ROW;
         // As many characters as fit; the whole name stands in the title.

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use ordeal_client::wire::NodeId;
 
+use super::hunt::Hunt;
 use super::schedule::{ScheduleError, note_not_verified};
 use super::stage::Stage;
 use super::trouble::Trouble;
@@ -64,12 +65,14 @@ pub struct Pending {
 }
 
 /// A change in progress.
-struct Change {
+pub(super) struct Change {
     fault: usize,
     kind: FaultKind,
-    name: String,
-    undo: Vec<Action>,
+    pub(super) name: String,
+    pub(super) undo: Vec<Action>,
     evidence: Vec<Evidence>,
+    /// Who was killed for it: that hinders others until it is started again.
+    pub(super) killed: Option<NodeId>,
 }
 
 /// How the attempts ended.
@@ -99,6 +102,7 @@ impl Changes<'_> {
                 name: planned.fault.to_string(),
                 undo: Vec::new(),
                 evidence: Vec::new(),
+                killed: None,
             };
             let began = match self.begin(&planned.fault, &mut change, until)? {
                 Ended::Proven => {
@@ -145,6 +149,10 @@ impl Changes<'_> {
             Fault::JoinLeave { group } => {
                 change.undo = vec![Action::Join { group: *group }];
                 self.insist(change, until, |_| self.stage.act(&Action::Leave { group: *group }))?
+            }
+            &Fault::KillMover { shard, steps, part, moment } => {
+                let hunt = Hunt { shard, steps, part, moment };
+                self.insist(change, until, |change| self.hunt(hunt, change))?
             }
             Fault::Kill { .. } | Fault::Pause { .. } | Fault::Partition { .. } => {
                 unreachable!("the schedule carries out {fault}")
@@ -246,6 +254,9 @@ impl Changes<'_> {
             match self.undo_one(change, action)? {
                 Some(proof) => evidence.push(proof),
                 None => return Ok(false),
+            }
+            if matches!(action, Action::Start { node } if change.killed == Some(*node)) {
+                self.trouble.ends();
             }
         }
         if began {

@@ -7,7 +7,7 @@ use super::*;
 use crate::plan::PlannedFault;
 use crate::run::schedule::tests::plan_of;
 use crate::store::{read_events, spans};
-use crate::system::{GroupView, NodeView};
+use crate::system::{GroupView, Moving, NodeView};
 
 /// A cluster in memory that does as it is told, but for so many attempts first.
 struct Played {
@@ -71,6 +71,7 @@ impl Stage for Played {
             | Action::Cut { .. }
             | Action::Heal
             | Action::MoveShard { .. }
+            | Action::Settle { .. }
             | Action::Leave { .. }
             | Action::Join { .. } => false,
         };
@@ -93,6 +94,10 @@ impl Stage for Played {
             (node, NodeView { node, groups: vec![group] })
         };
         inner.up.iter().map(view).collect()
+    }
+
+    fn open_move(&self, shard: u32, _steps: u32) -> Result<Moving, NotVerified> {
+        panic!("nobody moves s{shard} here")
     }
 }
 

@@ -6,13 +6,14 @@
 //!     └ conclude  history judged, summary, verdict.json, report.html        always, whatever perform met
 //! ```
 //!
-//! * [`schedule`]: the faults; [`changes`]: those that the cluster itself carries out; `trouble`: what the ones have to know
+//! * [`schedule`]: the faults; [`changes`]: those that the cluster itself carries out; `hunt`: who drives a move is killed; `trouble`: what the ones have to know
 //!   of the others. [`stage`]: the cluster as they see it.
 //! * [`screen`], [`interrupt`]: the user.
 
 pub mod changes;
 mod faults;
 pub(crate) mod finish;
+mod hunt;
 pub mod interrupt;
 pub mod perform;
 pub mod schedule;

@@ -92,6 +92,7 @@ impl<'a> Schedule<'a> {
 
     fn begin(&mut self, number: usize) -> Result<(), ScheduleError> {
         let fault = &self.plan.faults[number].fault;
+        let _turn = self.trouble.turn();
         let (name, actions) = match self.resolve(fault) {
             Ok(resolved) => resolved,
             Err(reason) => return self.refuse(Some(number), fault.to_string(), reason),
@@ -161,7 +162,8 @@ impl<'a> Schedule<'a> {
             Fault::Members { .. }
             | Fault::Transfer { .. }
             | Fault::MoveShards { .. }
-            | Fault::JoinLeave { .. } => {
+            | Fault::JoinLeave { .. }
+            | Fault::KillMover { .. } => {
                 unreachable!("{fault} is no step of a schedule")
             }
         }

@@ -7,7 +7,7 @@ use super::*;
 use crate::lab::Link;
 use crate::plan::{FaultKind, ReadLevel, Settings, WorkloadKind, draw};
 use crate::store::{read_events, spans};
-use crate::system::NodeView;
+use crate::system::{Moving, NodeView};
 
 /// A cluster in memory, strict about what may follow what.
 struct FakeStage {
@@ -64,6 +64,7 @@ impl Stage for FakeStage {
             | Action::Remove { .. }
             | Action::Transfer { .. }
             | Action::MoveShard { .. }
+            | Action::Settle { .. }
             | Action::Leave { .. }
             | Action::Join { .. } => {
                 return Err(refuse("no step of a schedule"));
@@ -91,6 +92,10 @@ impl Stage for FakeStage {
 
     fn leader(&self) -> Option<NodeId> {
         self.leader
+    }
+
+    fn open_move(&self, shard: u32, _steps: u32) -> Result<Moving, NotVerified> {
+        panic!("nobody moves s{shard} here")
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use ordeal_client::wire::NodeId;
 
 use crate::cluster::{Action, Cluster, Evidence, NodeState, NotVerified};
-use crate::system::{NodeView, leaders};
+use crate::system::{Moving, NodeView, leaders};
 
 /// A cluster, as the schedule of faults sees it.
 pub trait Stage: Send + Sync {
@@ -21,6 +21,12 @@ pub trait Stage: Send + Sync {
 
     /// What the nodes that run say of themselves.
     fn views(&self) -> BTreeMap<NodeId, NodeView>;
+
+    /// Has a shard go to a group so many groups on, and does not wait.
+    ///
+    /// # Errors
+    /// [`NotVerified`] when nobody agreed to it.
+    fn open_move(&self, shard: u32, steps: u32) -> Result<Moving, NotVerified>;
 
     /// Who leads most groups, if anybody says that it leads.
     fn leader(&self) -> Option<NodeId> {
@@ -39,6 +45,14 @@ impl Stage for Cluster {
 
     fn views(&self) -> BTreeMap<NodeId, NodeView> {
         Cluster::views(self)
+    }
+
+    fn open_move(&self, shard: u32, steps: u32) -> Result<Moving, NotVerified> {
+        let refuse = |error: anyhow::Error| {
+            let action = Action::MoveShard { shard, steps }.to_string();
+            NotVerified { action, reason: format!("{error:#}") }
+        };
+        Cluster::open_move(self, shard, steps).map_err(refuse)
     }
 }
 

@@ -11,6 +11,8 @@ const AFTERWARDS: Duration = Duration::from_secs(3);
 #[derive(Debug, Default)]
 pub struct Trouble {
     state: Mutex<State>,
+    /// Held by whoever chooses a process and stops it: so nobody stops one that somebody else has just chosen.
+    turn: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -37,6 +39,11 @@ impl Trouble {
     pub fn since(&self, moment: Instant) -> bool {
         let state = self.state();
         state.in_force > 0 || state.last_end.is_some_and(|end| end + AFTERWARDS >= moment)
+    }
+
+    /// Waits for the turn to choose a process and stop it.
+    pub fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -7,7 +7,7 @@ use ordeal_history::{Call, Value};
 
 use super::asks::Ask;
 use super::stage::{ELECTION, Stage, ms};
-use super::{Halt, Scenario, Step};
+use super::{Halt, Layout, Scenario, Step};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario(
@@ -89,7 +89,7 @@ const fn scenario(
     (seconds, nodes): (u32, u32),
     script: fn(&mut Stage<'_>) -> Step,
 ) -> Scenario {
-    Scenario { name, what, source, seconds, nodes, node_args: &[], script }
+    Scenario { name, what, source, seconds, nodes, node_args: &[], layout: Layout::ONE, script }
 }
 
 /// Entries that are left to diverge on each side. suite: 50.

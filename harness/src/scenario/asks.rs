@@ -240,15 +240,14 @@ impl Stage<'_> {
         loop {
             let views = self.watch.look();
             self.check()?;
-            let mut states: Vec<(u32, u64, u64)> = views
-                .values()
-                .flat_map(|view| view.data().map(|of| (of.group, of.applied, of.digest)))
-                .collect();
+            // Where a node is no member of a group, its member of it waits, empty.
+            let members = views.values().flat_map(|view| view.data().filter(|of| of.is_of(view.node)));
+            let mut states: Vec<(u32, u64, u64)> =
+                members.map(|of| (of.group, of.applied, of.digest)).collect();
             states.sort_unstable();
             states.dedup();
-            let mut groups: Vec<u32> = states.iter().map(|(group, ..)| *group).collect();
-            groups.dedup();
-            if views.len() == self.nodes().len() && groups.len() == states.len() {
+            let groups = u32::try_from(states.len()).expect("a handful of groups");
+            if views.len() == self.nodes().len() && groups == self.layout.groups {
                 self.at_most("replicas equal", ms(since.elapsed()), ms(AGREE_TIME_MAX), "ms");
                 return Ok(());
             }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ordeal_client::wire::{Kind, NodeId};
 
 use super::stage::{Stage, ms};
-use super::{Halt, Scenario, Step};
+use super::{Halt, Layout, Scenario, Step};
 use crate::lab::{Link, Way};
 use crate::system::Flood;
 
@@ -19,6 +19,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
     nodes: 5,
     // A leader without a majority gives up after an election timeout: time enough to take them all.
     node_args: &["--election-timeout", "3s"],
+    layout: Layout::ONE,
     script: backup,
 }];
 

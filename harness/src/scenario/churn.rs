@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::stage::Stage;
-use super::{Halt, Scenario, Step};
+use super::{Halt, Layout, Scenario, Step};
 use crate::latch::Latch;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
@@ -17,6 +17,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         seconds: 20,
         nodes: 5,
         node_args: &[],
+        layout: Layout::ONE,
         script: |stage| churn(stage, false),
     },
     Scenario {
@@ -26,6 +27,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         seconds: 20,
         nodes: 5,
         node_args: &[],
+        layout: Layout::ONE,
         script: |stage| churn(stage, true),
     },
 ];

@@ -142,6 +142,26 @@ impl Stage<'_> {
         self.check()
     }
 
+    /// SIGSTOP of all of these at once: their connections stay open, and nobody answers.
+    pub(super) fn pause_all(&mut self, nodes: &[NodeId]) -> Step {
+        let evidence = self.act_on_all(nodes, |node| Action::Pause { node })?;
+        for (&node, evidence) in nodes.iter().zip(evidence) {
+            let fault = self.begin(FaultKind::Pause, format!("pause {node}"), BTreeSet::new(), evidence)?;
+            self.faults.paused.insert(node, fault);
+        }
+        Ok(())
+    }
+
+    /// SIGCONT of all that are stopped.
+    pub(super) fn resume_all(&mut self) -> Step {
+        let nodes: Vec<NodeId> = self.faults.paused.keys().copied().collect();
+        let evidence = self.act_on_all(&nodes, |node| Action::Resume { node })?;
+        for (fault, evidence) in std::mem::take(&mut self.faults.paused).into_values().zip(evidence) {
+            self.events.write(&Event::FaultUndone { fault, evidence: vec![evidence] })?;
+        }
+        self.check()
+    }
+
     /// Nodes that run.
     pub(super) fn up(&self) -> Vec<NodeId> {
         let states = self.cluster.states().into_iter();
@@ -171,10 +191,26 @@ impl Stage<'_> {
         self.set_weather(Weather { long_reordering: on, ..self.weather })
     }
 
+    /// Two of three letters between groups held back for up to two seconds, while later ones pass.
+    pub(super) fn late_letters(&mut self, on: bool) -> Step {
+        self.asked.late_letters |= on;
+        self.set_weather(Weather { late_letters: on, ..self.weather })
+    }
+
+    /// These nodes hear their clients and answer, and no answer arrives.
+    pub(super) fn mute(&mut self, nodes: &[NodeId]) -> Step {
+        self.asked.mute |= !nodes.is_empty();
+        self.lab.set_mute(&nodes.iter().copied().collect())?;
+        let names: Vec<String> = nodes.iter().map(NodeId::to_string).collect();
+        let phase = format!("answers to clients are lost of: {}", names.join(" "));
+        Ok(self.events.write(&Event::Phase { at_ns: (self.now_ns)(), phase })?)
+    }
+
     fn set_weather(&mut self, weather: Weather) -> Step {
         self.weather = weather;
         self.lab.set_weather(weather)?;
         let what = match (weather.unreliable, weather.long_reordering) {
+            (false, false) if weather.late_letters => "network: late letters",
             (false, false) => "network: reliable",
             (true, false) => "network: unreliable",
             (false, true) => "network: long reordering",
@@ -192,6 +228,8 @@ impl Stage<'_> {
         if !self.cut.is_empty() {
             self.connect_all()?;
         }
+        self.lab.set_mute(&BTreeSet::new())?;
+        self.resume_all()?;
         let down = self.down();
         if down.is_empty() { Ok(()) } else { self.restart_all(&down) }
     }
@@ -241,6 +279,7 @@ fn cause_of(action: &Action) -> Cause {
         | Action::Remove { .. }
         | Action::Transfer { .. }
         | Action::MoveShard { .. }
+        | Action::Settle { .. }
         | Action::Leave { .. }
         | Action::Join { .. } => Cause::SetUp,
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::stage::{ELECTION, Stage};
-use super::{Halt, Scenario, Step};
+use super::{Halt, Layout, Scenario, Step};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -13,6 +13,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         seconds: 12,
         nodes: 3,
         node_args: &[],
+        layout: Layout::ONE,
         script: initial_election,
     },
     Scenario {
@@ -23,6 +24,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         seconds: 5,
         nodes: 3,
         node_args: &[],
+        layout: Layout::ONE,
         script: re_election,
     },
     Scenario {
@@ -32,6 +34,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         seconds: 5,
         nodes: 3,
         node_args: &[],
+        layout: Layout::ONE,
         script: |stage| {
             stage.cut_by_resets()?;
             re_election(stage)
@@ -44,6 +47,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         seconds: 10,
         nodes: 7,
         node_args: &[],
+        layout: Layout::ONE,
         script: many_elections,
     },
 ];

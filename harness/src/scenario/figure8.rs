@@ -9,7 +9,7 @@ use ordeal_client::wire::NodeId;
 
 use super::hands::Hand;
 use super::stage::Stage;
-use super::{Halt, Scenario, Step};
+use super::{Halt, Layout, Scenario, Step};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -20,6 +20,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         seconds: 35,
         nodes: 5,
         node_args: &[],
+        layout: Layout::ONE,
         script: figure8,
     },
     Scenario {
@@ -29,6 +30,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         seconds: 15,
         nodes: 5,
         node_args: &[],
+        layout: Layout::ONE,
         script: unreliable_agree,
     },
     Scenario {
@@ -38,6 +40,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         seconds: 60,
         nodes: 5,
         node_args: &[],
+        layout: Layout::ONE,
         script: figure8_unreliable,
     },
 ];

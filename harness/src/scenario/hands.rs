@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ordeal_client::wire::{NodeId, ReadLevel};
+use ordeal_client::wire::{Configuration, GroupId, Members, NodeId, ReadLevel};
 use ordeal_history::{Answer, Call, ClientId, Outcome, Recorder, Value};
 
 use super::Step;
@@ -33,6 +33,12 @@ pub(super) struct Shared {
     next_hand: AtomicU32,
     /// Keys that were written, or may have been.
     touched: Mutex<BTreeSet<Arc<str>>>,
+    /// What administrators were told, by number.
+    pub(super) configurations: Mutex<BTreeMap<u64, Configuration>>,
+    /// Who belongs to the groups, as configurations told last.
+    pub(super) members: Mutex<BTreeMap<GroupId, Members>>,
+    /// The longest that an administrator waited for an answer, and to what.
+    pub(super) longest_answer: Mutex<(Duration, &'static str)>,
 }
 
 /// A client that records what it does.
@@ -89,7 +95,7 @@ impl Kit {
         Ok(flood.ok_or_else(|| anyhow::anyhow!("{} has no clients for many writes", self.system.name()))?)
     }
 
-    fn setup(
+    pub(super) fn setup(
         &self,
         nodes: &[NodeId],
         places: &BTreeMap<NodeId, String>,

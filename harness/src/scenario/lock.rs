@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::hands::Hand;
 use super::stage::Stage;
-use super::{Halt, Scenario, Step};
+use super::{Halt, Layout, Scenario, Step};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario(
@@ -43,7 +43,7 @@ const fn scenario(
     source: &'static str,
     script: fn(&mut Stage<'_>) -> Step,
 ) -> Scenario {
-    Scenario { name, what, source, seconds: 6, nodes: 3, node_args: &[], script }
+    Scenario { name, what, source, seconds: 6, nodes: 3, node_args: &[], layout: Layout::ONE, script }
 }
 
 const TIME: Duration = Duration::from_secs(2);

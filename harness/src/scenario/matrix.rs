@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::stage::{ELECTION, Stage};
-use super::{Scenario, Step};
+use super::{Layout, Scenario, Step};
 use crate::exit::Cause;
 use crate::lab::Lab;
 use crate::plan::{ReadLevel, Settings, WorkloadKind};
@@ -45,6 +45,7 @@ macro_rules! row {
             seconds: $seconds,
             nodes: $nodes,
             node_args: $args,
+            layout: Layout::ONE,
             script: |stage| generic(stage, $row),
         }
     };

@@ -1,5 +1,4 @@
-//! Scenarios: the Raft and KVRaft tests of the MIT suite (6.5840, `raft` and `kvraft`, labs 2 and 3 until 2023, 3 and 4 from
-//! 2024) with real processes, a network that loses, delays and reorders whole frames, and limits measured on the wire.
+//! Scenarios: the Raft, KVRaft and ShardKV tests of the MIT suite (6.5840, labs 2 to 4 until 2023, 3 to 5 from 2024) with real processes, a network that loses, delays and reorders whole frames, and limits measured on the wire.
 //!
 //! ```text
 //!   perform    one scenario: lab, cluster, watch, script, healing, last reads, verdict      a run directory like any other
@@ -8,6 +7,9 @@
 //!     ├ hands      clients that record what they do      └ watch      beside it: leaders, digests, logs, always
 //!   election, agreement, backup, persistence, figure8, churn, snapshots, rsm     the scripts: Raft as seen through its clients
 //!   matrix, special, single, lock                                        the scripts: the store on top
+//!   controller, sharded, concurrent, reconfigure, administrators, handover     the scripts: shards that move between groups
+//!     ├ groups     what is done with groups and shards       ├ desk      administrators, and what they were told
+//!     └ writers    clients beside a script
 //! ```
 //!
 //! Always checked, whatever a script asks for: no two leaders in one term; equal digests at equal applied indexes; the whole
@@ -18,24 +20,33 @@
 //! general: a judge that gives up fails the scenario instead of passing it; sizes of logs are watched under load, not
 //! only after it; a crash is a `kill -9` and what the disk holds then, not what a tester had saved.
 
+mod administrators;
 mod agreement;
 mod asks;
 mod backup;
 mod churn;
+mod concurrent;
+mod controller;
 mod controls;
+mod desk;
 mod election;
 mod figure8;
+mod groups;
+mod handover;
 mod hands;
 mod lock;
 mod matrix;
 mod perform;
 mod persistence;
+mod reconfigure;
 mod rsm;
+mod sharded;
 mod single;
 mod snapshots;
 mod special;
 mod stage;
 mod watch;
+mod writers;
 
 use crate::exit::Cause;
 
@@ -57,8 +68,31 @@ pub struct Scenario {
     pub nodes: u32,
     /// Arguments for every node.
     pub node_args: &'static [&'static str],
+    /// Its groups and shards.
+    pub layout: Layout,
     /// What happens.
     pub script: fn(&mut Stage<'_>) -> Step,
+}
+
+/// How keys are spread over a scenario's cluster.
+#[derive(Clone, Copy)]
+pub struct Layout {
+    /// Data groups.
+    pub groups: u32,
+    /// Nodes of each; `None`: all.
+    pub replicas: Option<u32>,
+    /// Shards.
+    pub shards: u32,
+}
+
+impl Layout {
+    /// One group on all nodes, and one session a client: what is counted on the wire is the operations.
+    pub const ONE: Layout = Layout { groups: 1, replicas: None, shards: 1 };
+
+    /// Whether there is anything to move from one group to another.
+    pub(super) const fn is_sharded(self) -> bool {
+        self.groups > 1
+    }
 }
 
 /// What a step of a script comes to.
@@ -95,7 +129,7 @@ impl Halt {
 
 /// All scenarios, in the order of the suite.
 pub fn catalog() -> impl Iterator<Item = &'static Scenario> {
-    let families: [&[Scenario]; 12] = [
+    let families: [&[Scenario]; 18] = [
         election::SCENARIOS,
         agreement::SCENARIOS,
         backup::SCENARIOS,
@@ -108,6 +142,12 @@ pub fn catalog() -> impl Iterator<Item = &'static Scenario> {
         lock::SCENARIOS,
         matrix::SCENARIOS,
         special::SCENARIOS,
+        controller::SCENARIOS,
+        sharded::SCENARIOS,
+        concurrent::SCENARIOS,
+        reconfigure::SCENARIOS,
+        administrators::SCENARIOS,
+        handover::SCENARIOS,
     ];
     families.into_iter().flatten()
 }
@@ -131,13 +171,14 @@ mod tests {
         for scenario in catalog() {
             let fits = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
             assert!(scenario.name.chars().all(fits), "{}", scenario.name);
-            assert!(scenario.source.starts_with("Test"), "{} says where it comes from", scenario.name);
+            let says = scenario.source.starts_with("Test") || scenario.source.starts_with("lesson");
+            assert!(says, "{} says where it comes from", scenario.name);
             assert!(scenario.nodes >= 1 && scenario.seconds >= 1, "{}", scenario.name);
         }
     }
 
-    /// The tests of the suite's Raft lab, and of its store on Raft.
-    const SUITE: [&str; 53] = [
+    /// The tests of the suite's Raft lab, of its store on Raft, of its shard controller and of its sharded store.
+    const SUITE: [&str; 94] = [
         "TestInitialElection",
         "TestReElection",
         "TestManyElections",
@@ -191,6 +232,47 @@ mod tests {
         "TestLeaderPartition",
         "TestShutdown",
         "TestRestartSubmit",
+        "TestSnapshot",
+        "TestStaticShards",
+        "TestJoinLeave",
+        "TestMissChange",
+        "TestConcurrent1",
+        "TestConcurrent2",
+        "TestConcurrent3",
+        "TestUnreliable1",
+        "TestUnreliable2",
+        "TestUnreliable3",
+        "TestChallenge1Delete",
+        "TestChallenge2Unaffected",
+        "TestChallenge2Partial",
+        "TestMulti",
+        "TestInitQuery",
+        "TestStaticOneShardGroup",
+        "TestJoinBasic",
+        "TestDeleteBasic",
+        "TestJoinLeaveBasic",
+        "TestManyJoinLeaveReliable",
+        "TestManyJoinLeaveUnreliable",
+        "TestProgressShutdown",
+        "TestProgressJoin",
+        "TestOneConcurrentClerkReliable",
+        "TestManyConcurrentClerkReliable",
+        "TestOneConcurrentClerkUnreliable",
+        "TestManyConcurrentClerkUnreliable",
+        "TestJoinLeave5B",
+        "TestRecoverCtrler",
+        "TestConcurrentReliable",
+        "TestAcquireLockConcurrentUnreliable",
+        "TestPartitionControllerJoin",
+        "TestPartitionRecoveryReliableNoClerk",
+        "TestPartitionRecoveryUnreliableNoClerk",
+        "TestPartitionRecoveryReliableClerks",
+        "TestPartitionRecoveryUnreliableClerks",
+        "TestLeaseBasicRelease",
+        "TestLeaseBasicExpire",
+        "TestLeaseBasicRefresh",
+        "TestAcquireLockConcurrentReliable",
+        "TestPartitionRecovery",
     ];
 
     #[test]

@@ -108,9 +108,9 @@ fn settings(scenario: &Scenario, seed: u64) -> Settings {
         rate: 1_000,
         keys: 32,
         read_level: ReadLevel::Linearizable,
-        groups: 1,
-        replicas: None,
-        shards: 1,
+        groups: scenario.layout.groups,
+        replicas: scenario.layout.replicas,
+        shards: scenario.layout.shards,
         op_timeout_ms: 10_000,
     }
 }
@@ -173,6 +173,8 @@ impl Performance<'_> {
         let now_ns = || self.now_ns();
         let mut stage = Stage {
             name: self.scenario.name,
+            layout: self.scenario.layout,
+            desk: None,
             cluster,
             lab: Arc::clone(lab),
             clerk: kit.hand(super::asks::AGREE_TIME_MAX)?,
@@ -220,10 +222,17 @@ impl Performance<'_> {
     fn last_act(&self, stage: &mut Stage<'_>, left: &mut Left) -> Step {
         self.phase("heal")?;
         stage.heal()?;
-        stage.one_leader()?;
         let all = stage.nodes().len();
-        stage.agree(all)?;
+        if self.scenario.layout.is_sharded() {
+            stage.shards_are_whole()?;
+        } else {
+            stage.one_leader()?;
+            stage.agree(all)?;
+        }
         stage.converge()?;
+        let stall = stage.watch.ledger().stall_max;
+        // Not the cluster's doing: a limit of time that is missed beside it means little.
+        stage.note("longest that a look was late", super::stage::ms(stall), "ms");
         self.phase("final reads")?;
         left.keys_unread = read_all(&stage.kit)?;
         if left.keys_unread > 0 {
@@ -294,6 +303,8 @@ fn without_effect(asked: Asked, traffic: &Traffic) -> Vec<(Cause, String)> {
         (asked.long_reordering, frames.overtaken, "under long reordering no frame was overtaken"),
         (asked.quick_cuts && !asked.resets, frames.swallowed, "cut links lost no frame"),
         (asked.resets, traffic.resets, "cut links reset no connection"),
+        (asked.late_letters, frames.delayed, "no letter between groups was late"),
+        (asked.mute, frames.lost, "nodes that are mute lost no answer"),
     ];
     let vain = checks.into_iter().filter(|(was_asked, count, _)| *was_asked && *count == 0);
     vain.map(|(_, _, what)| (Cause::SetUp, what.to_owned())).collect()

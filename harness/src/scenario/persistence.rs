@@ -1,7 +1,7 @@
 //! kill -9 and a start with what the disk holds: TestPersist1 to TestPersist3.
 
 use super::stage::{ELECTION, Stage};
-use super::{Scenario, Step};
+use super::{Layout, Scenario, Step};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -11,6 +11,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         seconds: 6,
         nodes: 3,
         node_args: &[],
+        layout: Layout::ONE,
         script: persist_1,
     },
     Scenario {
@@ -20,6 +21,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         seconds: 20,
         nodes: 5,
         node_args: &[],
+        layout: Layout::ONE,
         script: persist_2,
     },
     Scenario {
@@ -29,6 +31,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         seconds: 4,
         nodes: 3,
         node_args: &[],
+        layout: Layout::ONE,
         script: persist_3,
     },
 ];

@@ -8,7 +8,7 @@ use ordeal_history::{Call, Outcome, Value};
 
 use super::hands::{Hand, is_ok};
 use super::stage::{ELECTION, Stage, ms};
-use super::{Halt, Scenario, Step};
+use super::{Halt, Layout, Scenario, Step};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario(
@@ -61,7 +61,7 @@ const fn scenario(
     node_args: &'static [&'static str],
     script: fn(&mut Stage<'_>) -> Step,
 ) -> Scenario {
-    Scenario { name, what, source, seconds, nodes: 3, node_args, script }
+    Scenario { name, what, source, seconds, nodes: 3, node_args, layout: Layout::ONE, script }
 }
 
 const MANY: usize = 100;

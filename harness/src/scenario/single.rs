@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::hands::Hand;
 use super::stage::Stage;
-use super::{Halt, Scenario, Step};
+use super::{Halt, Layout, Scenario, Step};
 use crate::exit::Cause;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
@@ -17,6 +17,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         seconds: 1,
         nodes: 1,
         node_args: &[],
+        layout: Layout::ONE,
         script: reliable,
     },
     Scenario {
@@ -26,6 +27,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         seconds: 2,
         nodes: 1,
         node_args: &[],
+        layout: Layout::ONE,
         script: concurrent,
     },
     Scenario {
@@ -35,6 +37,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         seconds: 15,
         nodes: 1,
         node_args: &[],
+        layout: Layout::ONE,
         script: unreliable,
     },
 ];

@@ -9,7 +9,7 @@ use ordeal_client::wire::Kind;
 use rand::RngExt;
 
 use super::stage::Stage;
-use super::{Halt, Scenario, Step};
+use super::{Halt, Layout, Scenario, Step};
 use crate::exit::Cause;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
@@ -71,7 +71,7 @@ const fn scenario(
     seconds: u32,
     script: fn(&mut Stage<'_>) -> Step,
 ) -> Scenario {
-    Scenario { name, what, source, seconds, nodes: 3, node_args: SHORT_LOGS, script }
+    Scenario { name, what, source, seconds, nodes: 3, node_args: SHORT_LOGS, layout: Layout::ONE, script }
 }
 
 /// A snapshot every ten entries, or some five short ones; behind it about five are kept.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::stage::{ELECTION, Stage, ms};
-use super::{Halt, Scenario, Step};
+use super::{Halt, Layout, Scenario, Step};
 use crate::lab::Lab;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
@@ -67,7 +67,7 @@ const fn scenario(
     node_args: &'static [&'static str],
     script: fn(&mut Stage<'_>) -> Step,
 ) -> Scenario {
-    Scenario { name, what, source, seconds, nodes, node_args, script }
+    Scenario { name, what, source, seconds, nodes, node_args, layout: Layout::ONE, script }
 }
 
 /// As with a `maxraftstate` of 1000 bytes.

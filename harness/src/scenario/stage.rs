@@ -10,9 +10,10 @@ use ordeal_client::wire::NodeId;
 use rand::RngExt;
 use rand_pcg::Pcg64Mcg;
 
+use super::desk::Desk;
 use super::hands::{Hand, Kit};
 use super::watch::Watch;
-use super::{Halt, Step};
+use super::{Halt, Layout, Step};
 use crate::cluster::Cluster;
 use crate::exit::Cause;
 use crate::lab::{Link, ProxyLab, Weather};
@@ -29,6 +30,7 @@ const TIME_MAX: Duration = Duration::from_secs(300);
 /// The stage of a scenario.
 pub struct Stage<'a> {
     pub(super) name: &'static str,
+    pub(super) layout: Layout,
     pub(super) cluster: &'a Cluster,
     pub(super) lab: Arc<ProxyLab>,
     pub(super) kit: Kit,
@@ -42,6 +44,8 @@ pub struct Stage<'a> {
     pub(super) rng: Pcg64Mcg,
     /// Reaches all nodes, and is as patient as an agreement may take.
     pub(super) clerk: Hand,
+    /// The administrator that reaches all nodes, once there is one.
+    pub(super) desk: Option<Desk>,
     /// Words that the clerk has added.
     pub(super) words: u64,
     /// Clients that see one node's own state.
@@ -65,6 +69,10 @@ pub(super) struct Asked {
     /// Links were cut without a proof of its own.
     pub(super) quick_cuts: bool,
     pub(super) resets: bool,
+    /// Letters between groups were held back.
+    pub(super) late_letters: bool,
+    /// Nodes answered their clients, and no answer came.
+    pub(super) mute: bool,
 }
 
 /// Numbers of faults for the events.
@@ -73,6 +81,7 @@ pub(super) struct Faults {
     pub(super) next: usize,
     pub(super) cut: Option<usize>,
     pub(super) down: BTreeMap<NodeId, usize>,
+    pub(super) paused: BTreeMap<NodeId, usize>,
 }
 
 impl Stage<'_> {

@@ -13,11 +13,11 @@ use crate::lab::ProxyLab;
 use crate::latch::Latch;
 use crate::system::NodeView;
 
-/// Between two looks.
+/// Between two looks; twice as long at more than seven nodes, as each look takes some time of every process.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long a node may take to say how it is: its own disk and a busy machine, no network.
 const VIEW_TIMEOUT: Duration = Duration::from_millis(500);
-/// States that are remembered, the newest of them: 7 nodes looked at 20 times a second for ten minutes.
+/// States of a group that are remembered, the newest of them: 7 nodes looked at 20 times a second for ten minutes.
 const STATES_MAX: usize = 100_000;
 
 /// Looks at a cluster.
@@ -31,7 +31,8 @@ pub struct Watch<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     leaders: BTreeMap<(u32, u64), NodeId>,
-    states: BTreeMap<(u32, u64), (u64, NodeId)>,
+    /// By group and index.
+    states: BTreeMap<u32, BTreeMap<u64, (u64, NodeId)>>,
     /// States of two nodes at one index that were found equal.
     pub(super) compared: u64,
     /// The longest log of anybody, in bytes of commands.
@@ -51,9 +52,10 @@ impl<'a> Watch<'a> {
 
     /// Looks now and then until told to stop.
     pub(super) fn run(&self, over: &Latch) {
+        let every = if self.cluster.nodes().len() > 7 { 2 * LOOK_EVERY } else { LOOK_EVERY };
         let mut since = Instant::now();
-        while !over.wait(LOOK_EVERY) {
-            let late = since.elapsed().saturating_sub(LOOK_EVERY);
+        while !over.wait(every) {
+            let late = since.elapsed().saturating_sub(every);
             self.look();
             since = Instant::now();
             let mut ledger = self.ledger();
@@ -97,7 +99,11 @@ impl Ledger {
             }
             self.log_bytes_max = self.log_bytes_max.max(of.log_bytes);
             self.snapshot_max = self.snapshot_max.max(of.snapshot);
-            match self.states.entry((of.group, of.applied)) {
+            let states = self.states.entry(of.group).or_default();
+            if states.len() >= STATES_MAX {
+                states.pop_first();
+            }
+            match states.entry(of.applied) {
                 Entry::Vacant(free) => {
                     free.insert((of.digest, view.node));
                 }
@@ -113,9 +119,6 @@ impl Ledger {
                     }
                 }
             }
-        }
-        while self.states.len() > STATES_MAX {
-            self.states.pop_first();
         }
     }
 

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use ordeal_client::wire::{NodeId, ReadLevel};
+use ordeal_client::wire::{AdminChange, CommandId, Configuration, Decision, MoveStage, NodeId, ReadLevel};
 use ordeal_history::{Call, Outcome};
 
 pub use ordeal::{OrdealOptions, OrdealSystem};
@@ -41,6 +41,14 @@ pub trait System: Send + Sync {
         Ok(None)
     }
 
+    /// Somebody who may ask who owns which shard, and change it.
+    ///
+    /// # Errors
+    /// When there is nobody of the kind.
+    fn administrator(&self, _setup: &ClientSetup) -> anyhow::Result<Box<dyn Administrator>> {
+        anyhow::bail!("{} has no administrators", self.name())
+    }
+
     /// How who belongs to it and who leads is changed, where that can be done at all.
     fn steward(&self) -> Option<&dyn Steward> {
         None
@@ -55,6 +63,27 @@ pub trait Flood: Send {
     /// # Errors
     /// When that is more than a client takes, or the harness has no sockets left.
     fn pour(&mut self, writes: usize, time: Duration) -> anyhow::Result<usize>;
+}
+
+/// Asks the controller. Whoever gets no answer may ask again: for one id everything is done once.
+pub trait Administrator: Send {
+    /// The configuration of this number, or the newest one.
+    ///
+    /// # Errors
+    /// In words: there is none of this number, or no answer.
+    fn configuration(&mut self, number: Option<u64>) -> Result<Configuration, String>;
+
+    /// A configuration after this one, as soon as there is one; the newest after a second.
+    ///
+    /// # Errors
+    /// No answer, in words.
+    fn watch(&mut self, after: u64) -> Result<Configuration, String>;
+
+    /// Changes who is to own which shard, if nobody has since `base`.
+    ///
+    /// # Errors
+    /// No answer, in words: it may have been done.
+    fn reshape(&mut self, id: CommandId, base: u64, change: &AdminChange) -> Result<Decision, String>;
 }
 
 /// Changes that the system itself carries out, by a majority's agreement. Each may be asked for again: what is asked for is
@@ -84,6 +113,18 @@ pub trait Steward: Send + Sync {
     /// Why it is not; it may be later.
     fn move_shard(&self, contact: &Contact, shard: u32, steps: u32) -> Result<String, String>;
 
+    /// Has a shard go to a group so many groups on from where it is, and does not wait. One that is on its way already is no mistake.
+    ///
+    /// # Errors
+    /// Why it does not go; it may be asked for again.
+    fn open_move(&self, contact: &Contact, shard: u32, steps: u32) -> Result<Moving, String>;
+
+    /// Waits until a shard is on its way no more, wherever it ended. Gives the proof.
+    ///
+    /// # Errors
+    /// As [`Steward::move_shard`].
+    fn settle(&self, contact: &Contact, shard: u32) -> Result<String, String>;
+
     /// Has a group own nothing, and waits until it does not. Gives the proof.
     ///
     /// # Errors
@@ -95,6 +136,17 @@ pub trait Steward: Send + Sync {
     /// # Errors
     /// As [`Steward::move_shard`].
     fn join(&self, contact: &Contact, group: u32) -> Result<String, String>;
+}
+
+/// A shard on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moving {
+    /// The shard.
+    pub shard: u32,
+    /// The group that gives it away.
+    pub from: u32,
+    /// The group that is to have it.
+    pub to: u32,
 }
 
 /// How a system is reached for a change.
@@ -155,6 +207,14 @@ pub struct NodeView {
     pub groups: Vec<GroupView>,
 }
 
+impl GroupView {
+    /// Whether this node belongs to the group, as far as it knows: else its member waits, empty.
+    #[must_use]
+    pub fn is_of(&self, node: NodeId) -> bool {
+        self.voters.contains(&node) || self.learners.contains(&node)
+    }
+}
+
 impl NodeView {
     /// Its groups that hold data.
     pub fn data(&self) -> impl Iterator<Item = &GroupView> {
@@ -189,6 +249,12 @@ pub struct GroupView {
     pub snapshot: u64,
     /// Length of that snapshot.
     pub snapshot_bytes: u64,
+    /// Shards that it owns.
+    pub shards: u64,
+    /// Keys in its state.
+    pub keys: u64,
+    /// Shards on their way, as its log says.
+    pub moves: BTreeMap<u32, MoveStage>,
 }
 
 /// Who leads each group, and in which term, as the nodes see it: of several the one with the highest term.

@@ -13,7 +13,10 @@ use ordeal_client::{CasAnswer, Client, ClientConfig, ClientError, Prefer, Writte
 use ordeal_history::{Answer, Call, Claim, Outcome, Value, Version};
 
 use super::shards;
-use super::{ClientSetup, Contact, Flood, GroupView, NodeView, Place, Steward, System, SystemClient};
+use super::{
+    Administrator, ClientSetup, Contact, Flood, GroupView, Moving, NodeView, Place, Steward, System,
+    SystemClient,
+};
 
 /// How our nodes are started, and how they are asked.
 #[derive(Debug, Clone)]
@@ -87,15 +90,7 @@ impl System for OrdealSystem {
     }
 
     fn client(&self, setup: ClientSetup) -> anyhow::Result<Box<dyn SystemClient>> {
-        let mut config = ClientConfig::new(setup.members.values().cloned());
-        config.cluster = Some(self.options.cluster);
-        config.prefer = Some(Prefer::Node(setup.prefer));
-        config.seed = setup.seed;
-        config.deadline = setup.deadline;
-        config.attempt_timeout = attempt_timeout(setup.deadline);
-        // Nodes advertise what other nodes may dial; where clients reach them is what the lab says.
-        config.dial = setup.dial;
-        let client = Client::new(config)?;
+        let client = Client::new(self.config(&setup))?;
         Ok(Box::new(OrdealClient { client, read_level: setup.read_level }))
     }
 
@@ -114,12 +109,19 @@ impl System for OrdealSystem {
             log_bytes: group.log_bytes,
             snapshot: group.snapshot,
             snapshot_bytes: group.snapshot_bytes,
+            shards: group.shards,
+            keys: group.keys,
+            moves: group.moves.iter().map(|of| (of.shard.0, of.stage)).collect(),
         });
         Some(NodeView { node: status.node, groups: groups.collect() })
     }
 
     fn flood(&self, setup: &ClientSetup, clients: usize) -> anyhow::Result<Option<Box<dyn Flood>>> {
         Ok(Some(self.clients(setup, clients)?))
+    }
+
+    fn administrator(&self, setup: &ClientSetup) -> anyhow::Result<Box<dyn Administrator>> {
+        Ok(Box::new(Client::new(self.config(setup))?))
     }
 
     fn steward(&self) -> Option<&dyn Steward> {
@@ -145,6 +147,14 @@ impl Steward for OrdealSystem {
         shards::move_shard(&mut self.administrator(contact)?, ShardId(shard), steps)
     }
 
+    fn open_move(&self, contact: &Contact, shard: u32, steps: u32) -> Result<Moving, String> {
+        shards::open_move(&mut self.administrator(contact)?, ShardId(shard), steps)
+    }
+
+    fn settle(&self, contact: &Contact, shard: u32) -> Result<String, String> {
+        shards::settle(&mut self.administrator(contact)?, ShardId(shard))
+    }
+
     fn leave(&self, contact: &Contact, group: u32) -> Result<String, String> {
         shards::leave(&mut self.administrator(contact)?, GroupId(group))
     }
@@ -156,6 +166,18 @@ impl Steward for OrdealSystem {
 }
 
 impl OrdealSystem {
+    fn config(&self, setup: &ClientSetup) -> ClientConfig {
+        let mut config = ClientConfig::new(setup.members.values().cloned());
+        config.cluster = Some(self.options.cluster);
+        config.prefer = Some(Prefer::Node(setup.prefer));
+        config.seed = setup.seed;
+        config.deadline = setup.deadline;
+        config.attempt_timeout = attempt_timeout(setup.deadline);
+        // Nodes advertise what other nodes may dial; where clients reach them is what the lab says.
+        config.dial = setup.dial.clone();
+        config
+    }
+
     fn change(&self, contact: &Contact, group: u32, change: &MemberChange) -> Result<(), String> {
         let done = self.administrator(contact)?.change_members(GroupId(group), change);
         done.map(|_| ()).map_err(|error| error.to_string())

@@ -52,7 +52,8 @@ fn telling(anomaly: &Anomaly, history: &History, spans: &[FaultSpan]) -> (bool, 
         | FaultKind::Members
         | FaultKind::Transfer
         | FaultKind::MoveShards
-        | FaultKind::JoinLeave => 1,
+        | FaultKind::JoinLeave
+        | FaultKind::KillMover => 1,
     };
     let active = spans.iter().filter(|span| span.in_force(from_ns, anomaly.at_ns));
     (is_worse, active.map(rank).max().unwrap_or(0), is_stale)

@@ -35,6 +35,10 @@ const REST_SHARE: u64 = 16;
 /// a restart, which three nodes do not do in a second.
 const BUSY_SHARE: u64 = 4;
 
+/// While shards arrive, more than all of it: else what has come so far is written again and again, while the disk is busy with what
+/// comes.
+const ARRIVING_SHARE: u64 = 1;
+
 /// So many entries are looked at together before they are applied: what they touch, some 3 KiB each, fits into a core's own
 /// cache. With fewer than the second there is nothing to gain.
 const AHEAD: usize = 64;
@@ -214,6 +218,7 @@ impl Group {
                 .into_iter()
                 .map(|(node, status)| peer(config, node, status))
                 .collect(),
+            moves: self.state.data().map_or_else(Vec::new, Machine::moves),
         }
     }
 
@@ -369,7 +374,9 @@ impl Group {
         // A snapshot costs its length; it waits until the log has grown by a part of that, so that a large state is not
         // written over and over for a few entries. The log stays bounded: by the limits, or that part of the state, and by
         // what comes while a snapshot is taken.
-        let due = long && self.bytes_since >= self.snapshot_bytes / BUSY_SHARE;
+        let arriving = self.state.data().is_some_and(Machine::has_arrivals);
+        let share = if arriving { ARRIVING_SHARE } else { BUSY_SHARE };
+        let due = long && self.bytes_since >= self.snapshot_bytes / share;
         // Who has nothing else to do takes one sooner, for a restart applies what is behind the snapshot.
         let idle =
             self.raft.is_at_rest() && self.bytes_since > REST_BYTES.max(self.snapshot_bytes / REST_SHARE);

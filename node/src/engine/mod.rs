@@ -22,6 +22,7 @@
 //! * [`node`]: the engine itself: inputs, routing, the order of outputs.
 //! * `members`: who belongs to the groups, how that changes, and leadership handed over.
 //! * `created`: groups that are made while the cluster runs.
+//! * `frozen`: who asks for a shard while it is handed over.
 //! * `group`: one group's member and its state machine.
 //! * `moves`: what the controller and the leaders of other groups are told, and the movers of the groups that are led here.
 //! * `requests`: what clients ask for.
@@ -33,6 +34,7 @@
 
 pub mod config;
 mod created;
+mod frozen;
 mod group;
 pub mod io;
 mod members;

@@ -32,7 +32,7 @@ const WATCH_TICKS: u64 = 100;
 const MEMBERS_TICKS: u64 = 10;
 
 /// Letters to groups of this node in one turn: of each of 64 groups 4 shards on their way, of each shard 4 parts. As each may hold
-/// such a part they are 256 MiB at most.
+/// such a part they are 160 MiB at most.
 const LETTERS_MAX: usize = GROUPS_MAX as usize * EXPORTS_MAX * PARCELS_MAX;
 
 /// What is known of owners, and of leaders elsewhere.
@@ -62,6 +62,11 @@ impl Moves {
     /// The newest configuration that this node knows.
     pub(super) fn configuration(&self) -> &Arc<Configuration> {
         &self.configuration
+    }
+
+    /// Ticks since the node started.
+    pub(super) fn ticks(&self) -> u64 {
+        self.ticks
     }
 
     /// Refuses what is another node's, and says whom to ask.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use ordeal_client::wire::{Answer, GroupId, NodeId, NodeStatus, Reply, Welcome};
 
 use super::config::{CONTROLLER, EngineConfig, EngineError};
+use super::frozen::Frozen;
 use super::group::{Group, Wishes};
 use super::io::{Batch, BatchTicket, ClientKey, Input, Output, StoredSnapshot, TakenSnapshot};
 use super::members::Members;
@@ -20,6 +21,7 @@ pub struct Engine {
     pub(super) groups: BTreeMap<GroupId, Group>,
     pub(super) members: Members,
     pub(super) moves: Moves,
+    pub(super) frozen: Frozen,
     pub(super) waiters: Waiters,
     pub(super) outputs: VecDeque<Output>,
     pub(super) space: Space,
@@ -55,6 +57,7 @@ impl Engine {
         let mut engine = Engine {
             members: Members::of(&config, &groups),
             moves: Moves::new(groups[&CONTROLLER].state.latest().expect("the controller's")),
+            frozen: Frozen::default(),
             config,
             groups,
             waiters: Waiters::default(),
@@ -217,7 +220,7 @@ impl Engine {
     /// Asks every group once, and queues what they wish: sends, one batch, replies. False when they wish nothing.
     fn gather(&mut self) -> bool {
         let mut writes: Vec<(GroupId, Persist)> = Vec::new();
-        let mut replies: Vec<(Waiter, Reply)> = Vec::new();
+        let mut replies: Vec<(GroupId, Waiter, Reply)> = Vec::new();
         let mut any = self.tell_members();
         for (&group, member) in &mut self.groups {
             let Some(wishes) = member.wishes(&self.config, &mut self.waiters) else { continue };
@@ -238,7 +241,7 @@ impl Engine {
             self.outputs.extend(restore.map(Output::RestoreSnapshot));
             self.outputs.extend(leftovers.into_iter().map(Output::Discard));
             writes.extend(persist.map(|persist| (group, persist)));
-            replies.extend(answers);
+            replies.extend(answers.into_iter().map(|(waiter, reply)| (group, waiter, reply)));
         }
         if !writes.is_empty() {
             self.batches += 1;
@@ -247,10 +250,11 @@ impl Engine {
             self.outstanding.push_back((ticket, tickets));
             self.outputs.push_back(Output::Persist(Batch { ticket, groups: writes }));
         }
-        for (waiter, reply) in replies {
-            self.reply(waiter.client, waiter.request, reply);
+        for (group, waiter, reply) in replies {
+            self.answer(group, &waiter, reply);
         }
         any |= self.drive_moves();
+        self.thaw();
         any
     }
 

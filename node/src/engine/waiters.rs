@@ -37,6 +37,8 @@ pub(super) enum Awaited {
     Configuration { number: Option<u64> },
     /// A newer configuration.
     News,
+    /// The new owner of a shard that is handed over.
+    Owner,
 }
 
 /// All that wait on this node.

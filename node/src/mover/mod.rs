@@ -40,15 +40,16 @@ use recipient::Receiving;
 /// Shards that one group gives away at the same time: so that each is quick, and others are not felt.
 pub const EXPORTS_MAX: usize = 4;
 
-/// Bytes of a part: a twentieth of a frame, and a commit of a millisecond.
-pub const PARCEL_BYTES: usize = 256 << 10;
+/// Bytes of a part: a millisecond of a disk, for which the writes behind it wait.
+pub const PARCEL_BYTES: usize = TICK_BYTES;
 
 /// Parts of one shard on their way at a time: a commit of the recipient and the way there and back hide behind one another.
 pub const PARCELS_MAX: usize = 4;
 
-/// Bytes that one group sends in a tick of 10 ms, of shards that are still served: 25 MB a second, of which other shards feel
-/// little, and 100 MB are there in 4 seconds.
-pub const TICK_BYTES: usize = 256 << 10;
+/// Bytes that one group sends in a tick of 10 ms, of shards that are still served: 16 MB a second, and 100 MB are there in 6
+/// seconds. Three members write each byte to their logs and another time to a snapshot, which is 100 MB a second where all of them
+/// share a disk, and leaves it a third of its time for others.
+pub const TICK_BYTES: usize = 160 << 10;
 
 /// A shard is frozen when no more changes than this are left: they fit a part, and take less than the commit that follows.
 pub const LEFT_MAX: usize = 64;
@@ -161,6 +162,12 @@ impl Mover {
                 self.progress(machine, from, (shard, id), fate, cursor);
             }
         }
+    }
+
+    /// Whether the recipient of a frozen shard has said a moment ago that it owns it.
+    #[must_use]
+    pub fn is_taken(&self, shard: ShardId, id: MoveId) -> bool {
+        self.said.get(&(shard, Saying::ExportDone)).is_some_and(|&(of, _)| of == id)
     }
 
     /// What is to be done now, in order.

@@ -32,7 +32,7 @@ pub(super) struct Export {
 }
 
 /// Each time that a value is so long it counts for one change more: 64 of them fit a part.
-const CHANGE_BYTES: usize = 4 << 10;
+const CHANGE_BYTES: usize = 2 << 10;
 
 /// What an entry changed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

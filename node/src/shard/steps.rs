@@ -1,8 +1,9 @@
 //! What each step of a move does to the state, and how a shard stands: the tables of [`moving`](super::moving) as code.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use ordeal_client::wire::{GroupId, MoveId, ShardId};
+use ordeal_client::wire::{GroupId, MoveId, MoveStage, MoveStatus, ShardId};
 
 use super::export::Export;
 use super::import::{Contents, Import};
@@ -71,6 +72,32 @@ impl Machine {
     pub fn on_their_way(&self) -> impl Iterator<Item = ShardId> {
         let leaving = self.held.iter().filter(|(_, held)| held.leaving.is_some()).map(|(&shard, _)| shard);
         leaving.chain(self.arriving.keys().copied())
+    }
+
+    /// The shards on their way, by ascending shard.
+    #[must_use]
+    pub fn moves(&self) -> Vec<MoveStatus> {
+        let of = |shard: ShardId| {
+            let held = |held: &Arc<Held>| held.kv.keys() as u64;
+            let leaving = self.held.get(&shard).map_or(0, held);
+            let (id, stage, other, keys) = match self.stage(shard) {
+                Stage::Leaving { id, to, .. } => (id, MoveStage::Leaving, to, leaving),
+                Stage::Frozen { id, to, .. } => (id, MoveStage::Frozen, to, leaving),
+                Stage::Arriving { id, from, .. } => {
+                    (id, MoveStage::Arriving, from, self.arriving[&shard].kv.keys() as u64)
+                }
+                Stage::Owned { .. } | Stage::Away { .. } | Stage::Absent => return None,
+            };
+            Some(MoveStatus { shard, id, stage, other, keys })
+        };
+        let shards: BTreeSet<ShardId> = self.on_their_way().collect();
+        shards.into_iter().filter_map(of).collect()
+    }
+
+    /// Whether there are shards on their way to here.
+    #[must_use]
+    pub fn has_arrivals(&self) -> bool {
+        !self.arriving.is_empty()
     }
 
     /// What became of a move to here, by which the shard would be owned in this epoch.

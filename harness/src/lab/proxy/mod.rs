@@ -127,6 +127,16 @@ impl ProxyLab {
         self.tell(Command::Manner(manner))
     }
 
+    /// The answers of exactly these nodes do not reach their clients from now on.
+    ///
+    /// # Errors
+    /// When the proxy's thread has ended.
+    pub fn set_mute(&self, nodes: &BTreeSet<NodeId>) -> anyhow::Result<()> {
+        let (done, obeyed) = mpsc::channel();
+        self.tell(Command::Mute(nodes.clone(), done))?;
+        obeyed.recv_timeout(OBEY_TIME_MAX).context("the proxy's thread has ended")
+    }
+
     /// What was counted so far.
     ///
     /// # Errors

@@ -1,13 +1,13 @@
 //! The network of a framed proxy: its weather, what cut links do, the dice of every way, and what was counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use ordeal_client::wire::Message;
 use ordeal_client::wire::frame::HEADER_BYTES;
+use ordeal_client::wire::{Message, NodeId};
 
 use super::switch::Route;
 use super::traffic::{Traffic, Way};
-use super::weather::{Dice, Fate, Manner, Weather, class_of};
+use super::weather::{Class, Dice, Fate, Manner, Weather, class_of};
 use crate::chance::{Stream, derive};
 use crate::lab::Link;
 
@@ -17,6 +17,8 @@ pub(super) struct Net {
     seed: u64,
     pub(super) weather: Weather,
     pub(super) manner: Manner,
+    /// Nodes whose answers do not reach their clients.
+    pub(super) mute: BTreeSet<NodeId>,
     dice: BTreeMap<Way, Dice>,
     traffic: Traffic,
 }
@@ -24,7 +26,14 @@ pub(super) struct Net {
 impl Net {
     pub(super) fn new(seed: u64) -> Net {
         let traffic = Traffic::default();
-        Net { seed, weather: Weather::default(), manner: Manner::Swallow, dice: BTreeMap::new(), traffic }
+        Net {
+            seed,
+            weather: Weather::default(),
+            manner: Manner::Swallow,
+            mute: BTreeSet::new(),
+            dice: BTreeMap::new(),
+            traffic,
+        }
     }
 
     /// Counts a frame, and decides what becomes of it.
@@ -43,7 +52,11 @@ impl Net {
             Way::ToNode(_) | Way::FromNode(_) if self.weather.clients_too => self.weather,
             Way::ToNode(_) | Way::FromNode(_) => Weather::default(),
         };
-        let fate = dice.roll(weather, class_of(messages));
+        let class = class_of(messages);
+        let mut fate = dice.roll(weather, class);
+        if matches!(way, Way::FromNode(node) if self.mute.contains(&node)) && class == Class::Reply {
+            fate = Fate::Lost;
+        }
         if is_cut {
             tally.frames.swallowed += 1;
             return Fate::Lost;

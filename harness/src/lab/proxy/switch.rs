@@ -54,6 +54,8 @@ pub(super) enum Command {
     Manner(Manner),
     /// How frames are treated from now on; say when it is so. Of a network of frames only.
     Weather(Weather, Sender<()>),
+    /// The answers of these nodes do not reach their clients from now on; say when it is so. Of a network of frames only.
+    Mute(BTreeSet<NodeId>, Sender<()>),
     /// Say what was counted; nothing where no frames are.
     Count(Sender<Traffic>),
     /// Where a node listens, if it does.
@@ -215,6 +217,12 @@ impl Switch {
                 Command::Weather(weather, done) => {
                     if let Some(net) = &mut self.net {
                         net.weather = weather;
+                    }
+                    let _ = done.send(());
+                }
+                Command::Mute(nodes, done) => {
+                    if let Some(net) = &mut self.net {
+                        net.mute = nodes;
                     }
                     let _ = done.send(());
                 }

@@ -134,7 +134,7 @@ fn long_reordering_holds_replies_back_and_no_requests() {
 
 #[test]
 fn handshakes_and_clients_are_spared() {
-    let weather = Weather { unreliable: true, long_reordering: true, clients_too: false };
+    let weather = Weather { unreliable: true, long_reordering: true, ..Weather::default() };
     let mut between = Between::new(4);
     between.lab.set_weather(weather).unwrap();
     assert_eq!(between.storm(Kind::Ping, 200), (0..200).collect::<Vec<_>>());

@@ -26,6 +26,8 @@ pub struct Weather {
     pub long_reordering: bool,
     /// Clients have it, too, and not only the nodes among each other.
     pub clients_too: bool,
+    /// Two of three letters between groups are held back for 0.2 to 2.2 s, while later ones pass.
+    pub late_letters: bool,
 }
 
 /// What a cut link does.
@@ -47,6 +49,8 @@ pub(super) enum Class {
     Plumbing,
     Request,
     Reply,
+    /// Between the leaders of two groups, about a shard on its way. A request as far as it can be lost.
+    Letter,
 }
 
 /// What becomes of a frame.
@@ -63,6 +67,8 @@ pub(super) fn class_of(messages: &[Message]) -> Class {
         Class::Plumbing
     } else if messages.iter().all(|message| message.kind.is_reply()) {
         Class::Reply
+    } else if messages.iter().any(|message| message.kind == Kind::Move) {
+        Class::Letter
     } else {
         Class::Request
     }
@@ -90,12 +96,17 @@ impl Dice {
         let more_ms = self.0.random_range(0..=more_ms);
         match class {
             Class::Plumbing => Fate::Passes,
-            Class::Request | Class::Reply if weather.unreliable && is_lost => Fate::Lost,
-            Class::Request if weather.unreliable => Fate::Waits(Duration::from_millis(wait_ms)),
+            Class::Request | Class::Reply | Class::Letter if weather.unreliable && is_lost => Fate::Lost,
+            Class::Letter if weather.late_letters && is_held => {
+                Fate::Waits(Duration::from_millis(HELD_MS_MIN + more_ms))
+            }
+            Class::Request | Class::Letter if weather.unreliable => {
+                Fate::Waits(Duration::from_millis(wait_ms))
+            }
             Class::Reply if weather.long_reordering && is_held => {
                 Fate::Waits(Duration::from_millis(HELD_MS_MIN + more_ms))
             }
-            Class::Request | Class::Reply => Fate::Passes,
+            Class::Request | Class::Reply | Class::Letter => Fate::Passes,
         }
     }
 }
@@ -104,7 +115,8 @@ impl Dice {
 mod tests {
     use super::*;
 
-    const STORM: Weather = Weather { unreliable: true, long_reordering: true, clients_too: true };
+    const STORM: Weather =
+        Weather { unreliable: true, long_reordering: true, clients_too: true, late_letters: false };
 
     fn fates(seed: u64, weather: Weather, class: Class) -> Vec<Fate> {
         let mut dice = Dice::new(seed);

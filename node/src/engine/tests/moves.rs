@@ -11,8 +11,8 @@ use super::rig::{CLIENT, Rig, SHARDS, config, read, shard, started};
 use crate::engine::{CONTROLLER, Engine};
 use crate::raft::Role;
 
-const G1: GroupId = GroupId(1);
-const G2: GroupId = GroupId(2);
+pub(super) const G1: GroupId = GroupId(1);
+pub(super) const G2: GroupId = GroupId(2);
 
 pub(super) fn leader(rig: &Rig, group: GroupId) -> Option<NodeId> {
     let leads = |engine: &Engine| engine.member(group).is_some_and(|member| member.role == Role::Leader);
@@ -25,6 +25,21 @@ fn cluster() -> Rig {
     until(&mut rig, |rig| {
         let all = [CONTROLLER, G1, G2].into_iter().all(|group| leader(rig, group).is_some());
         all && rig.engines.values().all(|engine| engine.configuration().number >= 3)
+    });
+    rig
+}
+
+/// Six nodes with two groups that share none.
+pub(super) fn apart() -> Rig {
+    let mut rig = Rig::new(6, 2);
+    for node in 1..=6 {
+        let mut settings = config(node, 6, 2);
+        settings.replicas = Some(3);
+        rig.engines.insert(NodeId(node), started(settings, BTreeMap::new()));
+    }
+    until(&mut rig, |rig| {
+        [CONTROLLER, G1, G2].into_iter().all(|group| leader(rig, group).is_some())
+            && rig.engines.values().all(|engine| engine.configuration().number >= 3)
     });
     rig
 }
@@ -238,16 +253,7 @@ fn groups_follow_one_another_around_the_nodes() {
 
 #[test]
 fn a_node_without_a_member_of_a_group_says_where_it_is() {
-    let mut rig = Rig::new(6, 2);
-    for node in 1..=6 {
-        let mut settings = config(node, 6, 2);
-        settings.replicas = Some(3);
-        rig.engines.insert(NodeId(node), started(settings, BTreeMap::new()));
-    }
-    until(&mut rig, |rig| {
-        [CONTROLLER, G1, G2].into_iter().all(|group| leader(rig, group).is_some())
-            && rig.engines.values().all(|engine| engine.configuration().number >= 3)
-    });
+    let mut rig = apart();
     let of_g2 = (0..SHARDS).map(ShardId).find(|&shard| owner(&rig, shard).0 == G2).expect("it owns some");
     let reply = rig.call(NodeId(1), RequestBody::OpenSession { shard: of_g2 });
     let [Reply::Refused(RefusalReason::NotLeader { group: G2, leader: Some((hint, _)) })] = &reply[..] else {

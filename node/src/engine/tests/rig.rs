@@ -9,6 +9,7 @@ use ordeal_client::wire::{
 use crate::engine::{
     Batch, CONTROLLER, ClientKey, Engine, EngineConfig, Input, Output, RestoreJob, SnapshotJob, StoreJob,
 };
+use crate::mover::Message;
 use crate::raft::{Index, Recovered};
 
 pub(super) const SHARDS: u32 = 4;
@@ -19,6 +20,8 @@ pub(super) struct Rig {
     pub(super) engines: BTreeMap<NodeId, Engine>,
     /// Cut off from all others.
     pub(super) isolated: BTreeSet<NodeId>,
+    /// When set, the last part of a shard is lost on its way.
+    pub(super) loses_seals: bool,
     /// When set, batches are not made durable by themselves.
     pub(super) slow_disks: bool,
     /// When set, snapshots are not taken by themselves, and wait here.
@@ -48,6 +51,7 @@ impl Rig {
         Rig {
             engines: (1..=nodes).map(engine).collect(),
             isolated: BTreeSet::new(),
+            loses_seals: false,
             slow_disks: false,
             slow_snapshots: false,
             jobs: Vec::new(),
@@ -170,6 +174,8 @@ impl Rig {
                     receiver.handle(Input::Peer { from: id, group, message });
                 }
             }
+            Output::Letter { letter, .. }
+                if self.loses_seals && matches!(letter.message, Message::Last { .. }) => {}
             Output::Letter { to, group, letter } => {
                 if !self.isolated.contains(&id) && !self.isolated.contains(&to) {
                     let receiver = self.engines.get_mut(&to).expect("a node");
