@@ -22,6 +22,8 @@ pub const SESSION_WINDOW_MAX: u64 = 256;
 pub struct Request {
     /// Chosen by the client, echoed in the reply; unique among its open requests on this connection.
     pub id: u64,
+    /// Epoch of the owner of the shard that it concerns, as the client knows it; 0, where it knows none or it concerns no shard.
+    pub epoch: u64,
     /// What is asked for.
     pub body: RequestBody,
 }

@@ -127,8 +127,13 @@ impl Engine {
 
     /// The group to ask for a shard: of those here that own it, the one of the latest epoch, unless the controller knows better.
     pub(super) fn serving(&self, shard: ShardId) -> GroupId {
-        let owner = self.moves.configuration.owner(shard).expect("shards are checked before");
-        self.newest_owner(shard, owner).group
+        self.owner(shard).group
+    }
+
+    /// The owner of a shard, as far as this node knows.
+    pub(super) fn owner(&self, shard: ShardId) -> Owner {
+        let told = self.moves.configuration.owner(shard).expect("shards are checked before");
+        self.newest_owner(shard, told)
     }
 
     fn newest_owner(&self, shard: ShardId, told: Owner) -> Owner {
