@@ -154,7 +154,10 @@ impl World {
         self.trace.note(self.now_us, &[17, self.reshapes], || format!("{leader} is asked: {wish}"));
         let base = self.node(leader).engine.as_ref().expect("it leads").configuration().number;
         let body = RequestBody::Admin { id, base, change };
-        self.input(leader, Input::Request { from: ADMINISTRATOR, request: Request { id: 0, epoch: 0, body } });
+        self.input(
+            leader,
+            Input::Request { from: ADMINISTRATOR, request: Request { id: 0, epoch: 0, body } },
+        );
     }
 
     /// Groups that were made, as the controller's leader knows.
