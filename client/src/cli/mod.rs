@@ -3,6 +3,7 @@
 
 mod bar;
 mod bench;
+mod joining;
 mod member;
 mod outcome;
 mod shards;

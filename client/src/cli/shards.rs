@@ -2,13 +2,13 @@
 //! that was shown, so that two administrators cannot undo each other's unawares; then the moves are waited for.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::bar::bar;
+use super::joining::{Joining, sort};
 use super::outcome::{Printer, judged, line_without_key};
 use super::status::table;
 use super::{Exit, STATUS_TIMEOUT_DEFAULT, with_codes};
@@ -17,8 +17,7 @@ use crate::config::{ClientConfig, DEADLINE_DEFAULT, Prefer};
 use crate::error::ClientError;
 use crate::shards::{creation, members_of};
 use crate::wire::{
-    AdminChange, CommandId, Configuration, Decision, GroupId, MEMBERS_MAX, Members, NodeId, Objection, Owner,
-    ShardId,
+    AdminChange, CommandId, Configuration, Decision, GroupId, Members, NodeId, Objection, Owner, ShardId,
 };
 
 /// Time for all moves of a change, unless asked otherwise: at the default limits 600 MB move in a minute out of each group.
@@ -134,40 +133,6 @@ Examples:
         #[arg(long)]
         no_wait: bool,
     },
-}
-
-/// A group that joins.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Joining {
-    group: GroupId,
-    /// The nodes to make it on; none, where it was there before.
-    nodes: Option<BTreeSet<NodeId>>,
-}
-
-impl FromStr for Joining {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let id = |error: crate::wire::ids::IdError| error.to_string();
-        let Some((group, list)) = text.split_once('=') else {
-            return Ok(Joining { group: text.parse().map_err(id)?, nodes: None });
-        };
-        let group: GroupId = group.parse().map_err(id)?;
-        if list.is_empty() {
-            return Err(format!("no nodes are named for {group}: `{group}=n4,n5,n6`"));
-        }
-        let mut nodes = BTreeSet::new();
-        for node in list.split(',') {
-            let node: NodeId = node.parse().map_err(id)?;
-            if !nodes.insert(node) {
-                return Err(format!("{node} is named twice for {group}"));
-            }
-        }
-        if nodes.len() > MEMBERS_MAX {
-            return Err(format!("{} nodes are named for {group}, {MEMBERS_MAX} are the most", nodes.len()));
-        }
-        Ok(Joining { group, nodes: Some(nodes) })
-    }
 }
 
 /// One command's client, time, and where it tells.
@@ -385,21 +350,10 @@ impl<'a, 'p> Desk<'a, 'p> {
 
     /// Lets groups come back, with the members that they themselves know, or makes new ones; all members must answer.
     fn join(&mut self, groups: &[Joining], no_wait: bool) -> Exit {
-        let mut made = BTreeMap::new();
-        let mut back = BTreeSet::new();
-        for Joining { group, nodes } in groups {
-            if made.contains_key(group) || back.contains(group) {
-                return self.printer.usage(&format!("{group} is named twice"), "name each group once");
-            }
-            match nodes {
-                Some(nodes) => drop(made.insert(*group, nodes.clone())),
-                None => drop(back.insert(*group)),
-            }
-        }
-        if let (Some((new, _)), Some(old)) = (made.first_key_value(), back.first()) {
-            let what = format!("{new} is to be made, and {old} is to come back");
-            return self.printer.usage(&what, "give two commands");
-        }
+        let (made, back) = match sort(groups) {
+            Ok(sorted) => sorted,
+            Err((what, hint)) => return self.printer.usage(&what, hint),
+        };
         let welcomes =
             self.endpoints.iter().filter_map(|endpoint| welcome(endpoint, STATUS_TIMEOUT_DEFAULT).ok());
         let addresses: BTreeMap<NodeId, String> = welcomes.flat_map(|welcome| welcome.members).collect();
@@ -516,22 +470,6 @@ fn members_as_json(members: &Members) -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_group_that_joins_is_named_with_its_nodes_or_without() {
-        let of = |text: &str| text.parse::<Joining>();
-        let nodes = Some(BTreeSet::from([4, 5, 6].map(NodeId)));
-        assert_eq!(of("g3=n6,n4,n5"), Ok(Joining { group: GroupId(3), nodes }));
-        assert_eq!(of("g3"), Ok(Joining { group: GroupId(3), nodes: None }));
-        assert_eq!(of("g3="), Err("no nodes are named for g3: `g3=n4,n5,n6`".to_owned()));
-        assert_eq!(of("g3=n4,n5,n4"), Err("n4 is named twice for g3".to_owned()));
-        let many: Vec<String> = (1..=16).map(|node| format!("n{node}")).collect();
-        let words = "16 nodes are named for g3, 15 are the most".to_owned();
-        assert_eq!(of(&format!("g3={}", many.join(","))), Err(words));
-        for wrong in ["", "g", "3=n4", "g3=4", "g3=n4,", "g3=n4;n5"] {
-            assert!(of(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn shards_are_told_in_few_words() {
