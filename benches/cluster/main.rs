@@ -5,11 +5,13 @@
 //! cargo bench -p ordeal --bench cluster -- kill      # kill -9 of the leader, until the next put is done, 20 times
 //! cargo bench -p ordeal --bench cluster -- silent    # the leader stands still with its connections open, 20 times
 //! cargo bench -p ordeal --bench cluster -- moves     # a shard of 1, 10 and 100 MB moves while it is written to: its pause
+//! cargo bench -p ordeal --bench cluster -- groups    # writes a second with 1, 2 and 4 groups; of other shards while one moves
 //! cargo bench -p ordeal --bench cluster -- restart   # a million entries of 100 bytes, kill -9 of all, until they serve
 //! ```
 //!
 //! `ORDEAL_BENCH_DIR` says where the data lies; without it, it is the directory of temporary files.
 
+mod groups;
 mod moves;
 mod nodes;
 
@@ -52,6 +54,9 @@ fn main() {
     }
     if wants("moves") {
         moves::moves();
+    }
+    if wants("groups") {
+        groups::groups();
     }
     if wants("restart") {
         restart();

@@ -55,8 +55,13 @@ pub fn moves() {
 
 /// A key of the first shard.
 fn key(number: u64) -> Vec<u8> {
-    let tag = (0..).find(|tag: &u32| shard_of(format!("{{{tag}}}").as_bytes(), SHARDS) == ShardId(0));
-    format!("{{{}}}{number}", tag.expect("one hashes there")).into_bytes()
+    format!("{{{}}}{number}", tag(ShardId(0), SHARDS)).into_bytes()
+}
+
+/// What keeps keys in a shard, of so many.
+pub fn tag(shard: ShardId, shards: u32) -> String {
+    let mut tags = (0..).map(|number: u32| number.to_string());
+    tags.find(|tag| shard_of(format!("{{{tag}}}").as_bytes(), shards) == shard).expect("one hashes there")
 }
 
 /// Writes on time until it is told to stop; gives when each was answered.
@@ -79,8 +84,8 @@ fn write(config: ClientConfig, stop: &AtomicBool) -> Vec<Instant> {
     answers
 }
 
-/// Moves the shard to the other group: from the command until the controller says that it is there.
-fn one_move(administrator: &mut Client) -> (Instant, Instant) {
+/// Moves the first shard to the other group: from the command until the controller says that it is there.
+pub fn one_move(administrator: &mut Client) -> (Instant, Instant) {
     std::thread::park_timeout(4 * REST);
     let mut now = administrator.configuration(None).expect("a configuration");
     let owner = now.owner(ShardId(0)).expect("the shard");

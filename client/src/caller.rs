@@ -61,7 +61,7 @@ impl Caller {
         aim: Aim,
         body: RequestBody,
     ) -> Result<(NodeId, Reply), Stop> {
-        let mut request = Request { id: 0, body };
+        let mut request = Request { id: 0, epoch: 0, body };
         loop {
             let next = match self.attempt(course, aim, &mut request)? {
                 Ok(answer) => return Ok(answer),
@@ -88,6 +88,10 @@ impl Caller {
         }
         let group = self.group(aim);
         let timeout = course.patience(Instant::now(), self.attempt_timeout, &request.body)?;
+        request.epoch = match aim {
+            Aim::Leader(shard) => self.router.epoch(shard),
+            Aim::Group(_) | Aim::Anyone => 0,
+        };
         request.id = self.next_id;
         self.next_id += 1;
         let link = self.links.get_mut(&node).expect("linked just now");

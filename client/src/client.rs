@@ -258,7 +258,7 @@ pub fn status(address: &str, timeout: Duration) -> Result<NodeStatus, ClientErro
     let failed = |reason| ClientError::Node { address: address.to_owned(), reason };
     let started = Instant::now();
     let (mut link, _) = Link::dial(address, Expect::default(), timeout).map_err(failed)?;
-    let request = Request { id: 1, body: RequestBody::Status };
+    let request = Request { id: 1, epoch: 0, body: RequestBody::Status };
     match link.call(&request, GroupId(0), timeout.saturating_sub(started.elapsed())) {
         Ok(answer) => match answer.reply {
             Reply::Status(status) => Ok(*status),

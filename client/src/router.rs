@@ -89,6 +89,12 @@ impl Router {
         self.owners.get(usize::try_from(shard.0).ok()?).map(|owner| owner.group)
     }
 
+    /// Epoch of the owner of a shard, as far as is known; 0: nobody said anything yet.
+    pub(crate) fn epoch(&self, shard: ShardId) -> u64 {
+        let known = usize::try_from(shard.0).ok().and_then(|shard| self.owners.get(shard));
+        known.map_or(0, |owner| owner.epoch)
+    }
+
     /// All groups, the controller's among them.
     pub(crate) fn groups(&self) -> Vec<GroupId> {
         self.groups.keys().copied().collect()

@@ -1,5 +1,6 @@
 //! Who owns which shard, for administrators: asking, waiting for news, and changing it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,16 +23,9 @@ const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// In words: who does not answer, or that nobody knows the group.
-pub fn members_of<'a>(nodes: &'a [String], group: GroupId) -> Result<Members, String> {
-    let answered: Vec<NodeStatus> = thread::scope(|scope| {
-        let ask = |node: &'a String| scope.spawn(move || status(node, STATUS_TIMEOUT));
-        let threads: Vec<_> = nodes.iter().map(ask).collect();
-        threads.into_iter().filter_map(|thread| thread.join().ok()?.ok()).collect()
-    });
-    let of_group = answered.iter().flat_map(|node| &node.groups).filter(|of| of.group == group);
-    let knows = |of: &&GroupStatus| (of.role == RoleName::Leader, of.term, of.commit);
-    let known = of_group.max_by_key(knows).map(|of| of.members.iter().cloned().collect());
-    let members: Members = known.unwrap_or_default();
+pub fn members_of(nodes: &[String], group: GroupId) -> Result<Members, String> {
+    let answered = answers_of(nodes);
+    let members = known_members(&answered, group);
     if members.is_empty() {
         return Err(format!("no node that answers has a member of {group}"));
     }
@@ -39,6 +33,51 @@ pub fn members_of<'a>(nodes: &'a [String], group: GroupId) -> Result<Members, St
         Some((node, address)) => Err(format!("{node} at {address}, a member of {group}, does not answer")),
         None => Ok(members),
     }
+}
+
+/// What makes these groups, which were never there, on these of the cluster's nodes. Each of them must answer: it says which data
+/// directory it has, and no other directory begins the group under its name.
+///
+/// # Errors
+/// In words: who is no member of the cluster, or does not answer.
+pub fn creation(
+    nodes: &[String],
+    groups: &BTreeMap<GroupId, BTreeSet<NodeId>>,
+) -> Result<AdminChange, String> {
+    let answered = answers_of(nodes);
+    let cluster = known_members(&answered, CONTROLLER);
+    let mut made = BTreeMap::new();
+    let mut directories = BTreeMap::new();
+    for (&group, named) in groups {
+        let members: &mut Members = made.entry(group).or_default();
+        for &node in named {
+            let address = cluster.get(&node).ok_or_else(|| format!("{node} is no member of the cluster"))?;
+            let status = answered.iter().find(|status| status.node == node).ok_or_else(|| {
+                format!("{node} at {address}, which is to be a member of {group}, does not answer")
+            })?;
+            directories.insert(node, status.directory);
+            members.insert(node, address.clone());
+        }
+    }
+    Ok(AdminChange::Create { groups: made, directories })
+}
+
+fn answers_of(nodes: &[String]) -> Vec<NodeStatus> {
+    thread::scope(|scope| {
+        let ask = |node: &String| {
+            let node = node.clone();
+            scope.spawn(move || status(&node, STATUS_TIMEOUT))
+        };
+        let threads: Vec<_> = nodes.iter().map(ask).collect();
+        threads.into_iter().filter_map(|thread| thread.join().ok()?.ok()).collect()
+    })
+}
+
+/// The members of a group, as whoever answered and knows most of it says; nobody where nobody has a member of it.
+fn known_members(answered: &[NodeStatus], group: GroupId) -> Members {
+    let of_group = answered.iter().flat_map(|node| &node.groups).filter(|of| of.group == group);
+    let knows = |of: &&GroupStatus| (of.role == RoleName::Leader, of.term, of.commit);
+    of_group.max_by_key(knows).map(|of| of.members.iter().cloned().collect()).unwrap_or_default()
 }
 
 impl Client {

@@ -17,7 +17,10 @@ pub(super) fn ports<const N: usize>() -> [u16; N] {
 
 pub(super) fn start(dir: &Path, id: usize, port: u16, flags: &[String]) -> Guarded {
     let mut command = ordeal(["node", "start", "--cluster", "00c0ffee00c0ffee", "--sync", "never"]);
-    command.args(["--id", &format!("n{id}"), "--listen", &format!("127.0.0.1:{port}"), "--groups", "2"]);
+    command.args(["--id", &format!("n{id}"), "--listen", &format!("127.0.0.1:{port}")]);
+    if !flags.iter().any(|flag| flag == "--groups") {
+        command.args(["--groups", "2"]);
+    }
     command.arg("--dir").arg(dir.join(id.to_string())).args(flags);
     let log = std::fs::File::create(dir.join(format!("{id}.log"))).expect("a log");
     let mut node = Guarded(command.stdout(Stdio::piped()).stderr(log).spawn().expect("a node"));

@@ -1,7 +1,9 @@
 //! `ordeal kv`: reads and writes from a shell. Values go to stdout, everything else to stderr, and the exit code keeps
 //! the outcomes apart, so that a script can tell *not done* from *unknown*.
 
+mod bar;
 mod bench;
+mod joining;
 mod member;
 mod outcome;
 mod shards;

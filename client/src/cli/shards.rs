@@ -7,19 +7,24 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::bar::bar;
+use super::joining::{Joining, sort};
 use super::outcome::{Printer, judged, line_without_key};
 use super::status::table;
 use super::{Exit, STATUS_TIMEOUT_DEFAULT, with_codes};
 use crate::client::{Client, welcome};
 use crate::config::{ClientConfig, DEADLINE_DEFAULT, Prefer};
 use crate::error::ClientError;
-use crate::shards::members_of;
+use crate::shards::{creation, members_of};
 use crate::wire::{
     AdminChange, CommandId, Configuration, Decision, GroupId, Members, NodeId, Objection, Owner, ShardId,
 };
 
 /// Time for all moves of a change, unless asked otherwise: at the default limits 600 MB move in a minute out of each group.
 const MOVES_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+
+/// Between two looks of somebody who watches.
+const BAR_PAUSE: Duration = Duration::from_millis(100);
 
 /// `ordeal kv shards`.
 #[derive(Debug, Clone, Args)]
@@ -96,17 +101,21 @@ Examples:
   ordeal kv groups list --endpoints 127.0.0.1:7101
   ordeal kv groups list --json --endpoints 127.0.0.1:7101"))]
     List,
-    /// Give groups that left their share of the shards again, and wait until they have it
+    /// Make groups on some of the cluster's nodes, or let groups that left come back; and wait until they have their share of the
+    /// shards
     #[command(after_help = with_codes("\
 Examples:
-  ordeal kv groups join g2 --endpoints 127.0.0.1:7101
-  ordeal kv groups join g2 g3 --no-wait --endpoints 127.0.0.1:7101
+  ordeal kv groups join g2=n4,n5,n6 --endpoints 127.0.0.1:7101
+  ordeal kv groups join g3=n4,n5,n6 g4=n1,n2,n3 --endpoints 127.0.0.1:7101
+  ordeal kv groups join g2 --no-wait --endpoints 127.0.0.1:7101
 
-All of them in one step, with as few moves as there can be. Their members must answer."))]
+All of them in one step, with as few moves as there can be. Their members must answer. `g2=n4,n5,n6` makes a group that was
+never there, on nodes that are members of the cluster (`ordeal kv member list`, g0); `g2` brings one back that left, as it was.
+Add nodes to the cluster first with `ordeal kv member add`."))]
     Join {
-        /// Which
-        #[arg(required = true)]
-        groups: Vec<GroupId>,
+        /// Which: g3=n4,n5,n6 is a new one on these nodes, g3 one that left
+        #[arg(required = true, value_name = "GROUP[=NODE,…]")]
+        groups: Vec<Joining>,
         /// Only ask for it
         #[arg(long)]
         no_wait: bool,
@@ -181,10 +190,7 @@ pub(super) fn groups(
     };
     match &args.command {
         GroupsCommand::List => desk.list(),
-        GroupsCommand::Join { groups, no_wait } => match desk.members_of(groups) {
-            Ok(joining) => desk.change(&AdminChange::Join(joining), *no_wait),
-            Err(what) => desk.not_done(&what, "see: ordeal kv member list"),
-        },
+        GroupsCommand::Join { groups, no_wait } => desk.join(groups, *no_wait),
         GroupsCommand::Leave { groups, no_wait } => {
             let leaving: BTreeSet<GroupId> = groups.iter().copied().collect();
             desk.change(&AdminChange::Leave(leaving), *no_wait)
@@ -301,14 +307,15 @@ impl<'a, 'p> Desk<'a, 'p> {
         };
         let concerned: BTreeSet<ShardId> = match change {
             AdminChange::Move { shard, .. } | AdminChange::CancelMove { shard } => BTreeSet::from([*shard]),
-            AdminChange::Join(_) | AdminChange::Leave(_) => now.moves.keys().copied().collect(),
+            AdminChange::Join(_) | AdminChange::Leave(_) | AdminChange::Create { .. } => {
+                now.moves.keys().copied().collect()
+            }
         };
         let moving = |now: &Configuration| concerned.iter().filter(|s| now.moves.contains_key(s)).count();
         let all = moving(&now);
         while moving(&now) > 0 {
             if self.watched {
-                let done = all.saturating_sub(moving(&now));
-                self.printer.progress(&format!("{done} of {all} shards are there"));
+                self.printer.progress(&bar(&now, &concerned, all));
             }
             if Instant::now() >= self.until {
                 let left = moving(&now);
@@ -316,7 +323,13 @@ impl<'a, 'p> Desk<'a, 'p> {
                 let hint = "they go on by themselves: ordeal kv shards show";
                 return self.tell("unknown", &what, hint, Exit::Unknown);
             }
-            match self.client.watch(now.number) {
+            let next = if self.watched {
+                std::thread::sleep(BAR_PAUSE);
+                self.client.configuration(None)
+            } else {
+                self.client.watch(now.number)
+            };
+            match next {
                 Ok(next) if next.number > now.number => now = next,
                 Ok(_) => {}
                 Err(error) => return self.failed(&error),
@@ -335,13 +348,26 @@ impl<'a, 'p> Desk<'a, 'p> {
         }
     }
 
-    /// The members of groups as the groups themselves know them; all of them must answer.
-    fn members_of(&mut self, groups: &[GroupId]) -> Result<BTreeMap<GroupId, Members>, String> {
+    /// Lets groups come back, with the members that they themselves know, or makes new ones; all members must answer.
+    fn join(&mut self, groups: &[Joining], no_wait: bool) -> Exit {
+        let (made, back) = match sort(groups) {
+            Ok(sorted) => sorted,
+            Err((what, hint)) => return self.printer.usage(&what, hint),
+        };
         let welcomes =
             self.endpoints.iter().filter_map(|endpoint| welcome(endpoint, STATUS_TIMEOUT_DEFAULT).ok());
         let addresses: BTreeMap<NodeId, String> = welcomes.flat_map(|welcome| welcome.members).collect();
         let all: Vec<String> = addresses.into_values().collect();
-        groups.iter().map(|&group| Ok((group, members_of(&all, group)?))).collect()
+        let change = if back.is_empty() {
+            creation(&all, &made)
+        } else {
+            let members = back.iter().map(|&group| Ok((group, members_of(&all, group)?)));
+            members.collect::<Result<_, String>>().map(AdminChange::Join)
+        };
+        match change {
+            Ok(change) => self.change(&change, no_wait),
+            Err(what) => self.not_done(&what, "see: ordeal kv member list"),
+        }
     }
 
     fn done(&mut self, number: u64, what: &str) -> Exit {
@@ -386,7 +412,8 @@ fn hint(objection: &Objection) -> &'static str {
         Objection::GroupThere { .. } | Objection::GroupUnknown { .. } | Objection::GroupLeaving { .. } => {
             "see: ordeal kv groups list"
         }
-        Objection::LastGroup => "let another group join first: ordeal kv groups join g2",
+        Objection::GroupWasThere { .. } => "name it without nodes: ordeal kv groups join g2",
+        Objection::LastGroup => "let another group join first: ordeal kv groups join g2=n1,n2,n3",
         _ => "see: ordeal kv shards show",
     }
 }

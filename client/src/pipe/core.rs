@@ -329,8 +329,9 @@ impl Core {
         {
             *settled = session.settled();
         }
+        let epoch = op.shard.map_or(0, |shard| self.router.epoch(shard));
         let id = self.ops.renew(id, Stage::Sent { link, at: now, patience });
-        self.links.push(link, group, id, &self.ops.expect(id).body);
+        self.links.push(link, group, id, epoch, &self.ops.expect(id).body);
         Ok(())
     }
 

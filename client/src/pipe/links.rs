@@ -118,11 +118,11 @@ impl Links {
     }
 
     /// Puts a request into the link's frame.
-    pub(super) fn push(&mut self, id: LinkId, group: GroupId, request: OpId, body: &RequestBody) {
+    pub(super) fn push(&mut self, id: LinkId, group: GroupId, request: OpId, epoch: u64, body: &RequestBody) {
         let link = self.all.get_mut(&id).expect("requests go to links that are open");
         link.unanswered += 1;
         // As a `Request`, which would have to own the body.
-        let queued = link.writer.push(Kind::Request, group, &(request.0, body), usize::MAX);
+        let queued = link.writer.push(Kind::Request, group, &(request.0, epoch, body), usize::MAX);
         assert!(queued, "there is no limit but that of the operations");
         self.dirty.insert(id);
     }

@@ -88,6 +88,47 @@ impl FromStr for ClusterId {
     }
 }
 
+/// A data directory of a node: drawn once when it is begun, printed as 16 hexadecimal digits. Who lost its data and begins with an
+/// empty directory has another one, whatever it calls itself.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct DirectoryId(pub u64);
+
+impl DirectoryId {
+    /// An id that no other directory has.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "each is another one")]
+    pub fn new() -> Self {
+        DirectoryId(unlike_any_other())
+    }
+}
+
+impl fmt::Display for DirectoryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for DirectoryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for DirectoryId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        text.parse().map(|ClusterId(number)| DirectoryId(number))
+    }
+}
+
+/// The time, and for two within a nanosecond the process.
+fn unlike_any_other() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let nanoseconds = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+    nanoseconds ^ u64::from(std::process::id()).rotate_left(40)
+}
+
 /// A client's session in one shard: the moment of the shard in which it was opened, so no two are ever the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SessionId(pub u64);
@@ -97,13 +138,11 @@ pub struct SessionId(pub u64);
 pub struct CommandId(pub u64);
 
 impl CommandId {
-    /// An id that no other command has: the time, and for two within a nanosecond the process.
+    /// An id that no other command has.
     #[must_use]
     #[expect(clippy::new_without_default, reason = "each is another one")]
     pub fn new() -> Self {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let nanoseconds = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
-        CommandId(nanoseconds ^ u64::from(std::process::id()).rotate_left(40))
+        CommandId(unlike_any_other())
     }
 }
 

@@ -33,7 +33,9 @@ pub use frame::{
     FRAME_BYTES_MAX, FrameBuilder, FrameError, FrameReader, Kind, Message, MessageRef, Messages,
 };
 pub use handshake::{Hello, Layout, MAGIC, PROTOCOL_VERSION, Refusal as HandshakeRefusal, Role, Welcome};
-pub use ids::{ClusterId, CommandId, GroupId, MoveId, NodeId, SessionId, ShardId, Version, shard_of};
+pub use ids::{
+    ClusterId, CommandId, DirectoryId, GroupId, MoveId, NodeId, SessionId, ShardId, Version, shard_of,
+};
 pub use protocol::{
     Answer, GroupStatus, KEY_BYTES_MAX, MemberChange, MoveStage, MoveStatus, NodeStatus, PeerMode,
     PeerStatus, ReadLevel, RefusalReason, Reply, Request, RequestBody, RoleName, SESSION_WINDOW_MAX,

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{ClusterId, CommandId, GroupId, MoveId, NodeId, SessionId, ShardId, Version};
+use super::ids::{ClusterId, CommandId, DirectoryId, GroupId, MoveId, NodeId, SessionId, ShardId, Version};
 use super::shards::{AdminChange, Configuration, Decision};
 use super::txn::TxnResult;
 
@@ -22,6 +22,8 @@ pub const SESSION_WINDOW_MAX: u64 = 256;
 pub struct Request {
     /// Chosen by the client, echoed in the reply; unique among its open requests on this connection.
     pub id: u64,
+    /// Epoch of the owner of the shard that it concerns, as the client knows it; 0, where it knows none or it concerns no shard.
+    pub epoch: u64,
     /// What is asked for.
     pub body: RequestBody,
 }
@@ -316,6 +318,8 @@ pub struct NodeStatus {
     pub cluster: ClusterId,
     /// The node.
     pub node: NodeId,
+    /// Its data directory.
+    pub directory: DirectoryId,
     /// Version of the build.
     pub version: String,
     /// Milliseconds since it started.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{CommandId, GroupId, MoveId, NodeId, ShardId};
+use super::ids::{CommandId, DirectoryId, GroupId, MoveId, NodeId, ShardId};
 
 /// Shards of a cluster: a configuration and each greeting list the owner of all of them, in a few bytes each.
 pub const SHARDS_MAX: u32 = 4_096;
@@ -156,6 +156,13 @@ pub enum AdminChange {
         /// The shard.
         shard: ShardId,
     },
+    /// These groups, which were never there, are made on these nodes, and get their share of the shards.
+    Create {
+        /// With their first members.
+        groups: BTreeMap<GroupId, Members>,
+        /// The data directory of each of these nodes: no other directory begins the group under that node's name.
+        directories: BTreeMap<NodeId, DirectoryId>,
+    },
 }
 
 /// What came of a command to the controller.
@@ -190,6 +197,12 @@ pub enum Objection {
         /// Who.
         group: GroupId,
     },
+    /// Is to be made, and was there before: its members still have its log.
+    #[error("{group} was there before, and comes back as it was: join {group}")]
+    GroupWasThere {
+        /// Who.
+        group: GroupId,
+    },
     /// Is not there.
     #[error("there is no {group}")]
     GroupUnknown {
@@ -205,7 +218,7 @@ pub enum Objection {
     /// Nobody would be left to own the shards.
     #[error("no group would be left to own the shards")]
     LastGroup,
-    /// More than [`GROUPS_MAX`].
+    /// More than [`GROUPS_MAX`]. Who makes one counts those that are gone, too: their members keep their logs.
     #[error("more than {limit} groups")]
     TooManyGroups {
         /// [`GROUPS_MAX`].
@@ -233,6 +246,9 @@ pub enum Objection {
         /// [`ADDRESS_BYTES_MAX`].
         limit: u64,
     },
+    /// A member of a group that is to be made without a data directory, or a directory of somebody else.
+    #[error("data directories are named for other nodes than the members of the groups")]
+    Directories,
     /// A node would be in two places.
     #[error("{node} is at {address} for {group}, and at {elsewhere} for {other}")]
     TwoAddresses {

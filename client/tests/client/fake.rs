@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use ordeal_client::wire::txn::{Txn, TxnResult};
 use ordeal_client::wire::{
-    Answer, Cause, ClusterId, Configuration, Decision, FrameBuilder, FrameReader, GroupId, GroupInfo,
-    GroupStatus, Hello, Kind, Layout, NodeId, NodeStatus, Owner, PeerMode, PeerStatus, RefusalReason, Reply,
-    Request, RequestBody, RoleName, SessionId, Version, Welcome, WriteOp, decode,
+    Answer, Cause, ClusterId, Configuration, Decision, DirectoryId, FrameBuilder, FrameReader, GroupId,
+    GroupInfo, GroupStatus, Hello, Kind, Layout, NodeId, NodeStatus, Owner, PeerMode, PeerStatus,
+    RefusalReason, Reply, Request, RequestBody, RoleName, SessionId, Version, Welcome, WriteOp, decode,
 };
 use ordeal_client::{Client, ClientConfig};
 
@@ -339,6 +339,7 @@ impl Shared {
         NodeStatus {
             cluster: CLUSTER,
             node: self.welcome.node,
+            directory: DirectoryId(7),
             version: "0.1.0".to_owned(),
             uptime_ms: 1_000,
             log_disk_bytes: 4_096,

@@ -33,7 +33,7 @@ pub struct UpArgs {
     /// How many nodes; kept when the directory holds a cluster already.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(NODES_MAX)))]
     nodes: Option<u32>,
-    /// How many data groups.
+    /// How many data groups, from the beginning; more can be made later: ordeal kv groups join g2=n4,n5,n6
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     groups: Option<u32>,
     /// How many nodes belong to each data group; the groups follow one another around the nodes [default: all]

@@ -18,9 +18,9 @@ use serde::{Deserialize, Serialize};
 /// Version of the encoding, and of the effect: the first byte of every command.
 pub const COMMAND_VERSION: u8 = 1;
 
-/// The longest command: a join of all groups that there may be, each member with a number and a length of up to 9 bytes
-/// beside its address. Some 260 KB.
-pub const COMMAND_BYTES_MAX: usize = 64 + GROUPS_MAX as usize * (16 + MEMBERS_MAX * (ADDRESS_BYTES_MAX + 18));
+/// The longest command: all groups that there may be are made, each member with a number and a length of up to 9 bytes beside its
+/// address, and a number and a directory beside that. Some 280 KB.
+pub const COMMAND_BYTES_MAX: usize = 64 + GROUPS_MAX as usize * (16 + MEMBERS_MAX * (ADDRESS_BYTES_MAX + 36));
 
 /// A change of the controller's state. New variants go to the end, as the encoding numbers them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -20,6 +20,14 @@ impl State {
                 step.groups = self.joined(joining)?;
                 self.share_out(&step, &mut targets);
             }
+            AdminChange::Create { groups, directories } => {
+                let members: BTreeSet<&NodeId> = groups.values().flat_map(BTreeMap::keys).collect();
+                step.groups = self.joined(groups)?;
+                if !members.into_iter().eq(directories.keys()) {
+                    return Err(Objection::Directories);
+                }
+                self.share_out(&step, &mut targets);
+            }
             AdminChange::Leave(leaving) => {
                 step.groups = self.left(leaving)?;
                 self.share_out(&step, &mut targets);

@@ -7,10 +7,11 @@
 //! * an administrator's command is done once: whenever it comes again, it is told the number that it made
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ordeal_client::wire::{
-    self, AdminChange, Cause, CommandId, Configuration, Decision, GroupId, Members, MoveEnd, MoveId,
-    Objection, ShardId,
+    self, AdminChange, Cause, CommandId, Configuration, Decision, DirectoryId, GROUPS_MAX, GroupId, Members,
+    MoveEnd, MoveId, NodeId, Objection, ShardId,
 };
 
 use super::Command;
@@ -28,6 +29,17 @@ pub struct Machine {
     pub(super) history: History,
     /// Checksum of the first number and all steps, each over those before.
     chain: u64,
+    /// The groups that were made since the first number, as the steps say.
+    created: Arc<BTreeMap<GroupId, Created>>,
+}
+
+/// How a group was made that did not begin with the cluster. Of each number there is one such group, for ever.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    /// Its first members.
+    pub members: Members,
+    /// The data directory of each of them.
+    pub directories: BTreeMap<NodeId, DirectoryId>,
 }
 
 impl Machine {
@@ -46,7 +58,8 @@ impl Machine {
     /// As [`Machine::new`], from a state that may make no sense.
     pub(super) fn begin(first: State) -> Self {
         let chain = digest::hash(&wire::encode(&first));
-        Machine { applied: 0, history: History::new(first.clone()), state: first, chain }
+        let created = Arc::default();
+        Machine { applied: 0, history: History::new(first.clone()), state: first, chain, created }
     }
 
     /// Applies the command at `index`; the decision is for whoever waits for it, and the same on every replica.
@@ -92,6 +105,12 @@ impl Machine {
         self.history.query(number)
     }
 
+    /// The groups that were made since the first number, whether they are there by now or have left.
+    #[must_use]
+    pub fn created(&self) -> &BTreeMap<GroupId, Created> {
+        &self.created
+    }
+
     /// Which group is to own each shard, by its number. Where that is not the owner, a move is open.
     #[must_use]
     pub fn targets(&self) -> &[GroupId] {
@@ -120,7 +139,25 @@ impl Machine {
         if self.history.is_full() {
             return Err(Decision::Refused(Objection::HistoryFull { limit: HISTORY_BYTES_MAX as u64 }));
         }
+        self.are_new(change).map_err(Decision::Refused)?;
         self.state.admin(id, change).map_err(Decision::Refused)
+    }
+
+    /// Whether the groups that this makes, if it makes any, were never there. A number is given once: two beginnings of a group
+    /// could have majorities that know nothing of each other.
+    pub(super) fn are_new(&self, change: &AdminChange) -> Result<(), Objection> {
+        let AdminChange::Create { groups, .. } = change else { return Ok(()) };
+        let first = &self.history.first().groups;
+        let was_there = |group: &&GroupId| first.contains_key(group) || self.created.contains_key(group);
+        let there = |group: &GroupId| self.latest().groups.get(group).is_some_and(|info| !info.leaving);
+        match groups.keys().find(was_there) {
+            Some(&group) if there(&group) => Err(Objection::GroupThere { group }),
+            Some(&group) => Err(Objection::GroupWasThere { group }),
+            None if first.len() + self.created.len() + groups.len() > GROUPS_MAX as usize => {
+                Err(Objection::TooManyGroups { limit: GROUPS_MAX })
+            }
+            None => Ok(()),
+        }
     }
 
     fn members(&self, group: GroupId, at: u64, members: &Members) -> Result<Step, Decision> {
@@ -161,8 +198,19 @@ impl Machine {
         let bytes = wire::encode(&step);
         self.chain = digest::mix(&[self.chain, digest::hash(&bytes)]);
         self.state.take(&step);
+        self.note_created(&step.cause);
         self.history.push(step, bytes.len(), &self.state);
         self.state.configuration.number
+    }
+
+    fn note_created(&mut self, cause: &Cause) {
+        let Cause::Asked { change: AdminChange::Create { groups, directories }, .. } = cause else { return };
+        let created = Arc::make_mut(&mut self.created);
+        for (&group, members) in groups {
+            let of = |node: &NodeId| Some((*node, *directories.get(node)?));
+            let directories = members.keys().filter_map(of).collect();
+            created.insert(group, Created { members: members.clone(), directories });
+        }
     }
 
     fn advance(&mut self, index: u64) {

@@ -40,5 +40,5 @@ mod tests_snapshot;
 
 pub use command::{COMMAND_BYTES_MAX, COMMAND_VERSION, Command, CommandError};
 pub use history::HISTORY_BYTES_MAX;
-pub use machine::Machine;
+pub use machine::{Created, Machine};
 pub use snapshot::{SNAPSHOT_VERSION, SnapshotError};

@@ -12,7 +12,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use ordeal_client::wire::{self, DecodeError, GroupId, Members, SHARDS_MAX};
+use ordeal_client::wire::{self, Cause, DecodeError, GroupId, Members, SHARDS_MAX};
 use serde::{Deserialize, Serialize};
 
 use super::Machine;
@@ -73,6 +73,15 @@ impl Machine {
         bytes
     }
 
+    /// Whether a step leads on from here, and makes no group again.
+    fn may_take(&self, step: &Step) -> bool {
+        let makes_again = match &step.cause {
+            Cause::Asked { change, .. } => self.are_new(change).is_err(),
+            Cause::Created | Cause::Members { .. } | Cause::MoveEnded { .. } => false,
+        };
+        !makes_again && self.state.leads_on(step)
+    }
+
     /// The state that a snapshot was taken from.
     ///
     /// # Errors
@@ -94,7 +103,7 @@ impl Machine {
             let before = bytes.len() - rest.len();
             match pull(&mut rest, bytes.len())? {
                 Record::Head { .. } => return Err(SnapshotError::Nonsense("it has two heads")),
-                Record::Step(step) if machine.state.leads_on(&step) => drop(machine.take(step.into_owned())),
+                Record::Step(step) if machine.may_take(&step) => drop(machine.take(step.into_owned())),
                 Record::Step(_) => return Err(SnapshotError::Nonsense("a step does not lead on")),
                 Record::End { checksum, .. } if checksum != digest::checksum(0, &bytes[..before]) => {
                     return Err(SnapshotError::Nonsense("its checksum is that of other bytes"));

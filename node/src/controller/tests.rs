@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ordeal_client::wire::{
-    AdminChange, Cause, CommandId, Configuration, Decision, EPOCH_FIRST, GroupId, Members, Move, MoveEnd,
-    MoveId, NodeId, Objection, Owner, ShardId,
+    AdminChange, Cause, CommandId, Configuration, Decision, DirectoryId, EPOCH_FIRST, GroupId, Members, Move,
+    MoveEnd, MoveId, NodeId, Objection, Owner, ShardId,
 };
 
 use super::*;
@@ -24,6 +24,13 @@ pub(super) fn controller(shards: u32, of: impl IntoIterator<Item = u32>) -> Mach
 
 pub(super) fn join(of: impl IntoIterator<Item = u32>) -> AdminChange {
     AdminChange::Join(groups(of))
+}
+
+pub(super) fn create(of: impl IntoIterator<Item = u32>) -> AdminChange {
+    let groups = groups(of);
+    let nodes = groups.values().flat_map(BTreeMap::keys);
+    let directories = nodes.map(|&node| (node, DirectoryId(u64::from(node.0)))).collect();
+    AdminChange::Create { groups, directories }
 }
 
 pub(super) fn leave(of: impl IntoIterator<Item = u32>) -> AdminChange {

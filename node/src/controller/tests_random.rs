@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ordeal_client::wire::{
-    AdminChange, Cause, CommandId, Configuration, Decision, GroupId, Members, MoveEnd, MoveId, NodeId,
-    ShardId,
+    AdminChange, Cause, CommandId, Configuration, Decision, DirectoryId, GroupId, Members, MoveEnd, MoveId,
+    NodeId, ShardId,
 };
 use proptest::prelude::*;
 
@@ -50,6 +50,7 @@ fn act() -> impl Strategy<Value = Act> {
     let some = || prop::collection::btree_set(0..8_u32, 0..4);
     let change = prop_oneof![
         4 => some().prop_map(|of| AdminChange::Join(groups_of(of))),
+        1 => some().prop_map(creation_of),
         3 => some().prop_map(|of| AdminChange::Leave(of.into_iter().map(GroupId).collect())),
         3 => (0..9_u32, 0..8_u32).prop_map(|(shard, to)| AdminChange::Move { shard: ShardId(shard), to: GroupId(to) }),
         2 => (0..9_u32).prop_map(|shard| AdminChange::CancelMove { shard: ShardId(shard) }),
@@ -66,6 +67,13 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::Skip),
         1 => Just(Act::Restore),
     ]
+}
+
+fn creation_of(of: BTreeSet<u32>) -> AdminChange {
+    let groups = groups_of(of);
+    let nodes = groups.values().flat_map(BTreeMap::keys);
+    let directories = nodes.map(|&node| (node, DirectoryId(u64::from(node.0)))).collect();
+    AdminChange::Create { groups, directories }
 }
 
 fn groups_of(of: BTreeSet<u32>) -> BTreeMap<GroupId, Members> {
@@ -208,7 +216,10 @@ impl World {
         let changed =
             before.targets().iter().zip(self.machine.targets()).filter(|(was, is)| was != is).count();
         match &new.cause {
-            Cause::Asked { change: AdminChange::Join(_) | AdminChange::Leave(_), .. } => {
+            Cause::Asked {
+                change: AdminChange::Join(_) | AdminChange::Leave(_) | AdminChange::Create { .. },
+                ..
+            } => {
                 let staying = new.groups.iter().filter(|(_, info)| !info.leaving).map(|(group, _)| group.0);
                 let targets: Vec<u32> = before.targets().iter().map(|target| target.0).collect();
                 assert_eq!(changed, fewest(&targets, &staying.collect()), "the fewest targets change");

@@ -5,7 +5,9 @@ use ordeal_client::wire::{
     ShardId,
 };
 
-use super::tests::{admin, ask, cancel, controller, counts, join, leave, members, move_to, refused, settle};
+use super::tests::{
+    admin, ask, cancel, controller, counts, create, join, leave, members, move_to, refused, settle,
+};
 use super::*;
 
 /// "Bad input … clear errors, nothing changed."
@@ -64,6 +66,54 @@ fn what_makes_no_sense_is_refused() {
     // A node may belong to several groups, if it is in one place; and a group that comes back may be elsewhere.
     ask(&mut machine, one(9, members(3)));
     ask(&mut machine, one(2, member(4, "elsewhere:1")));
+}
+
+/// Of each number there is one group, ever: also of one that has left, and of one that began with the cluster.
+#[test]
+fn a_group_is_made_once() {
+    let mut machine = controller(8, [1, 2]);
+    let there = |group| Objection::GroupThere { group: GroupId(group) };
+    let was_there = |group| Objection::GroupWasThere { group: GroupId(group) };
+    ask(&mut machine, create([3, 4]));
+    assert_eq!(counts(machine.latest()), [(1, 4), (2, 4), (3, 0), (4, 0)]);
+    settle(&mut machine);
+    assert_eq!(counts(machine.latest()), [(1, 2), (2, 2), (3, 2), (4, 2)]);
+    assert_eq!(machine.created()[&GroupId(4)].members, members(4));
+    assert_eq!(machine.created()[&GroupId(4)].directories.len(), 3);
+    let groups = [(GroupId(0), members(1))].into();
+    let zero = AdminChange::Create { groups, directories: [].into() };
+    for (change, expected) in [
+        (create([]), Objection::NoGroup),
+        (zero, Objection::Controller),
+        (create([1]), there(1)),
+        (create([3]), there(3)),
+        (create([5, 4]), there(4)),
+    ] {
+        assert_eq!(refused(&mut machine, change.clone()), expected, "{change:?}");
+    }
+    ask(&mut machine, leave([2, 4]));
+    assert_eq!(refused(&mut machine, create([4])), was_there(4), "while it leaves");
+    settle(&mut machine);
+    let restored = Machine::restore(&machine.snapshot()).expect("our own");
+    assert_eq!(restored.created(), machine.created());
+    for mut machine in [machine, restored] {
+        assert_eq!(refused(&mut machine, create([4])), was_there(4));
+        assert_eq!(refused(&mut machine, create([2])), was_there(2));
+        assert_eq!(machine.created().len(), 2);
+        ask(&mut machine, join([2, 4]));
+    }
+}
+
+/// Who made it has a number for ever, and its members keep its log.
+#[test]
+fn groups_that_left_count_when_one_is_made() {
+    let mut machine = controller(4, [1]);
+    ask(&mut machine, create(2..=GROUPS_MAX));
+    settle(&mut machine);
+    ask(&mut machine, leave(2..=GROUPS_MAX));
+    settle(&mut machine);
+    let limit = Objection::TooManyGroups { limit: GROUPS_MAX };
+    assert_eq!(refused(&mut machine, create([GROUPS_MAX + 1])), limit);
 }
 
 #[test]

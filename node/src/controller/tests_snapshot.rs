@@ -1,11 +1,11 @@
 //! Bytes: commands and snapshots come back equal, and damage is an error wherever it is.
 
 use ordeal_client::wire::{
-    ADDRESS_BYTES_MAX, AdminChange, CommandId, GROUPS_MAX, GroupId, MEMBERS_MAX, Members, MoveEnd, MoveId,
-    NodeId, SHARDS_MAX, ShardId,
+    ADDRESS_BYTES_MAX, AdminChange, CommandId, DirectoryId, GROUPS_MAX, GroupId, MEMBERS_MAX, Members,
+    MoveEnd, MoveId, NodeId, SHARDS_MAX, ShardId,
 };
 
-use super::tests::{admin, apply, ask, controller, end, join, leave, members, move_to, settle};
+use super::tests::{admin, apply, ask, controller, create, end, join, leave, members, move_to, settle};
 use super::*;
 
 /// Groups that came, are leaving and went; moves that ended either way, are open, and are unwanted; members that changed.
@@ -19,15 +19,17 @@ fn example() -> Machine {
     let (&shard, open) = machine.latest().moves.first_key_value().expect("one");
     let other = if open.to == GroupId(1) { 3 } else { 1 };
     ask(&mut machine, move_to(shard.0, other));
+    ask(&mut machine, create([7]));
     machine.skip(machine.applied() + 1);
     machine
 }
 
-fn commands() -> [Command; 6] {
+fn commands() -> [Command; 7] {
     let (id, base, shard) = (CommandId(u64::MAX), 300, ShardId(4));
     let asked = |change| Command::Admin { id, base, change };
     [
         asked(join([1, 2])),
+        asked(create([5])),
         asked(leave([3, 4])),
         asked(move_to(3, 2)),
         asked(AdminChange::CancelMove { shard }),
@@ -63,6 +65,12 @@ fn the_encoding_of_version_1_is_this() {
     assert_eq!(*asked(leave([2, 3])), *b"\x01\0\x07\x05\x01\x02\x02\x03");
     assert_eq!(*asked(move_to(3, 2)), *b"\x01\0\x07\x05\x02\x03\x02");
     assert_eq!(*asked(AdminChange::CancelMove { shard: ShardId(3) }), *b"\x01\0\x07\x05\x03\x03");
+    let groups = [(GroupId(2), member.clone())].into();
+    let directories = [(NodeId(4), DirectoryId(6))].into();
+    assert_eq!(
+        *asked(AdminChange::Create { groups, directories }),
+        *b"\x01\0\x07\x05\x04\x01\x02\x01\x04\x03a:1\x01\x04\x06"
+    );
     let said = Command::GroupMembers { group: GroupId(2), at: 9, members: member };
     assert_eq!(*said.encode(), *b"\x01\x01\x02\x09\x01\x04\x03a:1");
     let ended = Command::MoveEnd { shard: ShardId(3), id: MoveId(8), end: MoveEnd::Cancelled };
@@ -76,7 +84,10 @@ fn the_largest_command_there_is_decodes_and_a_longer_one_does_not() {
         let member = |node| (NodeId(u32::MAX - node), "x".repeat(address));
         let all = |_| (0..).map(member).take(MEMBERS_MAX).collect::<Members>();
         let groups = (0..GROUPS_MAX).map(|group| (GroupId(u32::MAX - group), all(group)));
-        let change = AdminChange::Join(groups.collect());
+        let directories = (0..GROUPS_MAX * u32::try_from(MEMBERS_MAX).expect("a few"))
+            .map(|node| (NodeId(u32::MAX - node), DirectoryId(u64::MAX)))
+            .collect();
+        let change = AdminChange::Create { groups: groups.collect(), directories };
         Command::Admin { id: CommandId(u64::MAX), base: u64::MAX, change }
     };
     let command = largest(ADDRESS_BYTES_MAX);

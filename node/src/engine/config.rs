@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ordeal_client::wire::{ClusterId, GroupId, Layout, NodeId, ShardId};
+use ordeal_client::wire::{ClusterId, DirectoryId, GroupId, Layout, NodeId, ShardId};
 
 use super::state::StateError;
 use crate::kv::digest;
@@ -21,13 +21,16 @@ pub struct EngineConfig {
     pub node: NodeId,
     /// Its cluster.
     pub cluster: ClusterId,
+    /// Its data directory: another one whenever it was begun anew.
+    pub directory: DirectoryId,
     /// The first members of every group with their addresses, as the data directory was begun with them: all voters, this
     /// node among them. None of them for a node that joins: it waits until a leader tells it who belongs to its groups.
     pub members: BTreeMap<NodeId, String>,
     /// First members that are elsewhere by now: where they were said to be at first, and where they are. Holds as long as
     /// the log says nothing newer.
     pub moved: BTreeMap<NodeId, (String, String)>,
-    /// The data groups, from g1 on; group 0 is the controller's. At first shard s belongs to `groups[s % len]`.
+    /// The data groups that the cluster began with, from g1 on; group 0 is the controller's. At first shard s belongs to
+    /// `groups[s % len]`.
     pub groups: Vec<GroupId>,
     /// So many of the first members belong to each data group; `None`: all of them.
     pub replicas: Option<u32>,
@@ -64,7 +67,7 @@ pub struct EngineConfig {
 }
 
 impl EngineConfig {
-    /// One data group g1 and the default tunables.
+    /// One data group g1 and the default tunables. The directory has the number of the node: who keeps one names it.
     #[must_use]
     pub fn new(
         node: NodeId,
@@ -76,6 +79,7 @@ impl EngineConfig {
         EngineConfig {
             node,
             cluster,
+            directory: DirectoryId(u64::from(node.0)),
             members,
             moved: BTreeMap::new(),
             groups: vec![GroupId(1)],
@@ -106,12 +110,13 @@ impl EngineConfig {
 
     /// The first members of a group. Data groups follow one another around the nodes; to the controller belong all nodes, so that
     /// each is told who owns what, and the first few vote. Nobody, for a node that was not among the first members of the group:
-    /// its member waits until a leader tells it.
+    /// its member waits until a leader tells it. Nobody, for a group that was made later: its own log says who they are.
     #[must_use]
     pub fn first_members(&self, group: GroupId) -> Membership {
         let nodes: Vec<NodeId> = self.members.keys().copied().collect();
         let (at, voters) = match self.groups.binary_search(&group) {
-            Err(_) => (0, CONTROLLER_VOTERS),
+            Err(_) if group == CONTROLLER => (0, CONTROLLER_VOTERS),
+            Err(_) => return Membership::default(),
             Ok(at) => {
                 let replicas = self.replicas.map_or(nodes.len(), |replicas| replicas as usize);
                 (at * replicas, replicas)
@@ -177,12 +182,6 @@ impl EngineConfig {
 /// What the disk remembered does not fit this node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
-    /// The disk knows a group that the node is not told of.
-    #[error("the data directory holds {group}, which this cluster has not")]
-    UnknownGroup {
-        /// The group.
-        group: GroupId,
-    },
     /// A snapshot cannot be read.
     #[error("snapshot {last} of {group}: {error}")]
     Snapshot {

@@ -18,8 +18,8 @@ pub(super) struct Frozen(BTreeMap<(GroupId, ShardId), Vec<(u64, u64)>>);
 
 impl Engine {
     /// Answers, unless it is better to wait.
-    pub(super) fn answer(&mut self, group: GroupId, waiter: Waiter, reply: Reply) {
-        let Waiter { client, request, awaited: _ } = waiter;
+    pub(super) fn answer(&mut self, group: GroupId, waiter: &Waiter, reply: Reply) {
+        let &Waiter { client, request, awaited: _ } = waiter;
         match reply {
             Reply::Refused(RefusalReason::Frozen { shard }) if self.waiters.has_room(client) => {
                 let token = self.waiters.add(Waiter { client, request, awaited: Awaited::Owner });

@@ -33,7 +33,8 @@ impl Members {
     /// Whether nothing has changed: asked after every turn, and so by looking whether they are the same values in memory.
     fn are_current(&self, groups: &BTreeMap<GroupId, Group>) -> bool {
         let mut pairs = self.of.iter().zip(groups.values());
-        pairs.all(|(known, group)| Arc::ptr_eq(known, group.raft.membership()))
+        self.of.len() == groups.len()
+            && pairs.all(|(known, group)| Arc::ptr_eq(known, group.raft.membership()))
     }
 }
 

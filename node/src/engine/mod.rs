@@ -21,6 +21,7 @@
 //! * [`config`]: what an engine is told once.
 //! * [`node`]: the engine itself: inputs, routing, the order of outputs.
 //! * `members`: who belongs to the groups, how that changes, and leadership handed over.
+//! * `created`: groups that are made while the cluster runs.
 //! * `frozen`: who asks for a shard while it is handed over.
 //! * `group`: one group's member and its state machine.
 //! * `moves`: what the controller and the leaders of other groups are told, and the movers of the groups that are led here.
@@ -32,6 +33,7 @@
 //! * `writes`: a group's writes, which wait for the file of a snapshot that they name.
 
 pub mod config;
+mod created;
 mod frozen;
 mod group;
 pub mod io;

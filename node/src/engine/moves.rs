@@ -132,8 +132,13 @@ impl Engine {
 
     /// The group to ask for a shard: of those here that own it, the one of the latest epoch, unless the controller knows better.
     pub(super) fn serving(&self, shard: ShardId) -> GroupId {
-        let owner = self.moves.configuration.owner(shard).expect("shards are checked before");
-        self.newest_owner(shard, owner).group
+        self.owner(shard).group
+    }
+
+    /// The owner of a shard, as far as this node knows.
+    pub(super) fn owner(&self, shard: ShardId) -> Owner {
+        let told = self.moves.configuration.owner(shard).expect("shards are checked before");
+        self.newest_owner(shard, told)
     }
 
     fn newest_owner(&self, shard: ShardId, told: Owner) -> Owner {
@@ -201,6 +206,7 @@ impl Engine {
         }
         assert!(newest.number > self.moves.configuration.number, "numbers grow");
         self.moves.configuration = Arc::new(newest.clone());
+        self.make_groups();
         self.groups.values_mut().for_each(|member| member.look = true);
         for (_, token) in std::mem::take(&mut self.moves.watchers) {
             self.tell_watcher(token);

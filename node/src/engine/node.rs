@@ -34,7 +34,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// A node as its disk remembered it; groups that the disk does not know start empty.
+    /// A node as its disk remembered it; groups that the cluster began with and the disk does not know start empty. Those that it
+    /// knows beyond were made later, and say themselves who belongs to them.
     ///
     /// # Errors
     /// [`EngineError`] when what the disk remembered does not fit the configuration or this build.
@@ -50,10 +51,10 @@ impl Engine {
         for &id in [CONTROLLER].iter().chain(&config.groups) {
             groups.insert(id, Group::new(&config, id, recovered.remove(&id).unwrap_or_default())?);
         }
-        if let Some(&group) = recovered.keys().next() {
-            return Err(EngineError::UnknownGroup { group });
+        for (id, recovered) in recovered {
+            groups.insert(id, Group::new(&config, id, recovered)?);
         }
-        Ok(Engine {
+        let mut engine = Engine {
             members: Members::of(&config, &groups),
             moves: Moves::new(groups[&CONTROLLER].state.latest().expect("the controller's")),
             frozen: Frozen::default(),
@@ -65,7 +66,9 @@ impl Engine {
             beat_elapsed: 0,
             batches: 0,
             outstanding: VecDeque::new(),
-        })
+        };
+        engine.make_groups();
+        Ok(engine)
     }
 
     /// Takes what happened. Nothing comes of it before [`Engine::poll`].
@@ -147,6 +150,7 @@ impl Engine {
         NodeStatus {
             cluster: self.config.cluster,
             node: self.config.node,
+            directory: self.config.directory,
             version: self.config.version.clone(),
             uptime_ms,
             log_disk_bytes,
@@ -247,7 +251,7 @@ impl Engine {
             self.outputs.push_back(Output::Persist(Batch { ticket, groups: writes }));
         }
         for (group, waiter, reply) in replies {
-            self.answer(group, waiter, reply);
+            self.answer(group, &waiter, reply);
         }
         any |= self.drive_moves();
         self.thaw();

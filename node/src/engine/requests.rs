@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use ordeal_client::wire::txn::Txn;
 use ordeal_client::wire::{
-    AdminChange, CommandId, GroupId, KEY_BYTES_MAX, ReadLevel, RefusalReason, Reply, Request, RequestBody,
-    ShardId, VALUE_BYTES_MAX, shard_of,
+    AdminChange, CommandId, GroupId, KEY_BYTES_MAX, Owner, ReadLevel, RefusalReason, Reply, Request,
+    RequestBody, ShardId, VALUE_BYTES_MAX, shard_of,
 };
 
 use super::config::CONTROLLER;
@@ -19,8 +19,9 @@ use crate::shard::Command;
 
 impl Engine {
     pub(super) fn request(&mut self, from: ClientKey, request: Request) {
-        let id = request.id;
-        let reply = match request.body {
+        let Request { id, epoch, body } = request;
+        let shard = self.shard_of(&body);
+        let reply = match body {
             RequestBody::Status => panic!("a status is answered by the server, which knows the clock"),
             RequestBody::OpenSession { shard } => self.open_session(from, id, shard),
             RequestBody::Read { key, level } => self.read(from, id, key, level),
@@ -34,8 +35,32 @@ impl Engine {
             RequestBody::Watch { after } => self.watch(from, id, after),
             RequestBody::Admin { id: command, base, change } => self.admin(from, id, command, base, change),
         };
-        if let Err(reply) = reply {
-            self.reply(from, id, reply);
+        match (reply, shard) {
+            (Ok(()), _) => {}
+            // Who knows of an older owner only is told which one is newer, wherever that leads.
+            (Err(Reply::Refused(RefusalReason::NotLeader { .. })), Some(shard))
+                if self.owner(shard).epoch > epoch && epoch > 0 =>
+            {
+                let Owner { group, epoch } = self.owner(shard);
+                self.reply(from, id, Reply::Refused(RefusalReason::Moved { shard, epoch, group }));
+            }
+            (Err(reply), _) => self.reply(from, id, reply),
+        }
+    }
+
+    /// The shard that a request concerns, if it is one that there is.
+    fn shard_of(&self, body: &RequestBody) -> Option<ShardId> {
+        match body {
+            RequestBody::OpenSession { shard } => Some(*shard).filter(|shard| shard.0 < self.config.shards),
+            RequestBody::Read { key, .. } | RequestBody::Write { key, .. } => {
+                Some(shard_of(key, self.config.shards))
+            }
+            RequestBody::Status
+            | RequestBody::ChangeMembers { .. }
+            | RequestBody::Transfer { .. }
+            | RequestBody::Configuration { .. }
+            | RequestBody::Watch { .. }
+            | RequestBody::Admin { .. } => None,
         }
     }
 
@@ -77,6 +102,7 @@ impl Engine {
         base: u64,
         change: AdminChange,
     ) -> Result<(), Reply> {
+        self.check_places(&change)?;
         let command = controller::Command::Admin { id, base, change }.encode();
         // What is in the log must be applied everywhere: what nobody could read never gets there.
         controller::Command::decode(&command)

@@ -29,11 +29,18 @@ impl Engine {
     /// There is no space for more entries.
     pub(super) fn disk_full(&mut self) {
         self.space.is_full = true;
-        // A little more is taken of leaders than of clients: so whoever leads is full before those are who follow, and refuses,
-        // instead of waiting for them.
-        let bytes = self.config.full_append_bytes / self.groups.len().max(1);
-        self.groups.values_mut().for_each(|group| group.raft.refuse_entries_beyond(bytes));
+        self.share_space();
         self.hand_over_when_full();
+    }
+
+    /// All groups are told what little they may write, if the disk is full.
+    pub(super) fn share_space(&mut self) {
+        if self.space.is_full {
+            // A little more is taken of leaders than of clients: so whoever leads is full before those are who follow, and
+            // refuses, instead of waiting for them.
+            let bytes = self.config.full_append_bytes / self.groups.len().max(1);
+            self.groups.values_mut().for_each(|group| group.raft.refuse_entries_beyond(bytes));
+        }
     }
 
     /// There is space again.

@@ -37,6 +37,7 @@ fn order_in_words(command: &controller::Command) -> String {
         controller::Command::Admin { id: _, base, change } => {
             let what = match change {
                 AdminChange::Join(groups) => format!("join of{}", of(groups.keys().collect())),
+                AdminChange::Create { groups, .. } => format!("the making of{}", of(groups.keys().collect())),
                 AdminChange::Leave(groups) => format!("leave of{}", of(groups.iter().collect())),
                 AdminChange::Move { shard, to } => format!("move of {shard} to {to}"),
                 AdminChange::CancelMove { shard } => format!("the move of {shard} called off"),

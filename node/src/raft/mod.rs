@@ -17,6 +17,7 @@
 //!   hint         connections come and go       lease        thesis §6.4.1
 //!   read_index   §6.4, reads on followers      rest         idle groups say nothing
 //!   repair       what a disk lost comes back from others
+//!   beginning    a group that is made while its nodes run
 //! ```
 
 pub mod config;
@@ -26,6 +27,7 @@ pub mod message;
 pub mod ready;
 
 mod acceptance;
+mod beginning;
 mod changes;
 mod commit;
 mod durability;

@@ -138,7 +138,8 @@ impl Server {
                 "the directory was begun with other members than the flags name: the log decides"
             );
         }
-        let engine = EngineConfig { incarnation: incarnation(), ..config.engine(first) };
+        let directory = storage.directory();
+        let engine = EngineConfig { incarnation: incarnation(), directory, ..config.engine(first) };
         let engine = Engine::new(engine, recovered)?;
         let losses = Losses::found(&engine.status(0, 0), now);
 
@@ -419,9 +420,9 @@ fn unfit(body: &RequestBody) -> Option<RefusalReason> {
             change: MemberChange::Add { address, .. } | MemberChange::AddLearner { address, .. },
             ..
         } => vec![address],
-        RequestBody::Admin { change: AdminChange::Join(groups), .. } => {
-            groups.values().flat_map(|members| members.values()).collect()
-        }
+        RequestBody::Admin {
+            change: AdminChange::Join(groups) | AdminChange::Create { groups, .. }, ..
+        } => groups.values().flat_map(|members| members.values()).collect(),
         _ => return None,
     };
     let wrong = addresses.into_iter().find(|address| address.parse::<SocketAddr>().is_err())?;

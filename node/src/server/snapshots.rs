@@ -21,7 +21,7 @@ const JOBS_MAX: usize = 4 * GROUPS_MAX as usize + 4;
 /// What the thread does.
 #[derive(Debug)]
 enum Job {
-    Take(SnapshotJob),
+    Take(Box<SnapshotJob>),
     Store(StoreJob),
     Restore(RestoreJob),
     Discard(Leftover),
@@ -52,7 +52,7 @@ impl SnapshotThread {
 
     /// Hands a state over, to be made a snapshot.
     pub(super) fn take(&self, job: SnapshotJob) {
-        self.give(Job::Take(job));
+        self.give(Job::Take(Box::new(job)));
     }
 
     /// Hands a snapshot of a leader over, to be made durable.

@@ -201,7 +201,7 @@ fn the_largest_write_there_is_decodes() {
     let borrowed = Op::from(&op);
     let (session, sequence, settled) = (SessionId(u64::MAX), u64::MAX, u64::MAX);
     let body = wire::RequestBody::Write { session, sequence, settled, key: key.clone(), op: op.clone() };
-    let request = wire::Request { id: u64::MAX, body };
+    let request = wire::Request { id: u64::MAX, epoch: u64::MAX, body };
     assert_eq!(wire::decode(&wire::encode(&request)), Ok(request));
     let (shard, key, op) = (ShardId(u32::MAX), key.as_slice(), borrowed);
     let command = Command::Write { shard, session, sequence, settled, key, op };

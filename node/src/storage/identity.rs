@@ -3,12 +3,13 @@
 //!
 //! ```text
 //! ordeal data directory
-//! format 7
+//! format 8
 //! cluster 00c0ffee00c0ffee
 //! node n2
 //! groups 1
 //! replicas all
 //! shards 64
+//! directory 17a3f29c11d0b4e6
 //! checksum 5d0f4c1a
 //! ```
 
@@ -17,13 +18,13 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::Path;
 
-use ordeal_client::wire::{ClusterId, Layout, NodeId};
+use ordeal_client::wire::{ClusterId, DirectoryId, Layout, NodeId};
 
 use super::StorageError;
 use super::error::io_error;
 
 /// Version of the layout of a data directory, and of the entries in its log.
-pub const FORMAT: u32 = 7;
+pub const FORMAT: u32 = 8;
 
 const FILE: &str = "identity";
 /// Replicas of a group that all nodes belong to.
@@ -84,12 +85,13 @@ pub(super) fn lock(dir: &Path) -> Result<File, StorageError> {
     Ok(file)
 }
 
-/// Compares the directory's identity with ours, and writes ours where there is none yet.
-pub(super) fn claim(dir: &Path, ours: &Identity) -> Result<(), StorageError> {
+/// Compares the directory's identity with ours, and writes ours where there is none yet. Gives the directory's own id, drawn when it
+/// was begun.
+pub(super) fn claim(dir: &Path, ours: &Identity) -> Result<DirectoryId, StorageError> {
     let path = dir.join(FILE);
     match fs::read_to_string(&path) {
         Ok(text) => {
-            let found = parse(&text).map_err(|what| match what {
+            let (found, directory) = parse(&text).map_err(|what| match what {
                 ParseError::Format(found) => {
                     StorageError::Format { dir: dir.to_owned(), found, expected: FORMAT }
                 }
@@ -104,10 +106,12 @@ pub(super) fn claim(dir: &Path, ours: &Identity) -> Result<(), StorageError> {
             if found != *ours {
                 return Err(StorageError::Layout { dir: dir(), found, expected: *ours });
             }
-            Ok(())
+            Ok(directory)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            write_durably(dir, FILE, &[render(ours).as_bytes()])
+            let directory = DirectoryId::new();
+            write_durably(dir, FILE, &[render(ours, directory).as_bytes()])?;
+            Ok(directory)
         }
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
             Err(StorageError::Damaged { path, what: "is no identity file".to_owned() })
@@ -186,17 +190,17 @@ enum ParseError {
     Damaged,
 }
 
-fn render(identity: &Identity) -> String {
+fn render(identity: &Identity, directory: DirectoryId) -> String {
     let Identity { cluster, node, layout: Layout { groups, replicas, shards } } = identity;
     let replicas = replicas.map_or_else(|| ALL.to_owned(), |replicas| replicas.to_string());
     let body = format!(
-        "{TITLE}\nformat {FORMAT}\ncluster {cluster}\nnode {node}\ngroups {groups}\nreplicas {replicas}\nshards {shards}\n"
+        "{TITLE}\nformat {FORMAT}\ncluster {cluster}\nnode {node}\ngroups {groups}\nreplicas {replicas}\nshards {shards}\ndirectory {directory}\n"
     );
     let checksum = crc32fast::hash(body.as_bytes());
     format!("{body}checksum {checksum:08x}\n")
 }
 
-fn parse(text: &str) -> Result<Identity, ParseError> {
+fn parse(text: &str) -> Result<(Identity, DirectoryId), ParseError> {
     let fields = text
         .strip_prefix(TITLE)
         .and_then(|rest| rest.strip_prefix("\nformat "))
@@ -216,8 +220,9 @@ fn parse(text: &str) -> Result<Identity, ParseError> {
         number => Some(number.parse().map_err(|_| ParseError::Damaged)?),
     };
     let shards = field("shards ")?.parse().map_err(|_| ParseError::Damaged)?;
+    let directory = field("directory ")?.parse().map_err(|_| ParseError::Damaged)?;
     let identity = Identity { cluster, node, layout: Layout { groups, replicas, shards } };
-    if render(&identity) == text { Ok(identity) } else { Err(ParseError::Damaged) }
+    if render(&identity, directory) == text { Ok((identity, directory)) } else { Err(ParseError::Damaged) }
 }
 
 #[cfg(test)]
@@ -230,8 +235,10 @@ mod tests {
     #[test]
     fn an_identity_is_written_once_and_recognised() {
         let dir = tempfile::tempdir().unwrap();
-        claim(dir.path(), &OURS).unwrap();
-        claim(dir.path(), &OURS).unwrap();
+        let directory = claim(dir.path(), &OURS).unwrap();
+        assert_eq!(claim(dir.path(), &OURS).unwrap(), directory);
+        let elsewhere = tempfile::tempdir().unwrap();
+        assert_ne!(claim(elsewhere.path(), &OURS).unwrap(), directory, "begun anew it is another");
         let other = Identity { node: NodeId(3), ..OURS };
         let error = claim(dir.path(), &other).unwrap_err();
         assert!(error.to_string().contains("belongs to cluster 0000000000c0ffee node n2, not to"), "{error}");
@@ -257,7 +264,7 @@ mod tests {
 
     #[test]
     fn an_identity_file_with_any_changed_byte_is_refused() {
-        let text = render(&OURS);
+        let text = render(&OURS, DirectoryId(0xd1));
         for at in 0..text.len() {
             let mut bytes = text.clone().into_bytes();
             bytes[at] ^= 1;
@@ -269,8 +276,9 @@ mod tests {
     #[test]
     fn a_newer_format_is_told_apart_from_damage() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(FILE), render(&OURS).replace("format 7", "format 8")).unwrap();
-        assert!(matches!(claim(dir.path(), &OURS), Err(StorageError::Format { found: 8, .. })));
+        fs::write(dir.path().join(FILE), render(&OURS, DirectoryId(0xd1)).replace("format 8", "format 9"))
+            .unwrap();
+        assert!(matches!(claim(dir.path(), &OURS), Err(StorageError::Format { found: 9, .. })));
     }
 
     #[test]

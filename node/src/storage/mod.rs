@@ -38,7 +38,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ordeal_client::wire::{GroupId, NodeId};
+use ordeal_client::wire::{DirectoryId, GroupId, NodeId};
 use ordeal_wal::SyncMode;
 use ordeal_wal::media::Directory;
 
@@ -87,6 +87,7 @@ const LOG_BYTES_MAX: u64 = 16 << 30;
 #[derive(Debug)]
 pub struct Storage {
     dir: PathBuf,
+    directory: DirectoryId,
     journal: Journal<Snapshots>,
     /// Last, so that it is let go after everything else.
     _lock: File,
@@ -104,7 +105,7 @@ impl Storage {
     ) -> Result<(Storage, BTreeMap<GroupId, Recovered>), StorageError> {
         let lock = identity::lock(dir)?;
         check_space(dir, options.free_bytes_min)?;
-        identity::claim(dir, identity)?;
+        let directory = identity::claim(dir, identity)?;
         let snapshots = Snapshots::open(dir.join("snapshots"))?;
         let wal_options = ordeal_wal::Options {
             store_id: identity.store_id(),
@@ -116,8 +117,14 @@ impl Storage {
         };
         let media = Arc::new(Directory::new(&dir.join("wal"), options.sync));
         let (journal, recovered) = Journal::open(media, wal_options, snapshots)?;
-        let storage = Storage { dir: dir.to_owned(), journal, _lock: lock };
+        let storage = Storage { dir: dir.to_owned(), directory, journal, _lock: lock };
         Ok((storage, recovered))
+    }
+
+    /// The directory's own id, drawn when it was begun.
+    #[must_use]
+    pub fn directory(&self) -> DirectoryId {
+        self.directory
     }
 
     /// With whom the directory was begun: with these, if that is now.

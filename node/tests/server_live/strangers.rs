@@ -59,7 +59,7 @@ fn a_frame_too_long_ends_the_connection() {
 
 #[test]
 fn a_damaged_frame_ends_the_connection() {
-    let request = Request { id: 1, body: RequestBody::Status };
+    let request = Request { id: 1, epoch: 0, body: RequestBody::Status };
     let mut frame = FrameBuilder::single(Kind::Request, GroupId(0), &request);
     *frame.last_mut().unwrap() ^= 1;
     ends_with(true, &frame);
@@ -140,7 +140,7 @@ fn a_client_that_asks_and_never_reads_is_not_waited_for() {
             RequestBody::Read { key: b"k".to_vec(), level: ordeal_client::wire::ReadLevel::Linearizable };
         let frames: Vec<u8> = (1..=500)
             .flat_map(|id| {
-                FrameBuilder::single(Kind::Request, GroupId(0), &Request { id, body: body.clone() })
+                FrameBuilder::single(Kind::Request, GroupId(0), &Request { id, epoch: 0, body: body.clone() })
             })
             .collect();
         deaf.send(&frames);

@@ -120,7 +120,7 @@ impl Wire {
 
     pub fn request(&mut self, body: RequestBody) -> Reply {
         self.ids += 1;
-        let request = Request { id: self.ids, body };
+        let request = Request { id: self.ids, epoch: 0, body };
         self.send(&FrameBuilder::single(Kind::Request, GroupId(0), &request));
         let message = self.receive().expect("an answer");
         assert_eq!(message.kind, Kind::Reply);

@@ -116,7 +116,12 @@ impl Checks {
     pub fn after_turn(&mut self, id: NodeId, nodes: &[Node]) {
         let engine = nodes[id.0 as usize].engine.as_ref().expect("it took a turn");
         for (group, seen) in &mut self.groups {
-            let (group, now) = (*group, engine.member(*group).expect("a group of the plan"));
+            let group = *group;
+            // One that is made under way may not be there yet.
+            let Some(now) = engine.member(group) else {
+                assert!(!seen.members.contains_key(&id), "groups: {id} has no member of {group} any more");
+                continue;
+            };
             let before = seen.members.insert(id, now);
             let commit_before = before.map_or(0, |before| before.commit);
             if let Some(before) = before {
@@ -154,7 +159,7 @@ impl Checks {
 
     /// Whether all members are up and have applied the same entries of every group.
     pub fn is_level(&self, nodes: &[Node]) -> bool {
-        self.groups.iter().all(|(group, _)| {
+        self.groups.iter().filter(|(group, _)| is_there(*group, nodes)).all(|(group, _)| {
             let mut all = members(*group, nodes).into_iter().filter(|node| !node.dead).map(|node| {
                 let status = node.engine.as_ref()?.member(*group)?;
                 Some((status.applied, status.commit == status.last.index))
@@ -166,7 +171,7 @@ impl Checks {
 
     /// At the end all members are level: their states must be equal in full.
     pub fn agree_at_the_end(&self, nodes: &[Node]) {
-        for &(group, _) in &self.groups {
+        for &(group, _) in self.groups.iter().filter(|(group, _)| is_there(*group, nodes)) {
             let state = |node: &Node| {
                 let groups = node.engine.as_ref().expect("all are up").status(0, 0).groups;
                 let found = groups.into_iter().find(|status| status.group == group);
@@ -178,6 +183,11 @@ impl Checks {
             assert!(level && !states.is_empty(), "state machine safety: level members of {group} differ");
         }
     }
+}
+
+/// Whether anybody has a member of a group: of one that is made under way, perhaps nobody.
+fn is_there(group: GroupId, nodes: &[Node]) -> bool {
+    nodes[1..].iter().filter_map(|node| node.engine.as_ref()).any(|engine| engine.member(group).is_some())
 }
 
 /// Who belongs to a group, as its leader knows it; nobody when nobody leads.

@@ -325,7 +325,8 @@ impl Client {
         });
         let at_us = (hands.now_us + ATTEMPT_US).min(open.deadline_us.max(hands.now_us + 1));
         self.number += 1;
-        let request = Request { id: self.number, body };
+        let epoch = self.owners.get(&open.shard).map_or(1, |owner| owner.epoch);
+        let request = Request { id: self.number, epoch, body };
         hands.actions.push(Action::Send { node, connection, request });
         hands.actions.push(Action::Wake { at_us, number: self.number });
     }
@@ -413,7 +414,7 @@ fn owner(known: &BTreeMap<ShardId, Owner>, plan: &Plan, shard: ShardId) -> Group
     if let Some(owner) = known.get(&shard) {
         return owner.group;
     }
-    let groups = u32::try_from(plan.groups).expect("a world is small");
+    let groups = u32::try_from(plan.groups_first()).expect("a world is small");
     GroupId(1 + shard.0 % groups)
 }
 

@@ -135,7 +135,10 @@ impl World {
                 Wish::Learn => change(MemberChange::AddLearner { node, address }),
                 Wish::Remove => change(MemberChange::Remove { node }),
             };
-            self.input(leader, Input::Request { from: ADMINISTRATOR, request: Request { id: 0, body } });
+            self.input(
+                leader,
+                Input::Request { from: ADMINISTRATOR, request: Request { id: 0, epoch: 0, body } },
+            );
         }
     }
 

@@ -35,6 +35,8 @@ plan! {
     nodes,
     /// Data groups.
     groups,
+    /// So many of them, the last ones, are not there at first: administrators ask for them under way.
+    late,
     /// Shards of the whole cluster.
     shards,
     /// Clients, with one operation open each.
@@ -143,6 +145,18 @@ impl Plan {
         self.groups = [2, 2, 3, 4][rng.random_range(0..4)];
         self.shards = self.groups + rng.random_range(0..=5);
         self.replicas = if self.nodes > 3 { [0, 0, 1, 3][rng.random_range(0..4)] } else { 0 };
+        self.late = [0, 1, 1, self.groups - 1][rng.random_range(0..4)];
+    }
+
+    /// Data groups that are there at first.
+    pub fn groups_first(&self) -> u64 {
+        self.groups.saturating_sub(self.late).max(1)
+    }
+
+    /// Members of a group that is made under way: not all nodes, where there are more than three.
+    pub fn late_members(&self) -> usize {
+        let some = if self.replicas > 0 { self.replicas } else { 3 };
+        usize::try_from(some.min(self.nodes)).expect("a world is small")
     }
 
     /// Voters of the smallest group, the controller's among them.
@@ -150,7 +164,8 @@ impl Plan {
         let config = self.engine(NodeId(1), 0);
         let replicas = if self.replicas > 0 { self.replicas } else { self.nodes };
         let controller = config.first_members(CONTROLLER).voters().len();
-        controller.min(usize::try_from(replicas).expect("a world is small"))
+        let late = if self.late > 0 { self.late_members() } else { controller };
+        controller.min(late).min(usize::try_from(replicas).expect("a world is small"))
     }
 
     /// Ids of the nodes.
@@ -190,7 +205,8 @@ impl Plan {
             self.node_ids().map(|node| (node, format!("{node}.test:4000"))).collect();
         let shards = u32::try_from(self.shards).expect("a world is small");
         let mut config = EngineConfig::new(node, ClusterId(self.seed), members, shards, self.seed ^ life);
-        config.groups = self.group_ids().skip(1).collect();
+        let first = usize::try_from(self.groups_first()).expect("a world is small");
+        config.groups = self.group_ids().skip(1).take(first).collect();
         config.replicas = u32::try_from(self.replicas).ok().filter(|&replicas| replicas > 0);
         config.leases = self.leases > 0;
         config.incarnation = self.seed ^ u64::from(node.0) << 32 ^ life;

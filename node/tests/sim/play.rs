@@ -30,6 +30,8 @@ pub struct Course {
     pub filled: u64,
     /// Shards that got another owner.
     pub moved: u64,
+    /// Groups that were made under way.
+    pub created: u64,
     pub counts: Counts,
     /// Simulated time, and time of a processor that the play and the judge took.
     pub simulated_us: u64,
@@ -108,6 +110,7 @@ pub fn play(plan: &Plan, script: &Script, print: bool) -> Course {
         rotted: world.rotted,
         filled: world.filled,
         moved: world.checks.owners.moves(),
+        created: world.created(),
         dead: world.nodes.iter().filter(|node| node.dead).count() as u64,
         counts,
         simulated_us: world.now_us,

@@ -5,6 +5,7 @@
 //! 12.500 call-off s2       it is to stay where it is
 //! 13.000 leave g2          the group is to own nothing
 //! 14.000 join g2           and its share again
+//! 15.000 create g3 n1 n4   a group that was not there at first is made on these nodes
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,12 +26,13 @@ use crate::world::World;
 const ADMINISTRATOR: ClientKey = ClientKey(u64::MAX - 1);
 
 /// A wish.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reshape {
     Move { shard: ShardId, to: GroupId },
     CallOff(ShardId),
     Leave(GroupId),
     Join(GroupId),
+    Create { group: GroupId, nodes: Vec<NodeId> },
 }
 
 impl Reshape {
@@ -41,6 +43,10 @@ impl Reshape {
             ["call-off", shard] => Reshape::CallOff(shard.parse().ok()?),
             ["leave", group] => Reshape::Leave(group.parse().ok()?),
             ["join", group] => Reshape::Join(group.parse().ok()?),
+            ["create", group, nodes @ ..] => {
+                let nodes = nodes.iter().map(|node| node.parse().ok()).collect::<Option<_>>()?;
+                Reshape::Create { group: group.parse().ok()?, nodes }
+            }
             _ => return None,
         })
     }
@@ -51,6 +57,12 @@ impl Reshape {
             Reshape::Move { shard, to } => (Some(shard), Some(to)),
             Reshape::CallOff(shard) => (Some(shard), None),
             Reshape::Leave(group) | Reshape::Join(group) => (None, Some(group)),
+            Reshape::Create { group, nodes } => {
+                if nodes.iter().any(|node| !(1..=plan.nodes).contains(&u64::from(node.0))) {
+                    return false;
+                }
+                (None, Some(group))
+            }
         };
         shard.is_none_or(|shard| u64::from(shard.0) < plan.shards)
             && group.is_none_or(|group| (1..=plan.groups).contains(&u64::from(group.0)))
@@ -64,6 +76,10 @@ impl fmt::Display for Reshape {
             Reshape::CallOff(shard) => write!(f, "call-off {shard}"),
             Reshape::Leave(group) => write!(f, "leave {group}"),
             Reshape::Join(group) => write!(f, "join {group}"),
+            Reshape::Create { group, nodes } => {
+                let nodes: String = nodes.iter().map(|node| format!(" {node}")).collect();
+                write!(f, "create {group}{nodes}")
+            }
         }
     }
 }
@@ -77,7 +93,7 @@ pub fn reshapes(plan: &Plan) -> Vec<Line> {
     }
     let groups: Vec<GroupId> = plan.group_ids().filter(|&group| group != CONTROLLER).collect();
     let shards = u32::try_from(plan.shards).expect("a world is small");
-    let mut lines = Vec::new();
+    let mut lines = creations(plan);
     let mut at_us = SECOND_US;
     loop {
         at_us += rng.random_range(every_us / 10..=every_us * 19 / 10);
@@ -96,11 +112,28 @@ pub fn reshapes(plan: &Plan) -> Vec<Line> {
     }
 }
 
+/// Groups that are not there at first are asked for again and again, each time on other nodes: of each there comes to be one.
+fn creations(plan: &Plan) -> Vec<Line> {
+    let mut rng = Pcg32::new(plan.seed, 19);
+    let mut lines = Vec::new();
+    for group in plan.group_ids().skip(1 + usize::try_from(plan.groups_first()).expect("a world is small")) {
+        let mut at_us = SECOND_US + rng.random_range(0..=plan.end_us() / 2);
+        while at_us < plan.end_us() {
+            let all: Vec<NodeId> = plan.node_ids().collect();
+            let mut nodes: Vec<NodeId> = all.sample(&mut rng, plan.late_members()).copied().collect();
+            nodes.sort();
+            lines.push(Line { at_us, act: Act::Reshape(Reshape::Create { group, nodes }) });
+            at_us += rng.random_range(SECOND_US / 10..=4 * SECOND_US);
+        }
+    }
+    lines
+}
+
 impl World {
     /// An administrator asks the leader of the controller, once, and does not wait for an answer.
-    pub fn reshape(&mut self, wish: Reshape) {
+    pub fn reshape(&mut self, wish: &Reshape) {
         let Some(leader) = self.leader(CONTROLLER) else { return };
-        let change = match wish {
+        let change = match *wish {
             Reshape::Move { shard, to } => AdminChange::Move { shard, to },
             Reshape::CallOff(shard) => AdminChange::CancelMove { shard },
             Reshape::Leave(group) => AdminChange::Leave(BTreeSet::from([group])),
@@ -108,13 +141,30 @@ impl World {
                 let members = self.plan.engine(leader, 0).first_members(CONTROLLER).addresses().clone();
                 AdminChange::Join(BTreeMap::from([(group, members)]))
             }
+            Reshape::Create { group, ref nodes } => {
+                let mut members = self.plan.engine(leader, 0).members;
+                members.retain(|node, _| nodes.contains(node));
+                let directories = nodes.iter().map(|&node| (node, self.plan.engine(node, 0).directory));
+                let directories = directories.collect();
+                AdminChange::Create { groups: BTreeMap::from([(group, members)]), directories }
+            }
         };
         self.reshapes += 1;
         let id = CommandId(self.reshapes);
         self.trace.note(self.now_us, &[17, self.reshapes], || format!("{leader} is asked: {wish}"));
         let base = self.node(leader).engine.as_ref().expect("it leads").configuration().number;
         let body = RequestBody::Admin { id, base, change };
-        self.input(leader, Input::Request { from: ADMINISTRATOR, request: Request { id: 0, body } });
+        self.input(
+            leader,
+            Input::Request { from: ADMINISTRATOR, request: Request { id: 0, epoch: 0, body } },
+        );
+    }
+
+    /// Groups that were made, as the controller's leader knows.
+    pub fn created(&self) -> u64 {
+        let first = usize::try_from(self.plan.groups_first()).expect("a world is small");
+        let late = self.plan.group_ids().skip(1 + first);
+        late.filter(|&group| self.leader(group).is_some()).count() as u64
     }
 
     /// Whether no shard is on its way.

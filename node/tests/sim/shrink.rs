@@ -94,7 +94,7 @@ impl Short {
         for name in names {
             let calm: &[u64] = match name {
                 "lost_permille" | "doubled_permille" | "late_permille" | "slow_sync_permille" => &[0],
-                "drift_permille" | "leases" | "follower_reads" | "replicas" => &[0],
+                "drift_permille" | "leases" | "follower_reads" | "replicas" | "late" => &[0],
                 "groups" | "shards" | "slots" | "sharing" => &[1],
                 "clients" => &[1, 2, 3],
                 "nodes" => &[3],

@@ -291,7 +291,7 @@ impl World {
         }
         match line.act {
             Act::Fault { fault, lasts_us } => self.befall(fault, lasts_us),
-            Act::Reshape(wish) => self.reshape(wish),
+            Act::Reshape(wish) => self.reshape(&wish),
             Act::Call { client, call, slot } => {
                 self.calls[client].push_back((call, slot));
                 self.next_call(client);

@@ -2,12 +2,14 @@
 //!
 //! * [`rig`]: engines wired to each other without a network.
 //! * `clients`: who is answered what, and when.
+//! * `created`: groups that are made while the cluster runs.
 //! * `driver`: batches, tickets, restarts.
 //! * `frozen`: who asks for a shard while it is handed over.
 //! * `moves`: the controller and the movers.
 //! * `rest`: what a node says and does for groups in which nothing happens.
 
 mod clients;
+mod created;
 mod driver;
 mod frozen;
 mod members;

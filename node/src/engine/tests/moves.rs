@@ -74,7 +74,7 @@ pub(super) fn owner(rig: &Rig, shard: ShardId) -> (GroupId, u64) {
 }
 
 /// A write, at whoever serves its shard by now; what was refused is asked for again.
-fn write(rig: &mut Rig, session: SessionId, sequence: u64, key: &str) -> Reply {
+pub(super) fn write(rig: &mut Rig, session: SessionId, sequence: u64, key: &str) -> Reply {
     for _ in 0..200 {
         let group = owner(rig, shard(key)).0;
         let Some(at) = leader(rig, group) else {
@@ -159,6 +159,35 @@ fn who_asks_the_old_owner_is_told_the_new_one() {
         };
         assert_eq!(told, to, "{id}");
     }
+}
+
+#[test]
+fn who_knows_an_older_owner_only_is_told_which_one_is_newer() {
+    let mut rig = cluster();
+    let moved = shard("a");
+    let (from, epoch) = owner(&rig, moved);
+    let to = if from == G1 { G2 } else { G1 };
+    let base = newest(&rig).number;
+    admin(&mut rig, 1, base, AdminChange::Move { shard: moved, to });
+    until(&mut rig, |rig| rig.engines.values().all(|engine| engine.configuration().moves.is_empty()));
+    until(&mut rig, |rig| owner(rig, moved).0 == to);
+    let leads = leader(&rig, to).expect("a leader");
+    let news = [Reply::Refused(RefusalReason::Moved { shard: moved, epoch: epoch + 1, group: to })];
+    for id in (1..=3).map(NodeId).filter(|id| *id != leads) {
+        rig.epoch = epoch;
+        assert_eq!(rig.call(id, read("a", ReadLevel::Linearizable)), news, "{id}");
+        assert_eq!(rig.call(id, RequestBody::OpenSession { shard: moved }), news, "{id}");
+        rig.epoch = epoch + 1;
+        let known = rig.call(id, RequestBody::OpenSession { shard: moved });
+        let [Reply::Refused(RefusalReason::NotLeader { group, leader: Some((hint, _)) })] = &known[..] else {
+            panic!("{known:?}")
+        };
+        assert_eq!((*group, *hint), (to, leads), "{id}");
+    }
+    // Whoever leads answers, whatever it is that the client knew.
+    rig.epoch = epoch;
+    let opened = rig.call(leads, RequestBody::OpenSession { shard: moved });
+    assert!(matches!(opened[..], [Reply::SessionOpened(_)]), "{opened:?}");
 }
 
 #[test]

@@ -33,6 +33,8 @@ pub(super) struct Rig {
     pub(super) batches: Vec<(NodeId, Batch)>,
     replies: Vec<(ClientKey, u64, Reply)>,
     requests: u64,
+    /// What clients know of the owners of shards.
+    pub(super) epoch: u64,
 }
 
 /// Settings of a node among `nodes`, with so many groups.
@@ -60,6 +62,7 @@ impl Rig {
             batches: Vec::new(),
             replies: Vec::new(),
             requests: 0,
+            epoch: 0,
         }
     }
 
@@ -115,7 +118,7 @@ impl Rig {
     /// Sends a request, without a turn; returns its id.
     pub(super) fn ask(&mut self, to: NodeId, from: ClientKey, body: RequestBody) -> u64 {
         self.requests += 1;
-        let request = Request { id: self.requests, body };
+        let request = Request { id: self.requests, epoch: self.epoch, body };
         self.engines.get_mut(&to).expect("a node").handle(Input::Request { from, request });
         self.requests
     }
