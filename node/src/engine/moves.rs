@@ -31,6 +31,10 @@ const WATCH_TICKS: u64 = 100;
 /// A group says so often who its members are, as long as the controller does not know.
 const MEMBERS_TICKS: u64 = 10;
 
+/// Who wrote for a group is taken for its leader for so many ticks: while a shard moves it writes far more often, and an election takes
+/// half as long.
+const LEADER_TICKS: u64 = 50;
+
 /// Letters to groups of this node in one turn: of each of 64 groups 4 shards on their way, of each shard 4 parts. As each may hold
 /// such a part they are 160 MiB at most.
 const LETTERS_MAX: usize = GROUPS_MAX as usize * EXPORTS_MAX * PARCELS_MAX;
@@ -39,8 +43,8 @@ const LETTERS_MAX: usize = GROUPS_MAX as usize * EXPORTS_MAX * PARCELS_MAX;
 #[derive(Debug)]
 pub(super) struct Moves {
     configuration: Arc<Configuration>,
-    /// Who wrote for a group last: then it led it.
-    leaders: BTreeMap<GroupId, NodeId>,
+    /// Who wrote for a group last, and when: then it led it.
+    leaders: BTreeMap<GroupId, (NodeId, u64)>,
     /// Letters to groups of this very node.
     letters: VecDeque<(GroupId, Letter)>,
     /// Who waits for a newer configuration, and until which tick.
@@ -72,21 +76,22 @@ impl Moves {
     /// Refuses what is another node's, and says whom to ask.
     pub(super) fn elsewhere(&self, group: GroupId) -> Reply {
         let members = self.configuration.groups.get(&group).map(|info| &info.members);
-        let known = self.leaders.get(&group);
-        let leader = members.and_then(|members| {
-            let known = known.and_then(|node| members.get_key_value(node));
-            let (&node, address) = known.or_else(|| members.first_key_value())?;
-            Some((node, address.clone()))
-        });
+        let leader = self
+            .whom_to_write(group)
+            .zip(members)
+            .and_then(|(node, members)| Some((node, members.get(&node)?.clone())));
         Reply::Refused(RefusalReason::NotLeader { group, leader })
     }
 
-    /// Somebody who leads that group, or may know who does: each member in turn, as long as nobody wrote.
+    /// Somebody who leads that group, or may know who does: each member in turn, as long as nobody wrote a moment ago. Who led it
+    /// then may be gone for ever, and the next leader need not know of anything to write about.
     fn whom_to_write(&self, group: GroupId) -> Option<NodeId> {
         let members = &self.configuration.groups.get(&group)?.members;
-        let known = self.leaders.get(&group).filter(|node| members.contains_key(node));
+        let lately =
+            |&&(node, at): &&(NodeId, u64)| members.contains_key(&node) && self.ticks - at < LEADER_TICKS;
+        let known = self.leaders.get(&group).filter(lately).map(|&(node, _)| node);
         let turn = usize::try_from(self.ticks / MEMBERS_TICKS).unwrap_or(0) % members.len().max(1);
-        known.or_else(|| members.keys().nth(turn)).copied()
+        known.or_else(|| members.keys().nth(turn).copied())
     }
 }
 
@@ -234,7 +239,7 @@ impl Engine {
     /// The leader of another group says something, to the leader of one of ours. Who does not lead passes it on, once.
     pub(super) fn letter(&mut self, from: NodeId, group: GroupId, letter: Letter) {
         if self.moves.configuration.groups.contains_key(&letter.from) {
-            self.moves.leaders.insert(letter.from, letter.writer);
+            self.moves.leaders.insert(letter.from, (letter.writer, self.moves.ticks));
         }
         let Some(member) = self.groups.get(&group) else { return };
         if member.leads() {

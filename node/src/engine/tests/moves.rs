@@ -219,6 +219,26 @@ fn a_group_that_leaves_owns_nothing_and_joins_again() {
     until(&mut rig, |rig| share(rig) == SHARDS as usize / 2);
 }
 
+/// Found by the scenario `no-lease`: the donor went on writing to who had led the recipient's group last.
+#[test]
+fn a_move_ends_although_who_led_the_other_group_is_gone() {
+    let mut rig = apart();
+    let of_g1: Vec<ShardId> =
+        (0..SHARDS).map(ShardId).filter(|&shard| owner(&rig, shard).0 == G1).take(2).collect();
+    let base = newest(&rig).number;
+    admin(&mut rig, 1, base, AdminChange::Move { shard: of_g1[0], to: G2 });
+    until(&mut rig, |rig| owner(rig, of_g1[0]) == (G2, 2) && newest(rig).moves.is_empty());
+    // G1 has heard who leads G2. That node is gone, and another one leads.
+    let gone = leader(&rig, G2).expect("it has adopted a shard");
+    rig.isolated.insert(gone);
+    until(&mut rig, |rig| {
+        [CONTROLLER, G2].into_iter().all(|group| leader(rig, group).is_some_and(|node| node != gone))
+    });
+    let base = newest(&rig).number;
+    admin(&mut rig, 2, base, AdminChange::Move { shard: of_g1[1], to: G2 });
+    until(&mut rig, |rig| owner(rig, of_g1[1]) == (G2, 2) && newest(rig).moves.is_empty());
+}
+
 #[test]
 fn configurations_are_asked_for_by_number_and_watched() {
     let mut rig = cluster();
