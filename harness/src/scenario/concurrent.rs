@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::groups::{A, B, Book, C, LAYOUT, MOVES_TIME_MAX, NODES};
+use super::groups::{A, B, Book, C, MOVES_TIME_MAX, scenario};
 use super::stage::{ELECTION, Stage};
 use super::writers::{Habit, Kind};
 use super::{Scenario, Step};
@@ -61,17 +61,6 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         |stage| unreliable_2(stage, Kind::Anything),
     ),
 ];
-
-const fn scenario(
-    name: &'static str,
-    what: &'static str,
-    source: &'static str,
-    seconds: u32,
-    node_args: &'static [&'static str],
-    script: fn(&mut Stage<'_>) -> Step,
-) -> Scenario {
-    Scenario { name, what, source, seconds, nodes: NODES, node_args, layout: LAYOUT, script }
-}
 
 /// As with a `maxraftstate` of 100 to 300 bytes: a snapshot every few dozen entries.
 const SHORT: &[&str] = &["--snapshot-entries", "50", "--snapshot-bytes", "1000"];

@@ -14,7 +14,7 @@ use ordeal_client::wire::{AdminChange, Configuration, GroupId, NodeId, ShardId, 
 use super::desk::{Desk, is_settled, owned};
 use super::hands::Hand;
 use super::stage::{Stage, ms};
-use super::{Halt, Layout, Step};
+use super::{Halt, Layout, Scenario, Step};
 
 /// The suite's groups 100, 101 and 102.
 pub(super) const A: u32 = 2;
@@ -24,6 +24,18 @@ pub(super) const C: u32 = 4;
 /// Nodes, groups of three of them, and the suite's ten shards.
 pub(super) const NODES: u32 = 12;
 pub(super) const LAYOUT: Layout = Layout { groups: 4, replicas: Some(3), shards: 10 };
+
+/// A scenario of these groups.
+pub(super) const fn scenario(
+    name: &'static str,
+    what: &'static str,
+    source: &'static str,
+    seconds: u32,
+    node_args: &'static [&'static str],
+    script: fn(&mut Stage<'_>) -> Step,
+) -> Scenario {
+    Scenario { name, what, source, seconds, nodes: NODES, node_args, layout: LAYOUT, script }
+}
 
 /// All moves must be over after so long when nothing hinders them.
 pub(super) const MOVES_TIME_MAX: Duration = Duration::from_secs(10);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use ordeal_client::wire::{AdminChange, GroupId, Owner, ShardId};
 use ordeal_history::{Call, Value};
 
-use super::groups::{A, B, Book, C, LAYOUT, MOVES_TIME_MAX, NODES};
+use super::groups::{A, B, Book, C, MOVES_TIME_MAX, scenario};
 use super::hands::is_ok;
 use super::stage::{ELECTION, Stage, ms};
 use super::writers::{Habit, Kind, PATIENCE};
@@ -54,17 +54,6 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         stopped_over_two,
     ),
 ];
-
-const fn scenario(
-    name: &'static str,
-    what: &'static str,
-    source: &'static str,
-    seconds: u32,
-    node_args: &'static [&'static str],
-    script: fn(&mut Stage<'_>) -> Step,
-) -> Scenario {
-    Scenario { name, what, source, seconds, nodes: NODES, node_args, layout: LAYOUT, script }
-}
 
 /// A snapshot every few dozen entries: a restart begins with one.
 const SHORT: &[&str] = &["--snapshot-entries", "50", "--snapshot-bytes", "1000"];

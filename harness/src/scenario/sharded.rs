@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::groups::{A, B, Book, C, LAYOUT, MOVES_TIME_MAX, NODES};
+use super::groups::{A, B, Book, C, MOVES_TIME_MAX, scenario};
 use super::stage::{ELECTION, Stage};
 use super::{Halt, Scenario, Step};
 use crate::system::{GroupView, NodeView};
@@ -69,17 +69,6 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         challenge2_partial,
     ),
 ];
-
-const fn scenario(
-    name: &'static str,
-    what: &'static str,
-    source: &'static str,
-    seconds: u32,
-    node_args: &'static [&'static str],
-    script: fn(&mut Stage<'_>) -> Step,
-) -> Scenario {
-    Scenario { name, what, source, seconds, nodes: NODES, node_args, layout: LAYOUT, script }
-}
 
 /// As with a `maxraftstate` of 1000 bytes.
 const SHORT: &[&str] = &["--snapshot-entries", "50", "--snapshot-bytes", "1000"];
