@@ -32,6 +32,11 @@ impl ByHand {
         done(ordeal(["kv"]).args(words).env("ORDEAL_ENDPOINTS", &self.endpoints))
     }
 
+    /// With more patience than a person has: the machine may stand still for seconds.
+    fn asked(&self, words: &[&str]) -> Done {
+        self.kv(&[words, &["--timeout", "20s"]].concat())
+    }
+
     fn cluster(&self, words: &[&str]) -> Done {
         done(ordeal(["cluster"]).args(words).env("ORDEAL_CLUSTER", self.dir.path()))
     }
@@ -56,18 +61,18 @@ impl ByHand {
 
 fn lives_and_remembers(net: &str) {
     let cluster = ByHand::up(net);
-    cluster.kv(&["put", "greeting", "hello"]).exits(0);
-    assert_eq!(cluster.kv(&["get", "greeting"]).exits(0).stdout, "hello\n");
+    cluster.asked(&["put", "greeting", "hello"]).exits(0);
+    assert_eq!(cluster.asked(&["get", "greeting"]).exits(0).stdout, "hello\n");
     assert!(cluster.cluster(&["kill", "n1"]).exits(0).stdout.contains("signal 9"));
-    cluster.kv(&["append", "greeting", " world"]).exits(0);
+    cluster.asked(&["append", "greeting", " world"]).exits(0);
     assert!(cluster.cluster(&["status"]).exits(0).stdout.contains("down"));
     cluster.cluster(&["start", "n1"]).exits(0);
     assert!(cluster.cluster(&["pause", "n2"]).exits(0).stdout.contains("state T"));
-    cluster.kv(&["put", "other", "1"]).exits(0);
+    cluster.asked(&["put", "other", "1"]).exits(0);
     cluster.cluster(&["resume", "n2"]).exits(0);
     assert!(cluster.cluster(&["partition", "n3 | n1 n2"]).exits(0).stdout.contains("silent"));
-    cluster.kv(&["cas", "other", "2", "--expect", "1"]).exits(0);
-    cluster.kv(&["txn", "--if", "other = 1", "--then", "put other 3", "--else", "get other"]).exits(1);
+    cluster.asked(&["cas", "other", "2", "--expect", "1"]).exits(0);
+    cluster.asked(&["txn", "--if", "other = 1", "--then", "put other 3", "--else", "get other"]).exits(1);
     let keys =
         ["--then", "get a", "--then", "get b", "--then", "get c", "--then", "get d", "--then", "get e"];
     cluster.kv(&[&["txn"], &keys[..]].concat()).exits(5).explains("{tag}");
@@ -75,9 +80,9 @@ fn lives_and_remembers(net: &str) {
     cluster.cluster(&["kill", "n7"]).exits(13).explains("n7");
     cluster.cluster(&["partition", "n1"]).exits(13).explains("cuts nothing");
     let again = ByHand::up_in(cluster.down(), net);
-    assert_eq!(again.kv(&["get", "greeting"]).exits(0).stdout, "hello world\n");
-    assert_eq!(again.kv(&["get", "other"]).exits(0).stdout, "2\n");
-    again.kv(&["get", "nothing"]).exits(1);
+    assert_eq!(again.asked(&["get", "greeting"]).exits(0).stdout, "hello world\n");
+    assert_eq!(again.asked(&["get", "other"]).exits(0).stdout, "2\n");
+    again.asked(&["get", "nothing"]).exits(1);
     again.kv(&["status"]).exits(0);
     refuses_a_second(again.dir.path());
     again.down();
