@@ -45,8 +45,10 @@ fn killed_in_mid_run(net: &str) {
 }
 
 fn shows_the_prefix(store: &Path) {
-    let shown = done(ordeal(["show", "latest", "--store"]).arg(store)).exits(0).stdout;
-    assert!(shown.contains("interrupted"), "{shown}");
+    // A process that ends has no words in /proc any more a moment before its locks are free.
+    soon("the run counts as interrupted", || {
+        done(ordeal(["show", "latest", "--store"]).arg(store)).exits(0).stdout.contains("interrupted")
+    });
     let judged = done(ordeal(["check", "latest", "--store"]).arg(store)).exits(0).stdout;
     assert!(judged.contains("valid"), "{judged}");
 }
