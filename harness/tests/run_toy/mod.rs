@@ -124,7 +124,8 @@ impl System for Toy {
         let applied = self.keys.lock().unwrap().values().map(|key| key.writes).sum();
         let leads = node == NodeId(1) || (node == NodeId(2) && self.fault == Fault::TwoLeaders);
         let digest = if self.fault == Fault::Diverges { u64::from(node.0) } else { applied };
-        let group = GroupView { group: 1, term: 1, leads, applied, digest, ..GroupView::default() };
+        let voters = [node].into();
+        let group = GroupView { group: 1, term: 1, leads, voters, applied, digest, ..GroupView::default() };
         Some(NodeView { node, groups: vec![group] })
     }
 }
