@@ -11,7 +11,7 @@ use super::hands::Hand;
 use super::stage::{Stage, ms};
 use super::{Halt, Step};
 use crate::cluster::NodeState;
-use crate::system::NodeView;
+use crate::system::{NodeView, leaders};
 
 /// A leader must be there after so long.
 const LEADER_TIME_MAX: Duration = Duration::from_secs(5);
@@ -41,9 +41,9 @@ impl Stage<'_> {
         groups.filter(|(_, of)| of.leads).max_by_key(|(_, of)| of.term).map(|(node, _)| node)
     }
 
-    /// How many nodes with links lead a group, the controller's among them.
-    pub(super) fn leading_nodes(&self) -> usize {
-        self.connected_views().values().filter(|view| view.groups.iter().any(|of| of.leads)).count()
+    /// How many groups are led by nodes with links, the controller's among them.
+    pub(super) fn led_groups(&self) -> usize {
+        leaders(&self.connected_views()).len()
     }
 
     /// The one leader of the nodes with links, within 5 s.
