@@ -11,7 +11,7 @@ use super::hands::Hand;
 use super::stage::{Stage, ms};
 use super::{Halt, Step};
 use crate::cluster::NodeState;
-use crate::system::{NodeView, leaders};
+use crate::system::NodeView;
 
 /// A leader must be there after so long.
 const LEADER_TIME_MAX: Duration = Duration::from_secs(5);
@@ -39,11 +39,6 @@ impl Stage<'_> {
         let views = self.connected_views();
         let groups = views.values().flat_map(|view| view.data().map(|of| (view.node, of)));
         groups.filter(|(_, of)| of.leads).max_by_key(|(_, of)| of.term).map(|(node, _)| node)
-    }
-
-    /// How many groups are led by nodes with links, the controller's among them.
-    pub(super) fn led_groups(&self) -> usize {
-        leaders(&self.connected_views()).len()
     }
 
     /// The one leader of the nodes with links, within 5 s.
