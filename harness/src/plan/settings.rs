@@ -66,6 +66,8 @@ pub enum WorkloadKind {
     Append,
     /// Puts, gets, and compare-and-sets that mostly expect a value seen lately.
     Cas,
+    /// Transfers between accounts of banks, and looks at all accounts of one, by transactions: the total stays as it is.
+    Bank,
 }
 
 /// How fresh reads must be.
@@ -299,6 +301,7 @@ impl fmt::Display for WorkloadKind {
             WorkloadKind::Register => "register",
             WorkloadKind::Append => "append",
             WorkloadKind::Cas => "cas",
+            WorkloadKind::Bank => "bank",
         })
     }
 }
