@@ -149,9 +149,6 @@ fn bank(fault: Fault, names: &[&str]) {
     assert_eq!((summary.verdict, summary.exit), (Word::NotLinearizable, 10), "{summary:#?}");
     let kinds: Vec<&str> = summary.anomalies.iter().map(|anomaly| anomaly.kind.as_str()).collect();
     assert!(kinds.iter().any(|kind| names.contains(kind)), "{kinds:?}");
-    for anomaly in &summary.anomalies {
-        eprintln!("{}", anomaly.sentence);
-    }
     assert!(check_stored(&order, &summary).contains("{b"));
 }
 

@@ -251,6 +251,12 @@ impl Settings {
                 "from 1ms to 60s, e.g. --op-timeout 2s",
             );
         }
+        if self.workload == WorkloadKind::Bank && self.read_level != ReadLevel::Linearizable {
+            return wrong(
+                "--workload bank has no reads but those of transactions, which go through the log",
+                "leave --read-level out, or ask for --workload register",
+            );
+        }
         let keys_min = self.clients.div_ceil(CLIENTS_PER_KEY_MAX);
         within("--keys", u64::from(self.keys), u64::from(keys_min), u64::from(KEYS_MAX))
     }
