@@ -28,13 +28,13 @@ const CASES: [(&str, fn()); 19] = [
     ("a_healthy_cas_is_valid", || healthy(WorkloadKind::Cas)),
     ("a_healthy_bank_is_valid", || healthy(WorkloadKind::Bank)),
     ("a_bank_finds_transactions_that_are_done_in_half", || {
-        bank(Fault::HalfTransactions, &["wrong total", "torn transaction"])
+        bank(Fault::HalfTransactions, &["wrong total", "torn transaction"]);
     }),
     ("a_bank_finds_compares_that_are_ignored", || {
-        bank(Fault::IgnoresCompares, &["wrong transaction", "wrong total"])
+        bank(Fault::IgnoresCompares, &["wrong transaction", "wrong total"]);
     }),
     ("a_bank_finds_answers_to_other_transactions", || {
-        bank(Fault::AnswersOfBefore, &["stale read", "wrong transaction", "broken claim"])
+        bank(Fault::AnswersOfBefore, &["stale read", "wrong transaction", "broken claim"]);
     }),
     ("a_system_without_members_is_not_asked_to_change_them", refuses_changes),
     ("stale_reads_are_found_and_explained", stale_reads),
