@@ -202,7 +202,7 @@ impl Course {
 }
 
 /// Who waits for news is told after a second that there is none.
-const WATCH_TIME: Duration = Duration::from_secs(1);
+pub(crate) const WATCH_TIME: Duration = Duration::from_secs(1);
 
 /// What is granted on top of an attempt's time. To long values 1 µs a byte, as of a network of 1 MB/s.
 fn transfer_time(body: &RequestBody) -> Duration {

@@ -67,7 +67,7 @@ impl fmt::Debug for Mark {
 /// A text that is no mark.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no version, expected one like 1.42 or, within a transaction, 1.42+1")]
-pub struct MarkError(String);
+pub struct MarkError(pub String);
 
 impl FromStr for Mark {
     type Err = MarkError;
