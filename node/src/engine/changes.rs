@@ -112,7 +112,11 @@ impl Engine {
             (of_group.looked != Some(applied)).then_some(*group)
         };
         let groups: Vec<GroupId> = self.watches.groups.iter().filter_map(moved_on).collect();
-        groups.into_iter().fold(false, |any, group| self.look_at_watches(group, false) || any)
+        let mut any = false;
+        for group in groups {
+            any |= self.look_at_watches(group, false);
+        }
+        any
     }
 
     /// Time passes: who has waited for long enough, or whose group is led elsewhere, is told so.

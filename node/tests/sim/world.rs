@@ -272,7 +272,7 @@ impl World {
                 self.trace.note(self.now_us, &numbers, || format!("c{client} <- {node}: #{id} {reply:?}"));
                 match client.checked_sub(self.clients.len()) {
                     None => self.with_client(client, |client, hands| {
-                        client.answered(hands, node, connection, id, reply)
+                        client.answered(hands, node, connection, id, reply);
                     }),
                     Some(watcher) => self.with_watcher(watcher, |watcher, hands| {
                         watcher.answered(hands, node, connection, id, reply);

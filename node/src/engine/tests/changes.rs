@@ -17,8 +17,11 @@ fn watch(key: &str, behind: Option<Mark>) -> RequestBody {
     RequestBody::Changes { shard: shard(key), of: Interest::Key(key.into()), behind }
 }
 
+/// A change, as its version and value.
+type Made = (Mark, Option<Vec<u8>>);
+
 /// The versions and values that were told, and the mark to go on from.
-fn told(replies: &[Reply]) -> (Vec<(Mark, Option<Vec<u8>>)>, Mark) {
+fn told(replies: &[Reply]) -> (Vec<Made>, Mark) {
     let [Reply::Changes { changes, upto }] = replies else { panic!("no changes: {replies:?}") };
     let told = |change: &Change| (change.mark, change.value.clone());
     (changes.iter().map(told).collect(), *upto)
