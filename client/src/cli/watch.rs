@@ -26,10 +26,10 @@ pub(super) fn examples() -> String {
 Examples:
   ordeal kv watch greeting --endpoints 127.0.0.1:7101
   ordeal kv watch --prefix '{orders}' --from 1.42 --json --endpoints 127.0.0.1:7101,127.0.0.1:7102
-  ordeal kv watch --prefix '' --from 0.0 --endpoints 127.0.0.1:7101
 
 Every change is told once, in the order of its shard. Keys with the same {tag} are of one shard, and so is a prefix with a
-whole tag in it; any other prefix is of all shards, between which there is no order. On an interrupt it says how to go on.",
+whole tag in it; any other prefix, like '' for all keys, is of all shards, between which there is no order. On an interrupt it
+says how to go on. `--from 0.0` tells all changes that are kept, if none was forgotten yet.",
     )
 }
 
