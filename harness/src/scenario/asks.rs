@@ -41,6 +41,12 @@ impl Stage<'_> {
         groups.filter(|(_, of)| of.leads).max_by_key(|(_, of)| of.term).map(|(node, _)| node)
     }
 
+    /// How many nodes with links lead any group, the controller's too.
+    pub(super) fn leading_now(&self) -> usize {
+        let views = self.connected_views();
+        views.values().filter(|view| view.groups.iter().any(|of| of.leads)).count()
+    }
+
     /// The one leader of the nodes with links, within 5 s.
     pub(super) fn one_leader(&mut self) -> Step<NodeId> {
         let since = Instant::now();

@@ -159,11 +159,15 @@ impl EngineConfig {
         assert!(self.replicas != Some(0), "a group has at least one member");
     }
 
-    pub(super) fn raft(&self, group: GroupId) -> raft::Config {
+    /// Of a member that begins so many ticks after its node.
+    pub(super) fn raft(&self, group: GroupId, ticks_before: u64) -> raft::Config {
         let seed = digest::mix(&[self.seed, u64::from(self.node.0), u64::from(group.0)]);
         let defaults = raft::Config::new(self.node, self.first_members(group), seed);
         raft::Config {
             heartbeat_ticks: self.heartbeat_ticks,
+            ticks_before,
+            // Its followers freeze, adopt and give up shards by the configurations that they apply.
+            tells_commits: group == CONTROLLER,
             election_ticks: self.election_ticks,
             stall_ticks: self.election_ticks,
             rest_after_ticks: self.rest_after_ticks,

@@ -44,7 +44,7 @@ impl Engine {
         }
         for (group, first) in to_begin {
             let member = self.groups.entry(group).or_insert_with(|| {
-                let member = Group::new(&self.config, group, Recovered::default());
+                let member = Group::new(&self.config, group, Recovered::default(), self.ticks);
                 member.expect("an empty log is one of this build")
             });
             if let Some(first) = first.filter(|_| !member.raft.has_begun()) {

@@ -102,8 +102,13 @@ pub(super) struct Wishes {
 }
 
 impl Group {
-    /// A member as the disk remembered it.
-    pub(super) fn new(config: &EngineConfig, id: GroupId, recovered: Recovered) -> Result<Self, EngineError> {
+    /// A member as the disk remembered it, so many ticks after its node started.
+    pub(super) fn new(
+        config: &EngineConfig,
+        id: GroupId,
+        recovered: Recovered,
+        ticks: u64,
+    ) -> Result<Self, EngineError> {
         let mut state = State::first(config, id);
         let (mut applied, mut snapshot_bytes) = (LogId::ZERO, 0);
         if let Some(snapshot) = &recovered.snapshot {
@@ -118,7 +123,7 @@ impl Group {
         assert!(state.applied() == applied.index, "a snapshot is of the entry that it names");
         Ok(Group {
             id,
-            raft: Watched::new(Raft::new(config.raft(id), recovered)),
+            raft: Watched::new(Raft::new(config.raft(id, ticks), recovered)),
             state,
             applied,
             snapshot: applied,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ordeal_client::wire::{Answer, GroupId, NodeId, NodeStatus, Reply, Welcome};
 
+use super::changes::Watches;
 use super::config::{CONTROLLER, EngineConfig, EngineError};
 use super::frozen::Frozen;
 use super::group::{Group, Wishes};
@@ -22,11 +23,12 @@ pub struct Engine {
     pub(super) members: Members,
     pub(super) moves: Moves,
     pub(super) frozen: Frozen,
+    pub(super) watches: Watches,
     pub(super) waiters: Waiters,
     pub(super) outputs: VecDeque<Output>,
     pub(super) space: Space,
-    /// Ticks since this node beat for its groups at rest.
-    beat_elapsed: u32,
+    /// Ticks since this node started.
+    pub(super) ticks: u64,
     /// Number of the newest batch.
     batches: u64,
     /// Batches given out and not yet durable, with the writes in them, oldest first.
@@ -49,21 +51,22 @@ impl Engine {
         config.check();
         let mut groups = BTreeMap::new();
         for &id in [CONTROLLER].iter().chain(&config.groups) {
-            groups.insert(id, Group::new(&config, id, recovered.remove(&id).unwrap_or_default())?);
+            groups.insert(id, Group::new(&config, id, recovered.remove(&id).unwrap_or_default(), 0)?);
         }
         for (id, recovered) in recovered {
-            groups.insert(id, Group::new(&config, id, recovered)?);
+            groups.insert(id, Group::new(&config, id, recovered, 0)?);
         }
         let mut engine = Engine {
             members: Members::of(&config, &groups),
             moves: Moves::new(groups[&CONTROLLER].state.latest().expect("the controller's")),
             frozen: Frozen::default(),
+            watches: Watches::default(),
             config,
             groups,
             waiters: Waiters::default(),
             outputs: VecDeque::new(),
             space: Space::default(),
-            beat_elapsed: 0,
+            ticks: 0,
             batches: 0,
             outstanding: VecDeque::new(),
         };
@@ -185,14 +188,14 @@ impl Engine {
 
     /// Time passes for all groups, and for those at rest a beat goes to each node that counts on us.
     fn tick(&mut self) {
+        self.ticks += 1;
         for group in self.groups.values_mut() {
             group.raft.tick();
         }
         self.tick_moves();
+        self.tick_watches();
         self.tick_space();
-        self.beat_elapsed += 1;
-        if self.beat_elapsed >= self.config.heartbeat_ticks {
-            self.beat_elapsed = 0;
+        if self.ticks.is_multiple_of(u64::from(self.config.heartbeat_ticks)) {
             let counting: BTreeSet<NodeId> =
                 self.groups.values().flat_map(|group| group.raft.counting_on_us()).collect();
             self.outputs.extend(counting.into_iter().map(|to| Output::Beat { to }));
@@ -253,6 +256,7 @@ impl Engine {
         for (group, waiter, reply) in replies {
             self.answer(group, &waiter, reply);
         }
+        any |= self.tell_watchers();
         any |= self.drive_moves();
         self.thaw();
         any

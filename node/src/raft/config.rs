@@ -14,8 +14,13 @@ pub struct Config {
     /// Who belongs to the group before its log says anything, this member among them; the same on all of them, for ever.
     /// Empty for one that joins later: it does not campaign before the log tells it that it votes.
     pub bootstrap: Arc<Membership>,
-    /// A leader's heartbeat goes out every so many ticks.
+    /// A leader's heartbeat goes out every so many ticks of the driver.
     pub heartbeat_ticks: u32,
+    /// Ticks of the driver before this member began, so that groups of one driver beat in the same tick.
+    pub ticks_before: u64,
+    /// A leader tells at once what is committed, and not with the next entry or heartbeat: for a group whose followers act on
+    /// what they apply.
+    pub tells_commits: bool,
     /// A follower waits longer than this without a leader, and up to a quarter as long again by chance, before it campaigns. At
     /// least 3 × heartbeat, so that one lost beat is no election.
     pub election_ticks: u32,
@@ -62,6 +67,8 @@ impl Config {
             id,
             bootstrap: Arc::new(bootstrap),
             heartbeat_ticks: 5, // 50 ms
+            ticks_before: 0,
+            tells_commits: false,
             election_ticks: 25, // 250 ms: 5 × heartbeat
             stall_ticks: 25,    // an election timeout, as for a leader that nobody hears
             seed,

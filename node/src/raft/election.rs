@@ -236,9 +236,9 @@ impl Raft {
         let followers = others.map(|node| (node, Progress::new(next_index))).collect();
         let (reads, lease) = (Reads::default(), Lease::default());
         let whole = repairing.is_none();
-        let heartbeat_elapsed = 0;
+        let told_commit = self.commit;
         self.state =
-            State::Leader(Leader { followers, heartbeat_elapsed, reads, lease, handover: None, repairing });
+            State::Leader(Leader { followers, told_commit, reads, lease, handover: None, repairing });
         self.leader = Some(self.config.id);
         self.partial = None;
         // "each leader commits a blank no-op entry into the log at the start of its term" (§8)

@@ -130,7 +130,8 @@ enum State {
 #[derive(Debug, Clone)]
 struct Leader {
     followers: BTreeMap<NodeId, Progress>,
-    heartbeat_elapsed: u32,
+    /// Commit index that the followers were told by themselves, where they are ([`Config::tells_commits`]).
+    told_commit: Index,
     reads: Reads,
     lease: Lease,
     handover: Option<Handover>,
@@ -356,6 +357,7 @@ impl Raft {
             self.hand_over_when_ready();
             self.start_round_if_due();
             self.replicate();
+            self.tell_commit();
         }
         self.ask_leader_if_due();
         let events = self.take_events();

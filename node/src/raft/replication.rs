@@ -17,8 +17,9 @@ impl Raft {
         self.tick_repairing();
         let (own, patience) = (self.config.id, self.config.election_ticks);
         let State::Leader(leader) = &mut self.state else { return };
-        leader.heartbeat_elapsed = leader.heartbeat_elapsed.saturating_add(1);
-        let beat = leader.heartbeat_elapsed >= self.config.heartbeat_ticks;
+        // By the driver's ticks, and not by its own since it leads: the beats of all groups of a node go out together.
+        let beat =
+            (self.config.ticks_before + self.now).is_multiple_of(u64::from(self.config.heartbeat_ticks));
         leader.followers.values_mut().for_each(Progress::tick);
         let followers = &leader.followers;
         let heard = self.memberships.latest().has_majority(|node| {
@@ -128,11 +129,19 @@ impl Raft {
         let State::Leader(leader) = &mut self.state else { return };
         self.round += 1;
         leader.lease.sent(self.round, self.now, self.config.lease_ticks.unwrap_or(0));
-        leader.heartbeat_elapsed = 0;
         for (&to, follower) in &leader.followers {
             let commit = self.commit.min(follower.match_index);
             let message = Message::Heartbeat { term: self.hard_state.term, commit, round: self.round, rest };
             self.output.send_now(to, message);
+        }
+    }
+
+    /// What is committed is told in a beat of its own, where followers act on it.
+    pub(super) fn tell_commit(&mut self) {
+        let State::Leader(leader) = &mut self.state else { return };
+        if self.config.tells_commits && leader.told_commit < self.commit {
+            leader.told_commit = self.commit;
+            self.broadcast_heartbeat();
         }
     }
 

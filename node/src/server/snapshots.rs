@@ -13,7 +13,7 @@ use super::limits::DISK_FULL_REST;
 use crate::config::GROUPS_MAX;
 use crate::engine::{Input, RestoreJob, SnapshotJob, StoreJob};
 use crate::shard::Leftover;
-use crate::storage::{SnapshotFiles, Snapshots, StorageError};
+use crate::storage::{Pace, SnapshotFiles, Snapshots, StorageError};
 
 /// A group takes one snapshot at a time, stores one, and restores one; beside them is room for what is to be dropped.
 const JOBS_MAX: usize = 4 * GROUPS_MAX as usize + 4;
@@ -98,7 +98,7 @@ fn work(files: &Snapshots, jobs: &Receiver<Job>, done: &Sender<Result<Input, Sto
         let result = match job {
             Job::Take(job) => {
                 let taken = job.run();
-                match files.write(taken.group, &taken.snapshot) {
+                match files.write(taken.group, &taken.snapshot, Pace::Resting) {
                     Err(error) if error.is_no_space() => {
                         tracing::warn!(reason = %error, "snapshot given up");
                         Ok(Input::SnapshotGivenUp(taken.group))
@@ -106,7 +106,7 @@ fn work(files: &Snapshots, jobs: &Receiver<Job>, done: &Sender<Result<Input, Sto
                     written => written.map(|()| Input::SnapshotTaken(taken)),
                 }
             }
-            Job::Store(job) => match files.write(job.group, &job.snapshot) {
+            Job::Store(job) => match files.write(job.group, &job.snapshot, Pace::AtOnce) {
                 // The member has none of what it replaces any more: it waits for space.
                 Err(error) if error.is_no_space() => {
                     stuck.push_back(job);

@@ -17,8 +17,8 @@ use std::path::Path;
 use ordeal_client::wire::NodeId;
 
 use super::StorageError;
+use super::durable::{Pace, write_durably};
 use super::error::io_error;
-use super::identity::write_durably;
 
 const FILE: &str = "members";
 const TITLE: &str = "ordeal first members";
@@ -33,7 +33,7 @@ pub(super) fn remember(
     match fs::read_to_string(&path) {
         Ok(text) => parse(&text).ok_or_else(damaged),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            write_durably(dir, FILE, &[render(ours).as_bytes()])?;
+            write_durably(dir, FILE, &[render(ours).as_bytes()], Pace::AtOnce)?;
             Ok(ours.clone())
         }
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(damaged()),

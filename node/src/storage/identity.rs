@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! ordeal data directory
-//! format 8
+//! format 9
 //! cluster 00c0ffee00c0ffee
 //! node n2
 //! groups 1
@@ -21,10 +21,11 @@ use std::path::Path;
 use ordeal_client::wire::{ClusterId, DirectoryId, Layout, NodeId};
 
 use super::StorageError;
+use super::durable::{Pace, create_dir_durably, write_durably};
 use super::error::io_error;
 
 /// Version of the layout of a data directory, and of the entries in its log.
-pub const FORMAT: u32 = 8;
+pub const FORMAT: u32 = 9;
 
 const FILE: &str = "identity";
 /// Replicas of a group that all nodes belong to.
@@ -110,7 +111,7 @@ pub(super) fn claim(dir: &Path, ours: &Identity) -> Result<DirectoryId, StorageE
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let directory = DirectoryId::new();
-            write_durably(dir, FILE, &[render(ours, directory).as_bytes()])?;
+            write_durably(dir, FILE, &[render(ours, directory).as_bytes()], Pace::AtOnce)?;
             Ok(directory)
         }
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
@@ -118,56 +119,6 @@ pub(super) fn claim(dir: &Path, ours: &Identity) -> Result<DirectoryId, StorageE
         }
         Err(error) => Err(io_error("read", &path)(error)),
     }
-}
-
-/// Writes a file so that after any crash there is either nothing or all of it under its name: aside, sync, rename,
-/// sync of the directory.
-pub(super) fn write_durably(dir: &Path, name: &str, pieces: &[&[u8]]) -> Result<(), StorageError> {
-    let aside = dir.join(format!("{name}{ASIDE}"));
-    let written = write_aside(&aside, pieces);
-    if written.as_ref().is_err_and(StorageError::is_no_space) {
-        // Half a file counts for nothing, and somebody needs the space. If that fails, the next start does it.
-        let _left = fs::remove_file(&aside);
-    }
-    written?;
-    fs::rename(&aside, dir.join(name)).map_err(io_error("rename", &aside))?;
-    sync_dir(dir)
-}
-
-fn write_aside(aside: &Path, pieces: &[&[u8]]) -> Result<(), StorageError> {
-    let mut file = File::create(aside).map_err(io_error("create", aside))?;
-    let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
-    for portion in pieces.iter().flat_map(|piece| piece.chunks(SYNC_EVERY)) {
-        file.write_all(portion).map_err(io_error("write", aside))?;
-        if bytes > SYNC_EVERY {
-            file.sync_data().map_err(io_error("sync", aside))?;
-        }
-    }
-    file.sync_all().map_err(io_error("sync", aside))
-}
-
-/// A long file goes to the disk in portions, so that the log's syncs, which come meanwhile, wait for one of them only.
-const SYNC_EVERY: usize = 256 << 10;
-
-/// The end of the name of a file that is being written.
-pub(super) const ASIDE: &str = ".tmp";
-
-/// Makes names in the directory durable.
-pub(super) fn sync_dir(dir: &Path) -> Result<(), StorageError> {
-    File::open(dir).and_then(|file| file.sync_all()).map_err(io_error("sync", dir))
-}
-
-/// Makes a directory and its missing parents, each name durable in its parent.
-pub(super) fn create_dir_durably(dir: &Path) -> Result<(), StorageError> {
-    let dir = std::path::absolute(dir).map_err(io_error("find", dir))?;
-    let missing: Vec<&Path> = dir.ancestors().take_while(|ancestor| !ancestor.exists()).collect();
-    fs::create_dir_all(&dir).map_err(io_error("create", &dir))?;
-    for made in missing {
-        if let Some(parent) = made.parent() {
-            sync_dir(parent)?;
-        }
-    }
-    Ok(())
 }
 
 /// A directory that holds something but no identity is somebody's home or worse: nothing is written there.
@@ -276,9 +227,9 @@ mod tests {
     #[test]
     fn a_newer_format_is_told_apart_from_damage() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(FILE), render(&OURS, DirectoryId(0xd1)).replace("format 8", "format 9"))
+        fs::write(dir.path().join(FILE), render(&OURS, DirectoryId(0xd1)).replace("format 9", "format 10"))
             .unwrap();
-        assert!(matches!(claim(dir.path(), &OURS), Err(StorageError::Format { found: 9, .. })));
+        assert!(matches!(claim(dir.path(), &OURS), Err(StorageError::Format { found: 10, .. })));
     }
 
     #[test]

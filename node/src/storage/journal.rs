@@ -12,7 +12,7 @@ use ordeal_wal::media::Media;
 use ordeal_wal::{Wal, WalError};
 
 use super::recovery::{self, Memory};
-use super::{SnapshotFiles, StorageError, entry};
+use super::{Pace, SnapshotFiles, StorageError, entry};
 use crate::engine::Batch;
 use crate::raft::{Entry, LogId, Payload, Persist, Recovered};
 
@@ -97,7 +97,7 @@ impl<S: SnapshotFiles> Journal<S> {
         self.frame.clear();
         for (count, (group, persist)) in (1..).zip(writes()).skip(self.written) {
             if let Some(snapshot) = &persist.snapshot {
-                self.snapshots.write(*group, snapshot)?;
+                self.snapshots.write(*group, snapshot, Pace::AtOnce)?;
             }
             self.put(*group, persist);
             if self.frame.bytes() > FRAME_BYTES {

@@ -25,6 +25,7 @@
 //! Any failed write or sync is an error that the caller must take as the end of the process: what the disk holds then is
 //! only found out by the next start. Nothing is tried twice.
 
+mod durable;
 mod entry;
 mod error;
 mod first_members;
@@ -42,6 +43,7 @@ use ordeal_client::wire::{DirectoryId, GroupId, NodeId};
 use ordeal_wal::SyncMode;
 use ordeal_wal::media::Directory;
 
+pub use durable::Pace;
 pub(crate) use entry::decode as decode_entry;
 pub use error::StorageError;
 pub use identity::{FORMAT, Identity};

@@ -17,8 +17,8 @@ use std::sync::Arc;
 use ordeal_client::wire::{GroupId, decode, encode};
 
 use super::StorageError;
+use super::durable::{Pace, create_dir_durably, sync_dir, write_durably};
 use super::error::io_error;
-use super::identity::{create_dir_durably, sync_dir, write_durably};
 use crate::raft::{LogId, Snapshot};
 
 const MAGIC: &[u8; 8] = b"ORDSNAP2";
@@ -33,7 +33,7 @@ pub trait SnapshotFiles: Clone {
     ///
     /// # Errors
     /// Any is the end of the process, see [`super::Journal::persist_all`].
-    fn write(&self, group: GroupId, snapshot: &Snapshot) -> Result<(), StorageError>;
+    fn write(&self, group: GroupId, snapshot: &Snapshot, pace: Pace) -> Result<(), StorageError>;
 
     /// Reads the snapshot that the log names.
     ///
@@ -70,14 +70,15 @@ impl Snapshots {
 }
 
 impl SnapshotFiles for Snapshots {
-    fn write(&self, group: GroupId, snapshot: &Snapshot) -> Result<(), StorageError> {
+    fn write(&self, group: GroupId, snapshot: &Snapshot, pace: Pace) -> Result<(), StorageError> {
         // Under its name a file is whole, and of this very state: no two states have the same last entry.
         if self.dir.join(name(group, snapshot.last)).exists() {
             return Ok(());
         }
         let membership = encode(&snapshot.membership);
         let header = header(group, snapshot, &membership);
-        write_durably(&self.dir, &name(group, snapshot.last), &[&header, &membership, &snapshot.data])
+        let pieces: [&[u8]; 3] = [&header, &membership, &snapshot.data];
+        write_durably(&self.dir, &name(group, snapshot.last), &pieces, pace)
     }
 
     fn read(&self, group: GroupId, last: LogId) -> Result<Snapshot, StorageError> {
@@ -194,7 +195,7 @@ mod tests {
     fn a_snapshot_comes_back_and_any_damage_to_it_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
         let snapshots = Snapshots::open(dir.path().join("snapshots")).unwrap();
-        snapshots.write(GroupId(1), &example()).unwrap();
+        snapshots.write(GroupId(1), &example(), Pace::Resting).unwrap();
         assert_eq!(snapshots.read(GroupId(1), example().last).unwrap(), example());
 
         let path = dir.path().join("snapshots/g1-42-5.snap");
@@ -216,8 +217,8 @@ mod tests {
     fn what_is_not_kept_goes() {
         let dir = tempfile::tempdir().unwrap();
         let snapshots = Snapshots::open(dir.path().to_owned()).unwrap();
-        snapshots.write(GroupId(1), &example()).unwrap();
-        snapshots.write(GroupId(2), &example()).unwrap();
+        snapshots.write(GroupId(1), &example(), Pace::AtOnce).unwrap();
+        snapshots.write(GroupId(2), &example(), Pace::AtOnce).unwrap();
         fs::write(dir.path().join("g1-43-5.snap.tmp"), b"half").unwrap();
         snapshots.keep_only(&[(GroupId(2), example().last)]).unwrap();
         let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|item| item.unwrap().file_name()).collect();
@@ -231,7 +232,7 @@ mod tests {
         for name in ["g1-9-5.snap", "g1-41-5.snap", "g11-41-5.snap", "g1-41-5.snap.tmp", "g1-43-5.snap"] {
             fs::write(dir.path().join(name), b"").unwrap();
         }
-        snapshots.write(GroupId(1), &example()).unwrap();
+        snapshots.write(GroupId(1), &example(), Pace::AtOnce).unwrap();
         snapshots.remove_before(GroupId(1), example().last).unwrap();
         let left = fs::read_dir(dir.path()).unwrap();
         let mut left: Vec<_> = left.map(|item| item.unwrap().file_name().into_string().unwrap()).collect();

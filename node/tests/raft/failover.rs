@@ -186,8 +186,10 @@ fn silence(seed: u64, kind: Kind) -> (u64, u64) {
     world.net.isolate(old.0);
     if let Some(closes_us) = kind.closes_us {
         for id in world.net.members.keys().copied().filter(|&id| id != old).collect::<Vec<_>>() {
-            let delay_us = world.rng.random_range(closes_us.clone());
-            world.later(delay_us, Event::Closed(id, old));
+            let closed_us = world.now_us + world.rng.random_range(closes_us.clone());
+            // What a connection carried comes out of it before its end.
+            let at_us = closed_us.max(world.arrivals.get(&(old, id)).copied().unwrap_or_default());
+            world.later(at_us - world.now_us, Event::Closed(id, old));
         }
     }
     (

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ordeal_client::wire::GroupId;
 use ordeal_node::engine::{Batch, BatchTicket, Input};
 use ordeal_node::raft::{Index, LogId, Recovered, Snapshot, Term};
-use ordeal_node::storage::{Journal, SnapshotFiles, StorageError};
+use ordeal_node::storage::{Journal, Pace, SnapshotFiles, StorageError};
 use ordeal_wal::media::{Fault, Media, Memory, Tear};
 use rand::RngExt;
 use rand_pcg::Pcg32;
@@ -146,7 +146,7 @@ impl Disk {
 
     /// Another thread wrote a snapshot aside.
     pub fn store(&mut self, group: GroupId, snapshot: &Snapshot) -> Result<(), StorageError> {
-        self.shelf.write(group, snapshot)
+        self.shelf.write(group, snapshot, Pace::AtOnce)
     }
 
     /// The node dies, a while into the writes that it was about to do.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ordeal_client::wire::GroupId;
 use ordeal_node::raft::{LogId, Snapshot};
-use ordeal_node::storage::{SnapshotFiles, StorageError};
+use ordeal_node::storage::{Pace, SnapshotFiles, StorageError};
 
 /// The snapshots by their names.
 type Names = BTreeMap<(GroupId, LogId), Snapshot>;
@@ -75,7 +75,7 @@ impl Content {
 }
 
 impl SnapshotFiles for Shelf {
-    fn write(&self, group: GroupId, snapshot: &Snapshot) -> Result<(), StorageError> {
+    fn write(&self, group: GroupId, snapshot: &Snapshot, _pace: Pace) -> Result<(), StorageError> {
         let mut content = self.content();
         if content.seen.contains_key(&(group, snapshot.last)) {
             return Ok(());

@@ -61,6 +61,28 @@ fn beginnings(rig: &Rig, node: NodeId) -> Vec<Entry> {
 }
 
 #[test]
+fn heartbeats_of_all_groups_go_out_in_the_same_tick() {
+    let mut rig = cluster();
+    rig.tick(); // g3 begins between two beats
+    create(&mut rig);
+    until(&mut rig, is_served);
+    let beats = |(_, output): &(NodeId, Output)| {
+        matches!(output, Output::Send { message: Message::Heartbeat { .. }, .. })
+    };
+    let beaten: Vec<bool> = (0..20).map(|_| rig.tick_and_listen().iter().any(beats)).collect();
+    let period = rig.engines[&N4].config.heartbeat_ticks as usize;
+    assert_eq!(beaten.iter().filter(|&&beat| beat).count(), 20 / period, "{beaten:?}");
+}
+
+#[test]
+fn every_node_knows_a_configuration_as_soon_as_it_is_committed() {
+    let mut rig = cluster();
+    create(&mut rig); // with no tick in between
+    let number = newest(&rig).number;
+    assert!(rig.engines.values().all(|engine| engine.configuration().number == number));
+}
+
+#[test]
 fn a_group_is_made_on_its_nodes_and_gets_its_share() {
     let mut rig = cluster();
     let at = leader(&rig, G1).expect("a leader");
