@@ -171,9 +171,9 @@ impl Caller {
             reason @ (RefusalReason::SessionUnknown | RefusalReason::SequencePast) => {
                 Err(Stop::SessionLost { node, reason })
             }
-            reason @ (RefusalReason::TooLong { .. } | RefusalReason::Unfit(_)) => {
-                Err(Stop::Refused { node, reason })
-            }
+            reason @ (RefusalReason::TooLong { .. }
+            | RefusalReason::Unfit(_)
+            | RefusalReason::Compacted { .. }) => Err(Stop::Refused { node, reason }),
         }
     }
 

@@ -202,12 +202,12 @@ impl Course {
 }
 
 /// Who waits for news is told after a second that there is none.
-const WATCH_TIME: Duration = Duration::from_secs(1);
+pub(crate) const WATCH_TIME: Duration = Duration::from_secs(1);
 
 /// What is granted on top of an attempt's time. To long values 1 µs a byte, as of a network of 1 MB/s.
 fn transfer_time(body: &RequestBody) -> Duration {
     let bytes = match body {
-        RequestBody::Watch { .. } => return WATCH_TIME,
+        RequestBody::Watch { .. } | RequestBody::Changes { .. } => return WATCH_TIME,
         RequestBody::Status
         | RequestBody::OpenSession { .. }
         | RequestBody::Read { .. }
@@ -241,6 +241,7 @@ pub(crate) fn answers(reply: &Reply, asked: &RequestBody) -> bool {
         Reply::Configuration(_) => {
             matches!(asked, RequestBody::Configuration { .. } | RequestBody::Watch { .. })
         }
+        Reply::Changes { .. } => matches!(asked, RequestBody::Changes { .. }),
         Reply::Decided(_) => matches!(asked, RequestBody::Admin { .. }),
         Reply::Refused(_) | Reply::Unknown => false,
     }

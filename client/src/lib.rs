@@ -11,6 +11,7 @@
 //!    └ caller     one operation: attempts, pauses, one deadline
 //!        ├ router    where to: addresses, shards, leaders, who failed lately
 //!        └ link      one connection: handshake, one request at a time
+//!  watch       changes of keys, told as they come: over a pipeline
 //!  pipe        the same for many operations at a time over few connections, from one thread: [`Pipeline`]
 //! ```
 
@@ -25,6 +26,7 @@ mod link;
 mod pipe;
 mod router;
 mod shards;
+mod watch;
 pub mod wire;
 
 pub use client::{CasAnswer, Client, Got, TxnAnswer, Written, status, welcome};
@@ -32,3 +34,4 @@ pub use config::{ATTEMPT_TIMEOUT_DEFAULT, ClientConfig, DEADLINE_DEFAULT, Prefer
 pub use error::{ClientError, LinkError, Tries};
 pub use pipe::{Done, OPERATIONS_MAX, Operation, Pipeline};
 pub use shards::{CONTROLLER, members_of};
+pub use watch::{Behind, Told, Watch};

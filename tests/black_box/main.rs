@@ -14,6 +14,7 @@ mod remains;
 mod runs;
 mod scenarios;
 mod shards;
+mod watch;
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -50,6 +51,13 @@ impl Done {
     #[track_caller]
     fn exits(self, code: i32) -> Done {
         assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Among other things.
+    #[track_caller]
+    fn says(self, words: &str) -> Done {
+        assert!(self.stderr.contains(words), "`{}` does not say `{words}`", self.stderr);
         self
     }
 

@@ -9,15 +9,15 @@ fn cluster() -> Cluster {
 }
 
 /// Six nodes that can be killed and started again.
-struct Six {
-    cluster: Cluster,
+pub(super) struct Six {
+    pub(super) cluster: Cluster,
     ports: [u16; 6],
     flags: Vec<String>,
 }
 
 impl Six {
     /// With so many groups of three.
-    fn with_groups(groups: usize) -> Six {
+    pub(super) fn with_groups(groups: usize) -> Six {
         let dir = tempfile::tempdir().expect("a directory");
         let ports: [u16; 6] = ports();
         let flags = flags(ports, groups);
@@ -32,7 +32,7 @@ impl Six {
     }
 
     /// SIGKILL, to all of them at once, and a start of each.
-    fn die_and_start(&mut self, nodes: &[usize]) {
+    pub(super) fn die_and_start(&mut self, nodes: &[usize]) {
         for node in nodes {
             drop(self.cluster.nodes.remove(node));
         }
@@ -40,6 +40,12 @@ impl Six {
             let node = start(self.cluster.dir.path(), id, self.ports[id - 1], &self.flags);
             self.cluster.nodes.insert(id, node);
         }
+    }
+
+    /// Starts those that are dead.
+    pub(super) fn start_the_dead(&mut self) {
+        let dead: Vec<usize> = (1..=6).filter(|id| !self.cluster.nodes.contains_key(id)).collect();
+        self.die_and_start(&dead);
     }
 
     /// How many shards each group owns.
@@ -64,7 +70,7 @@ fn flags(ports: [u16; 6], groups: usize) -> Vec<String> {
     flags
 }
 
-fn json(text: &str) -> serde_json::Value {
+pub(super) fn json(text: &str) -> serde_json::Value {
     serde_json::from_str(text.trim()).expect("one line of JSON")
 }
 

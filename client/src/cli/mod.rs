@@ -9,6 +9,7 @@ mod outcome;
 mod shards;
 mod status;
 mod txn;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, IsTerminal, Read, Write};
@@ -124,6 +125,9 @@ Examples:
     /// Compare keys of one shard, and do one list of operations or another, as one write; exit code 1 if a comparison did not hold
     #[command(after_help = txn::examples())]
     Txn(txn::TxnArgs),
+    /// Print each change of a key, or of all keys with a prefix, as it comes, until interrupted
+    #[command(after_help = watch::examples())]
+    Watch(watch::WatchArgs),
     /// Show how the nodes at the endpoints are: a line for each of their groups, and what leaders know of the others
     #[command(after_help = with_codes("\
 Examples:
@@ -247,6 +251,9 @@ fn execute_with(
         prefer: Some(Prefer::Endpoint(0)),
         ..ClientConfig::new(endpoints)
     };
+    if let KvCommand::Watch(args) = args.command {
+        return watch::watch(config, args, &mut printer);
+    }
     match Client::new(config) {
         Ok(client) => operate(client, args.command, input, &mut printer),
         Err(error) => printer.usage(&error.to_string(), "an endpoint is host:port, like 127.0.0.1:7101"),
@@ -294,6 +301,7 @@ fn operate(mut client: Client, command: KvCommand, input: &mut dyn Read, printer
         KvCommand::Txn(args) => txn::txn(&mut client, args, printer),
         KvCommand::Status(_)
         | KvCommand::Bench(_)
+        | KvCommand::Watch(_)
         | KvCommand::Member(_)
         | KvCommand::Transfer(_)
         | KvCommand::Shards(_)

@@ -218,7 +218,7 @@ impl Core {
         if op.shard.is_none() {
             op.shard = match &op.body {
                 RequestBody::Read { key, .. } | RequestBody::Write { key, .. } => self.router.shard(key),
-                RequestBody::OpenSession { shard } => Some(*shard),
+                RequestBody::OpenSession { shard } | RequestBody::Changes { shard, .. } => Some(*shard),
                 _ => None,
             };
         }

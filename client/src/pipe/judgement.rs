@@ -69,7 +69,9 @@ impl Core {
             RefusalReason::SessionUnknown | RefusalReason::SequencePast => {
                 self.session_lost(id, node, reason);
             }
-            reason @ (RefusalReason::TooLong { .. } | RefusalReason::Unfit(_)) => {
+            reason @ (RefusalReason::TooLong { .. }
+            | RefusalReason::Unfit(_)
+            | RefusalReason::Compacted { .. }) => {
                 self.stop(id, Stop::Refused { node, reason });
             }
         }

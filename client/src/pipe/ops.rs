@@ -7,7 +7,8 @@ use super::links::LinkId;
 use crate::course::Course;
 use crate::error::ClientError;
 use crate::wire::{
-    KEY_BYTES_MAX, NodeId, ReadLevel, Reply, RequestBody, SessionId, ShardId, VALUE_BYTES_MAX, WriteOp,
+    Interest, KEY_BYTES_MAX, Mark, NodeId, ReadLevel, Reply, RequestBody, SessionId, ShardId,
+    VALUE_BYTES_MAX, WriteOp,
 };
 
 /// Operations under way at a time, at most: far more than a cluster takes from one client (1,000 a connection).
@@ -33,6 +34,15 @@ pub enum Operation {
         /// What to do with it.
         op: WriteOp,
     },
+    /// Wait for changes of keys of a shard.
+    Watch {
+        /// The shard.
+        shard: ShardId,
+        /// Of which keys.
+        of: Interest,
+        /// Behind there; none: tell what now is.
+        behind: Option<Mark>,
+    },
 }
 
 /// What came of an operation.
@@ -42,7 +52,7 @@ pub struct Done {
     pub token: u64,
     /// The operation itself, so that its buffers can be used again.
     pub operation: Operation,
-    /// Who answered what, `Value`, `Written`, `CasFailed` or `Txn` as fits the operation; or why nobody did.
+    /// Who answered what, `Value`, `Written`, `CasFailed`, `Txn` or `Changes` as fits the operation; or why nobody did.
     pub outcome: Result<(NodeId, Reply), ClientError>,
 }
 
@@ -170,6 +180,7 @@ impl From<Operation> for RequestBody {
     fn from(operation: Operation) -> RequestBody {
         match operation {
             Operation::Read { key, level } => RequestBody::Read { key, level },
+            Operation::Watch { shard, of, behind } => RequestBody::Changes { shard, of, behind },
             Operation::Write { key, op } => {
                 RequestBody::Write { session: SessionId(0), sequence: 0, settled: 0, key, op }
             }
@@ -181,7 +192,7 @@ impl Operation {
     /// What is too long is a mistake of whoever submits it.
     pub(super) fn check(&self) {
         let value_bytes = match self {
-            Operation::Read { .. } => 0,
+            Operation::Read { .. } | Operation::Watch { .. } => 0,
             Operation::Write { op, .. } => match op {
                 WriteOp::Put(value) | WriteOp::Append(value) => value.len(),
                 WriteOp::Delete => 0,
@@ -190,7 +201,10 @@ impl Operation {
                 WriteOp::Txn(_) => 0,
             },
         };
-        let (Operation::Read { key, .. } | Operation::Write { key, .. }) = self;
+        let key = match self {
+            Operation::Read { key, .. } | Operation::Write { key, .. } => key,
+            Operation::Watch { of, .. } => of.bytes(),
+        };
         assert!(key.len() <= KEY_BYTES_MAX, "a key of {} bytes, the limit is {KEY_BYTES_MAX}", key.len());
         assert!(
             value_bytes <= VALUE_BYTES_MAX,
@@ -203,6 +217,7 @@ impl Operation {
         match body {
             RequestBody::Read { key, level } => Operation::Read { key, level },
             RequestBody::Write { key, op, .. } => Operation::Write { key, op },
+            RequestBody::Changes { shard, of, behind } => Operation::Watch { shard, of, behind },
             other => unreachable!("{other:?} is not submitted by anybody"),
         }
     }

@@ -15,7 +15,7 @@ use super::shards::Owner;
 pub const MAGIC: [u8; 8] = *b"ORDEAL\r\n";
 
 /// The version of everything in [`super`]. Both sides must name the same.
-pub const PROTOCOL_VERSION: u32 = 9;
+pub const PROTOCOL_VERSION: u32 = 10;
 
 /// What the dialling side says first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

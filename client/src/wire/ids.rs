@@ -179,6 +179,15 @@ pub fn shard_of(key: &[u8], shards: u32) -> ShardId {
     ShardId(crc32fast::hash(tag_of(key)) % shards)
 }
 
+/// The shard of all keys that begin like this; `None` where they may be in any. It is one where a whole tag stands in the prefix.
+///
+/// # Panics
+/// As [`shard_of`].
+#[must_use]
+pub fn shard_of_prefix(prefix: &[u8], shards: u32) -> Option<ShardId> {
+    (tag_of(prefix).len() < prefix.len()).then(|| shard_of(prefix, shards))
+}
+
 fn tag_of(key: &[u8]) -> &[u8] {
     let Some(open) = key.iter().position(|&byte| byte == b'{') else { return key };
     let inside = &key[open + 1..];

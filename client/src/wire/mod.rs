@@ -14,9 +14,10 @@
 //! * [`frame`]: frames, messages and their limits; [`writer`] lays many into one buffer.
 //! * [`codec`]: the encoding of bodies, and the only file that names the crate behind it.
 //! * [`handshake`]: who is there, and is it of our cluster?
-//! * [`protocol`]: requests and replies of clients; [`txn`]: transactions.
+//! * [`protocol`]: requests and replies of clients; [`txn`]: transactions; [`changes`]: what is told to who watches keys.
 //! * [`shards`]: who owns which shard, and what administrators ask of the controller.
 
+pub mod changes;
 pub mod codec;
 pub mod frame;
 pub mod handshake;
@@ -26,6 +27,7 @@ pub mod shards;
 pub mod txn;
 pub mod writer;
 
+pub use changes::{CHANGES_BYTES_MAX, Change, Interest, Mark, MarkError};
 pub use codec::{
     DecodeError, decode, decode_front, decode_record_front, encode, encode_into, encode_record_into,
 };
@@ -35,6 +37,7 @@ pub use frame::{
 pub use handshake::{Hello, Layout, MAGIC, PROTOCOL_VERSION, Refusal as HandshakeRefusal, Role, Welcome};
 pub use ids::{
     ClusterId, CommandId, DirectoryId, GroupId, MoveId, NodeId, SessionId, ShardId, Version, shard_of,
+    shard_of_prefix,
 };
 pub use protocol::{
     Answer, GroupStatus, KEY_BYTES_MAX, MemberChange, MoveStage, MoveStatus, NodeStatus, PeerMode,

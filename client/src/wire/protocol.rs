@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::changes::{Change, Interest, Mark};
 use super::ids::{ClusterId, CommandId, DirectoryId, GroupId, MoveId, NodeId, SessionId, ShardId, Version};
 use super::shards::{AdminChange, Configuration, Decision};
 use super::txn::TxnResult;
@@ -95,6 +96,16 @@ pub enum RequestBody {
         base: u64,
         /// The change.
         change: AdminChange,
+    },
+    /// Tell me the changes of these keys of a shard behind this mark. Answered by the leader of its owner as soon as there are some;
+    /// after a second with none, and how far that is true.
+    Changes {
+        /// The shard: of a key that is watched, its own.
+        shard: ShardId,
+        /// Of which keys.
+        of: Interest,
+        /// Up to which change all is known; `None`: up to now, and then the answer comes at once and says what now is.
+        behind: Option<Mark>,
     },
 }
 
@@ -215,6 +226,13 @@ pub enum Reply {
         /// What came of each operation of the list that was done.
         results: Vec<TxnResult>,
     },
+    /// To [`RequestBody::Changes`].
+    Changes {
+        /// All that there are between the mark that was named and `upto`, in order.
+        changes: Vec<Change>,
+        /// Where to go on.
+        upto: Mark,
+    },
 }
 
 /// Why a request surely has no effect. (A retry is refused only for itself: an earlier try may have had one.)
@@ -286,6 +304,14 @@ pub enum RefusalReason {
         epoch: u64,
         /// The group.
         group: GroupId,
+    },
+    /// Changes behind the mark that was named are not kept any more.
+    #[error("changes of shard {shard} before {oldest} are not kept any more")]
+    Compacted {
+        /// The shard.
+        shard: ShardId,
+        /// From here on all are.
+        oldest: Mark,
     },
 }
 

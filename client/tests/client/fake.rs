@@ -286,6 +286,9 @@ impl Shared {
             RequestBody::Configuration { .. } | RequestBody::Watch { .. } => {
                 Reply::Configuration(Box::new(self.configuration()))
             }
+            RequestBody::Changes { behind, .. } => {
+                Reply::Changes { changes: Vec::new(), upto: behind.unwrap_or_default() }
+            }
             RequestBody::Admin { .. } => Reply::Decided(Decision::Done { number: 2 }),
         }
     }

@@ -6,4 +6,5 @@ mod fake;
 mod kv;
 mod leaders;
 mod reads;
+mod watch;
 mod writes;

@@ -21,6 +21,7 @@
 //! * [`config`]: what an engine is told once.
 //! * [`node`]: the engine itself: inputs, routing, the order of outputs.
 //! * `members`: who belongs to the groups, how that changes, and leadership handed over.
+//! * `changes`: who watches keys.
 //! * `created`: groups that are made while the cluster runs.
 //! * `frozen`: who asks for a shard while it is handed over.
 //! * `group`: one group's member and its state machine.
@@ -32,6 +33,7 @@
 //! * `watched`: a group's member, which is not asked while nothing was done to it.
 //! * `writes`: a group's writes, which wait for the file of a snapshot that they name.
 
+mod changes;
 pub mod config;
 mod created;
 mod frozen;
@@ -50,6 +52,7 @@ mod writes;
 #[cfg(test)]
 mod tests;
 
+pub use changes::WATCHES_MAX;
 pub use config::{CONTROLLER, EngineConfig, EngineError};
 pub use io::{
     Batch, BatchTicket, ClientKey, Input, Output, RestoreJob, Restored, SnapshotJob, StoreJob,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ordeal_client::wire::{Answer, GroupId, NodeId, NodeStatus, Reply, Welcome};
 
+use super::changes::Watches;
 use super::config::{CONTROLLER, EngineConfig, EngineError};
 use super::frozen::Frozen;
 use super::group::{Group, Wishes};
@@ -22,6 +23,7 @@ pub struct Engine {
     pub(super) members: Members,
     pub(super) moves: Moves,
     pub(super) frozen: Frozen,
+    pub(super) watches: Watches,
     pub(super) waiters: Waiters,
     pub(super) outputs: VecDeque<Output>,
     pub(super) space: Space,
@@ -58,6 +60,7 @@ impl Engine {
             members: Members::of(&config, &groups),
             moves: Moves::new(groups[&CONTROLLER].state.latest().expect("the controller's")),
             frozen: Frozen::default(),
+            watches: Watches::default(),
             config,
             groups,
             waiters: Waiters::default(),
@@ -190,6 +193,7 @@ impl Engine {
             group.raft.tick();
         }
         self.tick_moves();
+        self.tick_watches();
         self.tick_space();
         if self.ticks.is_multiple_of(u64::from(self.config.heartbeat_ticks)) {
             let counting: BTreeSet<NodeId> =
@@ -252,6 +256,7 @@ impl Engine {
         for (group, waiter, reply) in replies {
             self.answer(group, &waiter, reply);
         }
+        any |= self.tell_watchers();
         any |= self.drive_moves();
         self.thaw();
         any

@@ -33,6 +33,7 @@ impl Engine {
             RequestBody::Transfer { group, to } => Err(self.transfer(group, to)),
             RequestBody::Configuration { number } => self.query(from, id, number),
             RequestBody::Watch { after } => self.watch(from, id, after),
+            RequestBody::Changes { shard, of, behind } => self.watch_changes(from, id, shard, of, behind),
             RequestBody::Admin { id: command, base, change } => self.admin(from, id, command, base, change),
         };
         match (reply, shard) {
@@ -51,7 +52,9 @@ impl Engine {
     /// The shard that a request concerns, if it is one that there is.
     fn shard_of(&self, body: &RequestBody) -> Option<ShardId> {
         match body {
-            RequestBody::OpenSession { shard } => Some(*shard).filter(|shard| shard.0 < self.config.shards),
+            RequestBody::OpenSession { shard } | RequestBody::Changes { shard, .. } => {
+                Some(*shard).filter(|shard| shard.0 < self.config.shards)
+            }
             RequestBody::Read { key, .. } | RequestBody::Write { key, .. } => {
                 Some(shard_of(key, self.config.shards))
             }
@@ -204,7 +207,7 @@ fn check_txn(bytes: &[u8], key: &[u8], shards: u32) -> Result<(), Reply> {
     if is_first { Ok(()) } else { Err(unfit("the key of a transaction is its first".to_owned())) }
 }
 
-fn check_length(what: &str, bytes: &[u8], limit: usize) -> Result<(), Reply> {
+pub(super) fn check_length(what: &str, bytes: &[u8], limit: usize) -> Result<(), Reply> {
     if bytes.len() <= limit {
         return Ok(());
     }

@@ -37,6 +37,8 @@ pub(super) enum Awaited {
     Configuration { number: Option<u64> },
     /// A newer configuration.
     News,
+    /// Changes of keys.
+    Changes,
     /// The new owner of a shard that is handed over.
     Owner,
 }
@@ -87,6 +89,11 @@ impl Waiters {
             self.by_entry.remove(&(group, id.index, id.term));
         }
         Some(waiter)
+    }
+
+    /// Whether this one is there.
+    pub(super) fn is_waiting(&self, token: u64) -> bool {
+        self.all.contains_key(&token)
     }
 
     /// Removes those of a client that is gone.

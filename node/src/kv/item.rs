@@ -98,7 +98,8 @@ impl Item {
     }
 
     /// The same, holding on to no other item.
-    pub(super) fn alone(&self) -> Item {
+    #[must_use]
+    pub fn alone(&self) -> Item {
         let own = self.key_bytes as usize + self.value_bytes as usize;
         if self.bytes.len() == own {
             return self.clone();

@@ -5,10 +5,12 @@
 //!
 //! * [`store`]: what each write does; `txn`: transactions.
 //! * [`item`], [`parts`]: keys, values, versions, in parts that copies share until one of them changes them.
+//! * [`history`]: the last changes, for those who watch keys.
 //! * [`session`]: who wrote what lately, and what the answers were (thesis §6.3).
 //! * [`digest`]: a checksum of the whole that is kept up to date at every change.
 
 pub mod digest;
+pub mod history;
 pub mod item;
 pub mod parts;
 pub mod session;
@@ -18,10 +20,13 @@ mod txn;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_history;
+#[cfg(test)]
 mod tests_session;
 #[cfg(test)]
 mod tests_txn;
 
+pub use history::{Event, History};
 pub use item::{Item, RUN_BYTES};
 pub use session::{Claim, REMEMBERED_BYTES_MAX, REPLY_BYTES, SESSIONS_MAX, Session};
 pub use store::{Kv, Op};

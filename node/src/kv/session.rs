@@ -350,6 +350,7 @@ fn weigh(sequence: u64, reply: &Reply) -> (usize, u64) {
         | Reply::Txn { .. }
         | Reply::Configuration(_)
         | Reply::Decided(_)
+        | Reply::Changes { .. }
         | Reply::Transferring { .. } => {
             let encoded = encode(reply);
             let checksum = u64::from(digest::checksum(0, &encoded));

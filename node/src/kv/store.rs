@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use ordeal_client::wire::txn::Txn;
 use ordeal_client::wire::{
-    RefusalReason, Reply, SESSION_WINDOW_MAX, SessionId, VALUE_BYTES_MAX, Version, WriteOp,
+    Mark, RefusalReason, Reply, SESSION_WINDOW_MAX, SessionId, VALUE_BYTES_MAX, Version, WriteOp,
 };
 
 use super::digest;
+use super::history::{Event, History, Limits};
 use super::item::Item;
 use super::parts::Parts;
 use super::session::{Claim, Session, Sessions, Turn};
@@ -45,10 +46,11 @@ impl<'a> From<&'a WriteOp> for Op<'a> {
 }
 
 /// The data of one shard with its sessions. A copy shares what neither of the two changes.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kv {
     data: Parts,
     sessions: Sessions,
+    history: History,
     /// Sum over `data`; the sessions keep their own.
     digest: u64,
     /// What makes a moment of an index, see [`Kv::moment`].
@@ -56,10 +58,16 @@ pub struct Kv {
 }
 
 impl Kv {
-    /// An empty shard, which is a normal one.
+    /// An empty shard, which is a normal one, of so many in the cluster.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(shards: u32) -> Self {
+        Kv {
+            data: Parts::default(),
+            sessions: Sessions::default(),
+            history: History::new(Limits::of(shards)),
+            digest: 0,
+            moments: 0,
+        }
     }
 
     /// The moment of the entry at `index` in the life of this shard. Moments grow with the index, and go on growing when the
@@ -142,13 +150,26 @@ impl Kv {
 
     /// Removes an item as another group did.
     pub fn unstage(&mut self, key: &[u8]) {
-        self.unset(key);
+        self.remove(key);
+    }
+
+    /// Takes changes as another group has them: it keeps none up to this mark, and these come next. False when they do not
+    /// belong behind those that are here.
+    pub fn stage_history(&mut self, floor: Mark, events: Vec<Event>) -> bool {
+        self.history.cut(floor);
+        events.into_iter().all(|event| self.history.push(event))
+    }
+
+    /// The last changes.
+    #[must_use]
+    pub fn history(&self) -> &History {
+        &self.history
     }
 
     /// An empty shard whose sessions have other limits than usual.
     #[cfg(test)]
     pub(crate) fn with_limits(limits: super::session::Limits) -> Self {
-        Kv { sessions: Sessions::with_limits(limits), ..Kv::default() }
+        Kv { sessions: Sessions::with_limits(limits), ..Kv::new(1) }
     }
 
     /// Adds a session as it stands in a snapshot.
@@ -189,17 +210,17 @@ impl Kv {
         self.data.len()
     }
 
-    /// Checksum of keys, values, versions and sessions: equal for equal states, and free to ask for.
+    /// Checksum of keys, values, versions, sessions and the last changes: equal for equal states, and free to ask for.
     #[must_use]
     pub fn digest(&self) -> u64 {
-        digest::mix(&[self.digest, self.sessions.digest()])
+        digest::mix(&[self.digest, self.sessions.digest(), self.history.digest()])
     }
 
     fn effect(&mut self, version: Version, key: &[u8], op: Op<'_>, command: &Arc<[u8]>) -> Reply {
         match op {
             Op::Put(value) => self.put(Item::at_end_of(command, key, value, version)),
             Op::Append(tail) => self.append(version, key, tail),
-            Op::Delete => Reply::Written { made: version, replaced: self.unset(key) },
+            Op::Delete => Reply::Written { made: version, replaced: self.unset(version, key) },
             Op::Txn(bytes) => {
                 let txn = Txn::from_bytes(bytes).unwrap_or_else(|error| {
                     panic!("transaction {version} was validated before it was proposed: {error}")
@@ -236,7 +257,9 @@ impl Kv {
     /// Puts an item; says the version that it replaced.
     pub(super) fn set(&mut self, item: Item) -> Option<Version> {
         let made = item.version();
-        self.digest = self.digest.wrapping_add(item.digest());
+        let digest = item.digest();
+        self.digest = self.digest.wrapping_add(digest);
+        self.history.note(item.clone(), digest, false);
         let before = self.data.put(item);
         if let Some(before) = &before {
             self.digest = self.digest.wrapping_sub(before.digest());
@@ -246,10 +269,17 @@ impl Kv {
         replaced
     }
 
-    /// Removes an item; says the version that it had.
-    pub(super) fn unset(&mut self, key: &[u8]) -> Option<Version> {
+    /// Removes an item by a write; says the version that it had. What was not there does not change.
+    pub(super) fn unset(&mut self, version: Version, key: &[u8]) -> Option<Version> {
+        let before = self.remove(key)?;
+        let removed = Item::new(key, &[], version);
+        self.history.note(removed.clone(), removed.digest(), true);
+        Some(before.version())
+    }
+
+    fn remove(&mut self, key: &[u8]) -> Option<Item> {
         let item = self.data.remove(key)?;
         self.digest = self.digest.wrapping_sub(item.digest());
-        Some(item.version())
+        Some(item)
     }
 }

@@ -7,7 +7,7 @@ use ordeal_client::wire::{
 use proptest::prelude::*;
 
 use super::session::{Limits, Session};
-use super::tests::write_op;
+use super::tests::{rebuild_history, write_op};
 use super::*;
 
 const PAST: Reply = Reply::Refused(RefusalReason::SequencePast);
@@ -32,7 +32,7 @@ fn append(kv: &mut Kv, index: u64, session: u64, (sequence, settled, tail): Step
 
 /// Opens session 1, then appends at indexes from 2 on; every reply must be as written beside it, and `k` hold `value`.
 fn check(steps: &[(Step, Reply)], value: &str) -> Kv {
-    let mut kv = Kv::new();
+    let mut kv = Kv::new(1);
     kv.open_session(1);
     for (index, (step, expected)) in (2..).zip(steps) {
         assert_eq!(append(&mut kv, index, 1, *step), *expected, "entry {index}: {step:?}");
@@ -111,7 +111,7 @@ fn a_write_beyond_the_window_waits_until_others_are_settled() {
 
 #[test]
 fn an_operation_never_creates_a_session() {
-    let mut kv = Kv::new();
+    let mut kv = Kv::new(1);
     kv.open_session(1);
     let digest = kv.digest();
     for (index, session) in [(2, 0), (3, 2), (4, u64::MAX)] {
@@ -135,7 +135,7 @@ fn an_expired_session_answers_nothing_more_and_no_other_takes_its_name() {
 /// One session alone can remember too much: then it expires itself, and its client is told at its next write.
 #[test]
 fn a_window_of_the_largest_replies_expires_its_own_session() {
-    let mut kv = Kv::new();
+    let mut kv = Kv::new(1);
     kv.open_session(1);
     let write = |kv: &mut Kv, sequence, op| {
         let claim = Claim { session: SessionId(1), sequence, settled: 0 };
@@ -242,6 +242,7 @@ fn rebuilt(kv: &Kv) -> Kv {
         assert!(copy.sessions().takes(id, &same), "{id:?}");
         copy.insert_session(id, same);
     }
+    rebuild_history(&mut copy, kv);
     copy
 }
 

@@ -40,7 +40,7 @@ fn does(then: Vec<TxnOp>) -> Txn {
 
 /// Session 1, and key `a` with value `x` at version 2.
 fn example() -> Kv {
-    let mut kv = Kv::new();
+    let mut kv = Kv::new(1);
     kv.open_session(1);
     let claim = Claim { session: SessionId(1), sequence: 1, settled: 0 };
     write_op(&mut kv, 2, claim, b"a", &WriteOp::Put(b"x".to_vec()));

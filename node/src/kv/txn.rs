@@ -58,7 +58,7 @@ impl Kv {
                 let after = self.item(key).map(|item| item.with_tail(tail, version));
                 self.set(after.unwrap_or_else(|| Item::new(key, tail, version)))
             }
-            TxnOp::Delete { key } => self.unset(key),
+            TxnOp::Delete { key } => self.unset(version, key),
         };
         TxnResult::Written { replaced }
     }

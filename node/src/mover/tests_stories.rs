@@ -1,7 +1,7 @@
 //! What a mover does at single moments, told as stories of one group, whose log and whose other group are the test's. `tests`
 //! plays three groups at random.
 
-use ordeal_client::wire::{AdminChange, CommandId, Members, NodeId, SessionId, shard_of};
+use ordeal_client::wire::{AdminChange, CommandId, Mark, Members, NodeId, SessionId, Version, shard_of};
 
 use super::message::Way;
 use super::*;
@@ -258,20 +258,26 @@ fn few_parts_are_under_way_at_a_time_and_few_bytes_a_tick() {
     assert_eq!(ways(&sent).len(), PARCELS_MAX);
 }
 
+/// All changes up to this entry are there.
+fn upto(index: u64) -> Message {
+    let told = Mark::behind(Version { epoch: 1, index });
+    progress(Fate::Open, Some(Cursor::Changes { upto: index, part: None, told }))
+}
+
 #[test]
 fn a_shard_is_frozen_when_little_is_left_to_be_sent() {
     let (mut donor, sent) = sending(1);
     let frozen = |donor: &Side| matches!(donor.stage(), Stage::Frozen { .. });
     donor.hear(RECIPIENT, progress(Fate::Open, Some(sent[0].to.clone())));
     assert!(!frozen(&donor), "keys and sessions are not there yet");
-    let changes = |from| (from..=from + LEFT_MAX as u64).collect::<Vec<u64>>();
-    changes(2).into_iter().for_each(|number| donor.put(number, 1));
-    let begun = donor.machine.applied() - LEFT_MAX as u64 - 1;
-    let upto = |upto| progress(Fate::Open, Some(Cursor::Changes { upto, part: None }));
+    // Each counts twice: as the key that it changed, and as a change of the history.
+    let writes = LEFT_MAX as u64 / 2;
+    (2..2 + writes).for_each(|number| donor.put(number, 1));
+    let begun = donor.machine.applied() - writes;
     donor.hear(RECIPIENT, upto(begun));
     assert!(!frozen(&donor), "one change too many, and their session");
     let mut slow = donor.machine.clone();
-    donor.hear(RECIPIENT, upto(begun + 2));
+    donor.hear(RECIPIENT, upto(begun + 1));
     assert!(frozen(&donor));
     std::mem::swap(&mut donor.machine, &mut slow);
     donor.mover = Mover::new(DONOR);
@@ -289,7 +295,6 @@ fn a_shard_is_frozen_when_little_is_left_to_be_sent() {
 #[test]
 fn one_long_value_is_much_to_be_sent() {
     let (mut donor, _) = sending(1);
-    let upto = |upto| progress(Fate::Open, Some(Cursor::Changes { upto, part: None }));
     let before = donor.machine.applied();
     donor.put(2, PARCEL_BYTES);
     donor.hear(RECIPIENT, upto(before));

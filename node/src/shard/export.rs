@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use ordeal_client::wire::{GroupId, MoveId, Reply, SessionId, ShardId, encode};
+use ordeal_client::wire::{GroupId, Mark, MoveId, Reply, SessionId, ShardId, encode};
 use serde::{Deserialize, Serialize};
 
 use super::moving::{Cursor, Parcel, Part};
-use super::records::{Record, push, push_items, push_session};
+use super::records::{Record, push, push_event, push_items, push_session};
 use crate::kv::{Item, Kv, REPLY_BYTES, Session, digest};
 
 /// A move of a shard that is owned here.
@@ -78,8 +78,14 @@ impl Export {
 
     /// How many changes are left to be sent, counted up to a limit; a long value counts for several.
     pub(super) fn left(&self, kv: &Kv, cursor: &Cursor, limit: usize) -> usize {
-        let Cursor::Changes { upto, part } = cursor else { return limit };
+        let Cursor::Changes { upto, part, told } = cursor else { return limit };
         let mut left = 0;
+        for event in kv.history().behind(*told) {
+            if left >= limit {
+                break;
+            }
+            left += 1 + event.item().run_bytes() / CHANGE_BYTES;
+        }
         for (_, changed) in self.behind(*upto, part.as_ref()) {
             if left >= limit {
                 break;
@@ -102,12 +108,30 @@ impl Export {
     }
 
     /// The next part of the copy of `kv`, of about so many bytes: a reply and an item at most beyond them, which a frame holds.
-    pub(super) fn parcel(&self, shard: ShardId, kv: &Kv, from: &Cursor, bytes_max: usize) -> Parcel {
+    pub(super) fn parcel(
+        &self,
+        (shard, epoch): (ShardId, u64),
+        kv: &Kv,
+        from: &Cursor,
+        bytes_max: usize,
+    ) -> Parcel {
         let mut packing = Packing { contents: Vec::new(), bytes_max };
         let to = match from {
             Cursor::Items { after } => packing.items(kv, after.as_deref()),
             Cursor::Sessions { after } => packing.sessions(kv, *after, self.begun),
-            Cursor::Changes { upto, part } => packing.changes(kv, self, *upto, part.as_ref()),
+            Cursor::Changes { upto, part, told } => {
+                // What is further behind comes first; the other finds room behind it, when little is left of both.
+                let history_first = told.version.index <= *upto || told.version.epoch < epoch;
+                let mut told = *told;
+                if history_first {
+                    told = packing.history(kv, told);
+                }
+                let (upto, part) = packing.changes(kv, self, *upto, part.as_ref());
+                if !history_first {
+                    told = packing.history(kv, told);
+                }
+                Cursor::Changes { upto, part, told }
+            }
         };
         let mut bytes = Vec::with_capacity(packing.contents.len() + 256);
         let length = u32::try_from(packing.contents.len()).expect("a parcel ends with what makes it long");
@@ -170,7 +194,7 @@ impl Packing {
         }
         match last {
             Some(last) => Cursor::Sessions { after: Some(last) },
-            None => Cursor::Changes { upto: begun, part: None },
+            None => Cursor::Changes { upto: begun, part: None, told: Mark::BEGINNING },
         }
     }
 
@@ -196,7 +220,29 @@ impl Packing {
         cut.then_some(last)
     }
 
-    fn changes(&mut self, kv: &Kv, export: &Export, upto: u64, part: Option<&Part>) -> Cursor {
+    /// The changes of the shard's history behind a mark, as long as there is room; says up to where.
+    fn history(&mut self, kv: &Kv, behind: Mark) -> Mark {
+        let mut told = behind;
+        let history = kv.history();
+        if self.is_full() || behind >= history.end() {
+            return told;
+        }
+        push(&mut self.contents, &Record::History { floor: history.floor() });
+        let mut events = history.behind(behind).peekable();
+        while !self.is_full()
+            && let Some(event) = events.next()
+        {
+            push_event(&mut self.contents, event, false);
+            told = event.behind(events.peek().copied());
+        }
+        told
+    }
+
+    /// What was changed behind there, as long as there is room; says up to where.
+    fn changes(&mut self, kv: &Kv, export: &Export, upto: u64, part: Option<&Part>) -> (u64, Option<Part>) {
+        if self.is_full() {
+            return (upto, part.cloned());
+        }
         let (mut done, mut cut) = (upto, None);
         let mut items = Vec::new();
         let mut bytes = 0;
@@ -236,7 +282,7 @@ impl Packing {
             }
         }
         push_items(&mut self.contents, items.into_iter());
-        Cursor::Changes { upto: done, part: cut }
+        (done, cut)
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use ordeal_client::wire::{GroupId, MoveId, SessionId, ShardId, encode, shard_of};
+use ordeal_client::wire::{GroupId, Mark, MoveId, SessionId, ShardId, encode, shard_of};
 
 use super::moving::{Cursor, Seal};
-use super::records::{Record, Records};
+use super::records::{Record, Records, event_of};
 use super::snapshot::SnapshotError;
-use crate::kv::{Item, Kv, Session, digest};
+use crate::kv::{Event, Item, Kv, Session, digest};
 
 /// A shard that is on its way here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,9 @@ pub(super) struct Contents {
     items: Vec<Item>,
     removed: Vec<Vec<u8>>,
     sessions: Vec<(SessionId, Session)>,
+    /// Up to where the donor keeps no changes any more.
+    floor: Mark,
+    events: Vec<Event>,
 }
 
 impl Contents {
@@ -48,8 +51,15 @@ impl Contents {
             return Err(SnapshotError::CutShort { bytes: bytes.len() });
         }
         let (from, to) = (from.into_owned(), to.into_owned());
-        let mut contents =
-            Contents { from, to, items: Vec::new(), removed: Vec::new(), sessions: Vec::new() };
+        let mut contents = Contents {
+            from,
+            to,
+            items: Vec::new(),
+            removed: Vec::new(),
+            sessions: Vec::new(),
+            floor: Mark::BEGINNING,
+            events: Vec::new(),
+        };
         while !records.is_at_end() {
             match records.pull()? {
                 Record::Run { bytes } => contents.items.extend(records.run(bytes)?),
@@ -58,6 +68,11 @@ impl Contents {
                     let mut session = Session::new(settled, used);
                     records.replies(replies, &mut session)?;
                     contents.sessions.push((id, session));
+                }
+                Record::History { floor } => contents.floor = floor,
+                Record::Event { key, made, version, part } => {
+                    let event = event_of(&key, &made, version, part, None);
+                    contents.events.push(event.ok_or(SnapshotError::Nonsense("a change without its value"))?);
                 }
                 Record::Head { .. }
                 | Record::Shard { .. }
@@ -71,7 +86,9 @@ impl Contents {
                 | Record::End { .. } => return Err(SnapshotError::Nonsense("it is no part of a parcel")),
             }
         }
-        let mut keys = contents.items.iter().map(Item::key).chain(contents.removed.iter().map(Vec::as_slice));
+        let changed = contents.events.iter().map(|event| event.item().key());
+        let removed = contents.removed.iter().map(Vec::as_slice);
+        let mut keys = contents.items.iter().map(Item::key).chain(removed).chain(changed);
         if keys.any(|key| shard_of(key, shards) != shard) {
             return Err(SnapshotError::Nonsense("a key stands in a foreign shard"));
         }
@@ -80,8 +97,8 @@ impl Contents {
 }
 
 impl Import {
-    pub(super) fn new(id: MoveId, epoch: u64, from: GroupId) -> Self {
-        Import { id, epoch, from, cursor: Cursor::START, kv: Kv::new(), sessions: BTreeMap::new() }
+    pub(super) fn new(id: MoveId, epoch: u64, from: GroupId, shards: u32) -> Self {
+        Import { id, epoch, from, cursor: Cursor::START, kv: Kv::new(shards), sessions: BTreeMap::new() }
     }
 
     /// Takes a part over, if it is the next one.
@@ -92,6 +109,8 @@ impl Import {
         self.cursor = parcel.to;
         parcel.items.into_iter().for_each(|item| self.kv.stage(item));
         parcel.removed.iter().for_each(|key| self.kv.unstage(key));
+        // What does not fit makes another shard of it than the one that was frozen, which is seen in the end.
+        let _fits = self.kv.stage_history(parcel.floor, parcel.events);
         for (id, session) in parcel.sessions {
             self.stage_session(id, session);
         }

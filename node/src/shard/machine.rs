@@ -83,7 +83,7 @@ impl Machine {
         assert!(shards > 0, "a cluster has at least one shard");
         let empty = |shard: ShardId| {
             assert!(shard.0 < shards, "{shard} is one of {shards}");
-            (shard, Arc::new(Held { epoch: EPOCH_FIRST, kv: Kv::new(), leaving: None }))
+            (shard, Arc::new(Held { epoch: EPOCH_FIRST, kv: Kv::new(shards), leaving: None }))
         };
         Machine {
             applied: 0,
@@ -212,7 +212,7 @@ impl Machine {
 }
 
 /// Why a shard that is not held is not served.
-fn refusal(away: &BTreeMap<ShardId, Away>, shard: ShardId) -> RefusalReason {
+pub(super) fn refusal(away: &BTreeMap<ShardId, Away>, shard: ShardId) -> RefusalReason {
     match away.get(&shard) {
         Some(&Away { epoch, to }) => RefusalReason::Moved { shard, epoch, group: to },
         None => RefusalReason::WrongGroup { shard },

@@ -15,14 +15,14 @@
 //! * A parcel begins at a cursor. The recipient takes it only if it has come exactly so far, so copies, late ones and those of
 //!   a deposed leader do nothing. Keys and sessions come in the order of their places first, which is fuzzy; then what was changed
 //!   since the move began, in the order of the log, until nothing is left: every change is behind the place that it was
-//!   copied to, or comes later. So any leader of the donor can go on from wherever the recipient is.
+//!   copied to, or comes later. The history comes along beside them, in its own order. So any leader of the donor can go on from wherever the recipient is.
 //! * Frozen, nothing changes at the donor, and it answers nothing: writes and reads of the shard have no effect from there on.
 //! * [`Step::Adopt`] counts only if digest and count of what came are those of the frozen shard, else the move is refused.
 //! * The recipient's log makes one of `Adopt` and `Refuse` effective, never both; the donor unfreezes only after `Refuse`, and
 //!   gives up its data only after `Adopt`. No clock decides.
 //! * A donor's data are an object of (shard, epoch): a shard that comes back is another one.
 
-use ordeal_client::wire::{GroupId, MoveId, SessionId, ShardId};
+use ordeal_client::wire::{GroupId, Mark, MoveId, SessionId, ShardId};
 use serde::{Deserialize, Serialize};
 
 /// How far the copy of a shard has come: everything before it has been taken over.
@@ -45,6 +45,8 @@ pub enum Cursor {
         upto: u64,
         /// What came of the entry that changed something next, when not all of it did.
         part: Option<Part>,
+        /// And all that is kept of the shard's history, up to here.
+        told: Mark,
     },
 }
 
@@ -120,7 +122,7 @@ pub enum Step<'a> {
 /// What a frozen shard is: its copy must be the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seal {
-    /// Of keys, values, versions and sessions.
+    /// Of keys, values, versions, sessions and the last changes.
     pub digest: u64,
     /// How many keys there are.
     pub keys: u64,

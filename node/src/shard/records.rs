@@ -8,12 +8,13 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use ordeal_client::wire::{self, GroupId, MoveId, Reply, SessionId, ShardId};
+use ordeal_client::wire::{self, GroupId, Mark, MoveId, Reply, SessionId, ShardId, Version};
 use serde::{Deserialize, Serialize};
+use serde_bytes::Bytes;
 
 use super::moving::Cursor;
 use super::snapshot::SnapshotError;
-use crate::kv::{Item, RUN_BYTES, Session};
+use crate::kv::{Event, Item, Kv, RUN_BYTES, Session};
 
 /// One of them. Which stand where is told by `snapshot` and `parcel`.
 #[derive(Serialize, Deserialize)]
@@ -47,6 +48,21 @@ pub(super) enum Record<'a> {
     },
     /// Ends a snapshot: the digest of its state.
     End { digest: u64 },
+    /// Up to here the history of the shard before is forgotten. All `Event` of it that are kept, or come next, follow.
+    History { floor: Mark },
+    /// A change of a key, one of several of its version.
+    Event { key: Cow<'a, Bytes>, made: Made<'a>, version: Version, part: u32 },
+}
+
+/// What a change made of its key.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Made<'a> {
+    /// This value.
+    Value(Cow<'a, Bytes>),
+    /// What stands there: nobody has changed it since.
+    Standing,
+    /// It was removed.
+    Nothing,
 }
 
 /// Adds a record.
@@ -80,6 +96,45 @@ pub(super) fn push_session<'a>(
     for (sequence, reply) in replies {
         push(bytes, &Record::Remembered { sequence, reply: Cow::Borrowed(reply) });
     }
+}
+
+/// Adds a change; `standing`: it is what its key is now.
+pub(super) fn push_event(bytes: &mut Vec<u8>, event: &Event, standing: bool) {
+    let item = event.item();
+    let made = match standing {
+        true => Made::Standing,
+        false if event.is_removal() => Made::Nothing,
+        false => Made::Value(Cow::Borrowed(Bytes::new(item.value()))),
+    };
+    let (key, version, part) = (Cow::Borrowed(Bytes::new(item.key())), item.version(), event.mark().told);
+    push(bytes, &Record::Event { key, made, version, part });
+}
+
+/// Adds all that is kept of a shard's history, behind its items.
+pub(super) fn push_history(bytes: &mut Vec<u8>, kv: &Kv) {
+    let history = kv.history();
+    push(bytes, &Record::History { floor: history.floor() });
+    for event in history.behind(history.floor()) {
+        let now = kv.item(event.item().key()).map(Item::version);
+        push_event(bytes, event, !event.is_removal() && now == Some(event.item().version()));
+    }
+}
+
+/// A change as it stands in a record; none, where it is said to stand in a state in which it does not.
+pub(super) fn event_of(
+    key: &[u8],
+    made: &Made<'_>,
+    version: Version,
+    part: u32,
+    kv: Option<&Kv>,
+) -> Option<Event> {
+    let item = match made {
+        Made::Value(value) => Item::new(key, value, version),
+        Made::Nothing => Item::new(key, &[], version),
+        // A run of items is not to be held on to by what is forgotten at another time.
+        Made::Standing => kv?.item(key).filter(|item| item.version() == version)?.alone(),
+    };
+    Some(Event::new(item, matches!(made, Made::Nothing), part))
 }
 
 /// Records as they stand in bytes from outside.

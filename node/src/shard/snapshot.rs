@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A snapshot is all of the machine: applied index, shards with their epochs, keys, sessions with their remembered
-//! replies, and how the moves of shards stand. Its end holds the digest of the state that it was taken from, which the restored
+//! replies, the last changes, and how the moves of shards stand. Its end holds the digest of the state that it was taken from, which the restored
 //! state must have as well.
 
 use std::borrow::Cow;
@@ -17,11 +17,11 @@ use super::Machine;
 use super::export::Export;
 use super::import::Import;
 use super::machine::{Away, Held};
-use super::records::{Record, Records, push, push_items, push_session};
+use super::records::{Record, Records, event_of, push, push_history, push_items, push_session};
 use crate::kv::{Item, Kv, Session};
 
 /// Version of the format: the first four bytes.
-pub const SNAPSHOT_VERSION: u32 = 4;
+pub const SNAPSHOT_VERSION: u32 = 5;
 
 /// Bytes that are no snapshot of this build.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -63,6 +63,7 @@ impl Machine {
             for (&id, session) in sessions {
                 push_session(&mut bytes, id, session, session.replies());
             }
+            push_history(&mut bytes, kv);
         }
         for (&shard, &Away { epoch, to }) in &self.away {
             push(&mut bytes, &Record::Away { shard, epoch, to });
@@ -119,14 +120,15 @@ impl Machine {
         match record {
             Record::Shard { shard, epoch, moments } => {
                 self.check_order(&self.held, shard)?;
-                let mut kv = Kv::new();
+                let mut kv = Kv::new(self.shards);
                 kv.set_moments(moments);
                 self.held.insert(shard, Arc::new(Held { epoch, kv, leaving: None }));
                 Ok(At::Held(shard))
             }
             Record::Arriving { shard, id, epoch, from, cursor } => {
                 self.check_order(&self.arriving, shard)?;
-                let import = Import { cursor: cursor.into_owned(), ..Import::new(id, epoch, from) };
+                let import =
+                    Import { cursor: cursor.into_owned(), ..Import::new(id, epoch, from, self.shards) };
                 self.arriving.insert(shard, Arc::new(import));
                 Ok(At::Arriving(shard))
             }
@@ -157,6 +159,20 @@ impl Machine {
                 self.check_order(&self.spent, shard)?;
                 self.spent.insert(shard, id);
                 Ok(At::Nothing)
+            }
+            Record::History { floor } => {
+                let (_, kv) = self.kv_at(at)?;
+                let fits = kv.stage_history(floor, Vec::new()) && kv.history().floor() == floor;
+                if fits { Ok(at) } else { Err(SnapshotError::Nonsense("its history begins before it began")) }
+            }
+            Record::Event { key, made, version, part } => {
+                let shards = self.shards;
+                let (shard, kv) = self.kv_at(at)?;
+                let event = event_of(&key, &made, version, part, Some(kv))
+                    .filter(|event| shard_of(event.item().key(), shards) == shard)
+                    .ok_or(SnapshotError::Nonsense("a change is none of its shard"))?;
+                let fits = kv.stage_history(kv.history().floor(), vec![event]);
+                if fits { Ok(at) } else { Err(SnapshotError::Nonsense("its changes are out of order")) }
             }
             Record::Head { .. } => Err(SnapshotError::Nonsense("it has two heads")),
             Record::Remembered { .. } => {
@@ -246,6 +262,7 @@ fn push_held(bytes: &mut Vec<u8>, shard: ShardId, held: &Held) {
     for (id, session) in kv.sessions().iter() {
         push_session(bytes, id, session, session.replies());
     }
+    push_history(bytes, kv);
     if let Some(export) = leaving {
         let Export { id, to, begun, frozen, .. } = *export;
         push(bytes, &Record::Leaving { id, to, begun, frozen });

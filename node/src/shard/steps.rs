@@ -129,7 +129,7 @@ impl Machine {
     pub fn parcel(&self, shard: ShardId, from: &Cursor, bytes_max: usize) -> Option<Parcel> {
         let held = self.held.get(&shard)?;
         let export = held.leaving.as_ref()?;
-        Some(export.parcel(shard, &held.kv, from, bytes_max))
+        Some(export.parcel((shard, held.epoch), &held.kv, from, bytes_max))
     }
 
     /// How many changes are still to be sent of a shard that is on its way from here, a long value as several, counted up to a
@@ -184,7 +184,7 @@ impl Machine {
         if self.fate(shard, id, epoch) != Fate::Open || self.held.contains_key(&shard) || !newer {
             return None;
         }
-        let before = self.arriving.insert(shard, Arc::new(Import::new(id, epoch, from)));
+        let before = self.arriving.insert(shard, Arc::new(Import::new(id, epoch, from, self.shards)));
         before.map(|import| Leftover(LeftoverOf::Arriving(import)))
     }
 

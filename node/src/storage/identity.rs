@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! ordeal data directory
-//! format 8
+//! format 9
 //! cluster 00c0ffee00c0ffee
 //! node n2
 //! groups 1
@@ -25,7 +25,7 @@ use super::durable::{Pace, create_dir_durably, write_durably};
 use super::error::io_error;
 
 /// Version of the layout of a data directory, and of the entries in its log.
-pub const FORMAT: u32 = 8;
+pub const FORMAT: u32 = 9;
 
 const FILE: &str = "identity";
 /// Replicas of a group that all nodes belong to.
@@ -227,9 +227,9 @@ mod tests {
     #[test]
     fn a_newer_format_is_told_apart_from_damage() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(FILE), render(&OURS, DirectoryId(0xd1)).replace("format 8", "format 9"))
+        fs::write(dir.path().join(FILE), render(&OURS, DirectoryId(0xd1)).replace("format 9", "format 10"))
             .unwrap();
-        assert!(matches!(claim(dir.path(), &OURS), Err(StorageError::Format { found: 9, .. })));
+        assert!(matches!(claim(dir.path(), &OURS), Err(StorageError::Format { found: 10, .. })));
     }
 
     #[test]

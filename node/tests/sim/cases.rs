@@ -75,6 +75,7 @@ fn every_seed(args: &Args) {
         sum.rotted,
         sum.filled,
         sum.moved,
+        sum.told,
         sum.compared,
     ];
     assert!(rare.iter().all(|&count| count > 20), "something never happens: {rare:?}");

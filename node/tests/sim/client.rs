@@ -236,6 +236,7 @@ impl Client {
             | Reply::Transferring { .. }
             | Reply::Configuration(_)
             | Reply::Decided(_)
+            | Reply::Changes { .. }
             | Reply::Txn { .. } => panic!("nobody asked for that"),
         }
     }
@@ -294,6 +295,7 @@ impl Client {
             RefusalReason::TooLong { .. }
             | RefusalReason::Stopping
             | RefusalReason::MembersBusy
+            | RefusalReason::Compacted { .. }
             | RefusalReason::Unfit(_) => panic!("nothing in this workload deserves `{reason}`"),
         }
     }

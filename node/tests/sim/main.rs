@@ -6,6 +6,7 @@
 //! * `plan`, `script`, `deaths`: what a seed stands for; `script_file`: all as text.
 //! * `disk`: the real journal over memory that forgets; `shelf`: its snapshots; `shadow`: what it must remember.
 //! * `world`, `queue`: time and what happens in it; `node`, `client`, `faults`: to whom.
+//! * `watcher`: clients that watch, and what they must be told.
 //! * `checks`: what must hold; `trace`: what happened.
 //! * `play`: one world; `sweep`: many; `shrink`: a failing one made short; `cases`: the test cases.
 
@@ -29,6 +30,7 @@ mod shelf;
 mod shrink;
 mod sweep;
 mod trace;
+mod watcher;
 mod world;
 
 use std::process::ExitCode;

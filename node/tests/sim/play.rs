@@ -9,6 +9,7 @@ use ordeal_history::{Budget, Counts, History, Report, Verdict, check};
 
 use crate::plan::Plan;
 use crate::script::Script;
+use crate::watcher::Watcher;
 use crate::world::World;
 
 /// What a world leaves behind.
@@ -32,6 +33,8 @@ pub struct Course {
     pub moved: u64,
     /// Groups that were made under way.
     pub created: u64,
+    /// Changes that watchers were told.
+    pub told: u64,
     pub counts: Counts,
     /// Simulated time, and time of a processor that the play and the judge took.
     pub simulated_us: u64,
@@ -111,6 +114,7 @@ pub fn play(plan: &Plan, script: &Script, print: bool) -> Course {
         filled: world.filled,
         moved: world.checks.owners.moves(),
         created: world.created(),
+        told: world.watchers.iter().map(Watcher::told).sum(),
         dead: world.nodes.iter().filter(|node| node.dead).count() as u64,
         counts,
         simulated_us: world.now_us,

@@ -34,6 +34,7 @@ pub struct Sum {
     pub dead: u64,
     pub filled: u64,
     pub moved: u64,
+    pub told: u64,
     pub created: u64,
     pub compared: u64,
     simulated: Duration,
@@ -106,6 +107,7 @@ impl Sum {
         self.dead += course.dead;
         self.filled += course.filled;
         self.moved += course.moved;
+        self.told += course.told;
         self.created += course.created;
         self.compared += course.compared;
         let simulated = Duration::from_micros(course.simulated_us);
@@ -120,7 +122,7 @@ impl Sum {
     fn tell(&self, args: &Args, took: Duration) {
         println!(
             "{} seeds, {} failed: {:.0} simulated s with {} faults, {} elections, {} operations ({} unknown, {} failed), \
-             {} parts of snapshots, {} beats of nodes at rest, {} places of rot ({} nodes lost to it), {} full disks, {} shards moved, {} groups made, {} states compared, \
+             {} parts of snapshots, {} beats of nodes at rest, {} places of rot ({} nodes lost to it), {} full disks, {} shards moved, {} changes told, {} groups made, {} states compared, \
              {} events",
             self.seeds,
             self.failed,
@@ -136,6 +138,7 @@ impl Sum {
             self.dead,
             self.filled,
             self.moved,
+            self.told,
             self.created,
             self.compared,
             self.events,

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use ordeal_client::wire::{GroupId, NodeId, Reply, Request};
+use ordeal_client::wire::{GroupId, NodeId, Reply, Request, ShardId};
 use ordeal_history::Event as Noted;
 use ordeal_node::engine::{BatchTicket, ClientKey, Input};
 use ordeal_node::raft::Snapshot;
@@ -19,6 +19,7 @@ use crate::queue::Queue;
 use crate::script::{Act, CallKind, Fault, Line, Script};
 use crate::shards::Owners;
 use crate::trace::Trace;
+use crate::watcher::{self, Watcher};
 
 /// After the last fault a cluster must answer everything, and be level, within this time: several elections, the longest
 /// pauses of clients, a snapshot for whoever fell behind.
@@ -139,6 +140,8 @@ pub struct World {
     /// What is left of the script.
     script: VecDeque<Line>,
     clients: Vec<Client>,
+    /// One a shard; as clients they come behind the others.
+    pub watchers: Vec<Watcher>,
     chances: Vec<Pcg32>,
     /// Of those who share them.
     sessions: Vec<Sessions>,
@@ -181,7 +184,10 @@ impl World {
             queue: Queue::default(),
             script: script.0.iter().cloned().collect(),
             clients: (0..clients).map(Client::new).collect(),
-            chances: streams(200, plan.clients).collect(),
+            watchers: (0..u32::try_from(plan.shards).expect("a world is small"))
+                .map(|shard| Watcher::new(ShardId(shard)))
+                .collect(),
+            chances: streams(200, plan.clients).chain(streams(400, plan.shards)).collect(),
             sessions: vec![Sessions::default(); clients as usize],
             calls: vec![VecDeque::new(); clients as usize],
             history: Vec::new(),
@@ -195,6 +201,9 @@ impl World {
             plan: plan.clone(),
         };
         world.plan.node_ids().for_each(|node| world.start(node));
+        for watcher in 0..world.watchers.len() {
+            world.later(1, Event::Wake { client: world.clients.len() + watcher, number: 0 });
+        }
         world.await_script();
         world
     }
@@ -230,6 +239,7 @@ impl World {
         }
         self.checks.agree_at_the_end(&self.nodes);
         Owners::agree_at_the_end(&self.plan, &self.nodes);
+        watcher::agree(&self.watchers, &self.history);
     }
 
     /// Puts an event into the queue.
@@ -243,6 +253,7 @@ impl World {
         read && self.clients.iter().all(Client::is_idle)
             && self.moves_are_over()
             && self.checks.is_level(&self.nodes)
+            && watcher::is_level(&self.watchers, &self.history)
     }
 
     fn happen(&mut self, event: Event) {
@@ -259,18 +270,30 @@ impl World {
             Event::Answer { client, node, connection, id, reply } => {
                 let numbers = [1, client as u64, u64::from(node.0), id];
                 self.trace.note(self.now_us, &numbers, || format!("c{client} <- {node}: #{id} {reply:?}"));
-                self.with_client(client, |client, hands| client.answered(hands, node, connection, id, reply));
-            }
-            Event::Broken { client, node, connection } => {
-                self.with_client(client, |client, hands| client.broken(hands, node, connection));
-            }
-            Event::Closed { node, peer } => self.closed(node, peer),
-            Event::Connected { node, peer } => self.connected(node, peer),
-            Event::Wake { client, number } => {
-                if self.clients[client].expects(number) {
-                    self.with_client(client, |client, hands| client.wake(hands));
+                match client.checked_sub(self.clients.len()) {
+                    None => self.with_client(client, |client, hands| {
+                        client.answered(hands, node, connection, id, reply);
+                    }),
+                    Some(watcher) => self.with_watcher(watcher, |watcher, hands| {
+                        watcher.answered(hands, node, connection, id, reply);
+                    }),
                 }
             }
+            Event::Broken { client, node, connection } => match client.checked_sub(self.clients.len()) {
+                None => self.with_client(client, |client, hands| client.broken(hands, node, connection)),
+                Some(watcher) => {
+                    self.with_watcher(watcher, |watcher, hands| watcher.broken(hands, connection));
+                }
+            },
+            Event::Closed { node, peer } => self.closed(node, peer),
+            Event::Connected { node, peer } => self.connected(node, peer),
+            Event::Wake { client, number } => match client.checked_sub(self.clients.len()) {
+                None if self.clients[client].expects(number) => self.with_client(client, Client::wake),
+                Some(watcher) if self.watchers[watcher].expects(number) => {
+                    self.with_watcher(watcher, Watcher::wake);
+                }
+                None | Some(_) => {}
+            },
             Event::Revive { node } => self.revive(node),
             Event::Script => self.next_line(),
             Event::Undo { fault, who } => self.undo(&fault, &who),
@@ -352,7 +375,31 @@ impl World {
             connections: &mut self.connections,
         };
         act(&mut self.clients[client], &mut hands);
-        for action in hands.actions {
+        let actions = hands.actions;
+        self.perform(client, actions);
+    }
+
+    fn with_watcher(&mut self, watcher: usize, act: impl FnOnce(&mut Watcher, &mut Hands<'_>)) {
+        let client = self.clients.len() + watcher;
+        let mut hands = Hands {
+            // It writes nothing.
+            sessions: &mut Sessions::default(),
+            now_us: self.now_us,
+            plan: &self.plan,
+            rng: &mut self.chances[client],
+            actions: Vec::new(),
+            history: &mut self.history,
+            operations: &mut self.operations,
+            connections: &mut self.connections,
+        };
+        act(&mut self.watchers[watcher], &mut hands);
+        let actions = hands.actions;
+        self.perform(client, actions);
+    }
+
+    /// Does what a client wants done.
+    fn perform(&mut self, client: usize, actions: Vec<Action>) {
+        for action in actions {
             match action {
                 Action::Send { node, connection, request } => {
                     let delay_us = self.chances[client].random_range(100..=2_000);

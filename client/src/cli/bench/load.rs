@@ -188,8 +188,10 @@ impl Load<'_> {
                 op: WriteOp::Put(self.value.clone()),
             }),
         };
-        let (Operation::Read { key, .. } | Operation::Write { key, .. }) = &mut operation;
-        key_into(number, key);
+        match &mut operation {
+            Operation::Read { key, .. } | Operation::Write { key, .. } => key_into(number, key),
+            Operation::Watch { .. } => unreachable!("it reads and writes"),
+        }
         let token = u64::try_from(place).expect("a place in a table");
         let submitted = self.pipeline.submit(token, operation);
         assert!(submitted.is_ok(), "there are fewer places than a pipeline takes operations");
