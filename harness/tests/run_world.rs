@@ -22,10 +22,20 @@ use ordeal_harness::store::{Event, RunState, Store, Summary, Word, spans};
 use ordeal_history::Budget;
 use run_toy::{Fault, Toy};
 
-const CASES: [(&str, fn()); 15] = [
+const CASES: [(&str, fn()); 19] = [
     ("a_healthy_register_is_valid", || healthy(WorkloadKind::Register)),
     ("a_healthy_append_is_valid", || healthy(WorkloadKind::Append)),
     ("a_healthy_cas_is_valid", || healthy(WorkloadKind::Cas)),
+    ("a_healthy_bank_is_valid", || healthy(WorkloadKind::Bank)),
+    ("a_bank_finds_transactions_that_are_done_in_half", || {
+        bank(Fault::HalfTransactions, &["wrong total", "torn transaction"]);
+    }),
+    ("a_bank_finds_compares_that_are_ignored", || {
+        bank(Fault::IgnoresCompares, &["wrong transaction", "wrong total"]);
+    }),
+    ("a_bank_finds_answers_to_other_transactions", || {
+        bank(Fault::AnswersOfBefore, &["stale read", "wrong transaction", "broken claim"]);
+    }),
     ("a_system_without_members_is_not_asked_to_change_them", refuses_changes),
     ("stale_reads_are_found_and_explained", stale_reads),
     ("a_node_that_ends_uninvited_is_found", crash),
@@ -128,6 +138,18 @@ fn healthy(workload: WorkloadKind) {
     let events = Store::at(dir.path()).find("latest").unwrap().read_events().unwrap();
     assert!(spans(&events).iter().all(|span| span.asked_ns() <= span.applied_ns()));
     assert!(spans(&events).iter().all(|span| span.applied_ns() <= span.verified_ns()));
+}
+
+/// A store that does transactions wrong is found, and at least one of these names stands in the report.
+fn bank(fault: Fault, names: &[&str]) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut order = order(dir.path(), WorkloadKind::Bank);
+    order.settings.faults = vec![];
+    let summary = play(&order, fault);
+    assert_eq!((summary.verdict, summary.exit), (Word::NotLinearizable, 10), "{summary:#?}");
+    let kinds: Vec<&str> = summary.anomalies.iter().map(|anomaly| anomaly.kind.as_str()).collect();
+    assert!(kinds.iter().any(|kind| names.contains(kind)), "{kinds:?}");
+    assert!(check_stored(&order, &summary).contains("{b"));
 }
 
 fn stale_reads() {

@@ -205,7 +205,9 @@ fn ms(duration: Duration) -> f64 {
 fn backing(history: &ordeal_history::Report) -> String {
     match history.keys.first().map(|key| &key.certificate) {
         Some(Certificate::Order(order)) => format!("an order of {}", order.len()),
-        Some(Certificate::Core(answered, open)) => format!("a core of {}", answered.len() + open.len()),
+        Some(Certificate::Core(answered, open) | Certificate::CoreBehind(_, answered, open)) => {
+            format!("a core of {}", answered.len() + open.len())
+        }
         Some(Certificate::CoreOfWords(answered, open, words)) => {
             format!("a core of {} on {} words", answered.len() + open.len(), words.len())
         }

@@ -4,13 +4,14 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use crate::decide::{Decision, decide, trace_of};
+use crate::decide::{Decision, decide, is_tied, trace_of};
 use crate::history::History;
 use crate::linear::{self, Core, Entry, Limits, Model, smallest_core};
 use crate::model::KeyModel;
 use crate::operation::{Answer, Call, OpId, Operation, Value};
 use crate::problem::at_the_end;
 use crate::reduce::{Groups, Words, behind, fewest, only_words};
+use crate::txn_core::{base_entry, core_of_txns, entry_of};
 
 /// What a verdict on a key is backed by.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -24,6 +25,9 @@ pub enum Certificate {
     /// The same of a key of reads and appends, as if nothing but these words had ever been appended: of appends of other words
     /// nothing is left, and answers are without them.
     CoreOfWords(Vec<OpId>, Vec<OpId>, Vec<Value>),
+    /// The same of transactions on a tag, as if the first one had given all its keys the values that it left there, and nothing had been before.
+    /// Compares of versions are left out: see `txn_core`.
+    CoreBehind(OpId, Vec<OpId>, Vec<OpId>),
     /// Nothing, or nothing short.
     #[default]
     None,
@@ -34,9 +38,9 @@ impl Certificate {
     #[must_use]
     pub fn few(&self) -> Option<(&[OpId], &[OpId])> {
         match self {
-            Certificate::Core(answered, open) | Certificate::CoreOfWords(answered, open, _) => {
-                Some((answered, open))
-            }
+            Certificate::Core(answered, open)
+            | Certificate::CoreOfWords(answered, open, _)
+            | Certificate::CoreBehind(_, answered, open) => Some((answered, open)),
             Certificate::Order(_) | Certificate::None => None,
         }
     }
@@ -46,7 +50,22 @@ impl Certificate {
     pub fn words(&self) -> &[Value] {
         match self {
             Certificate::CoreOfWords(_, _, words) => words,
-            Certificate::Order(_) | Certificate::Core(..) | Certificate::None => &[],
+            Certificate::Order(_)
+            | Certificate::Core(..)
+            | Certificate::CoreBehind(..)
+            | Certificate::None => &[],
+        }
+    }
+
+    /// Of a core behind a transaction that one: as if it had given all keys what it left there.
+    #[must_use]
+    pub fn base(&self) -> Option<OpId> {
+        match self {
+            Certificate::CoreBehind(base, ..) => Some(*base),
+            Certificate::Order(_)
+            | Certificate::Core(..)
+            | Certificate::CoreOfWords(..)
+            | Certificate::None => None,
         }
     }
 
@@ -56,6 +75,11 @@ impl Certificate {
         let (answered, open) = self.few()?;
         let entry = |id: OpId, is_open: bool| {
             let mut operation = Cow::Borrowed(history.operation(id)?);
+            if matches!(operation.call, Call::Txn(_)) {
+                let is_base = self.base() == Some(id);
+                let entry = if is_base { base_entry(&operation) } else { entry_of(&operation) }?;
+                return Some((id, if is_open { Entry { returned: None, ..entry } } else { entry }));
+            }
             if let Certificate::CoreOfWords(_, _, words) = self {
                 operation = Cow::Owned(only_words(&operation, words)?);
             }
@@ -93,6 +117,9 @@ const STEPS_MAX: u64 = 500_000;
 /// any are known.
 pub(crate) fn core_of(operations: &[&Operation], evidence: &[usize], limits: &Limits<'_>) -> Certificate {
     let limits = Limits { steps: limits.steps.min(STEPS_MAX), ..*limits };
+    if is_tied(operations) {
+        return core_of_txns(operations, &limits);
+    }
     if operations.iter().any(|operation| matches!(operation.call, Call::Append(_))) {
         return core_of_appends(operations, &limits);
     }
@@ -147,7 +174,10 @@ fn core_of_appends(operations: &[&Operation], limits: &Limits<'_>) -> Certificat
     }
     match shrink(&left, limits) {
         Certificate::Core(answered, open) => Certificate::CoreOfWords(answered, open, words.texts(&kept)),
-        Certificate::Order(_) | Certificate::CoreOfWords(..) | Certificate::None => whole,
+        Certificate::Order(_)
+        | Certificate::CoreOfWords(..)
+        | Certificate::CoreBehind(..)
+        | Certificate::None => whole,
     }
 }
 
@@ -184,7 +214,7 @@ fn behind_the_last(trace: &[KeyEntry], limits: &Limits<'_>) -> Option<Core> {
     let mut best = None;
     while low < high {
         let middle = usize::midpoint(low, high);
-        let left = behind(trace, writes[middle]);
+        let left = behind::<KeyModel>(trace, writes[middle]);
         if matches!(linear::decide(&initial, &entries(&left), limits).0, linear::Decision::NoOrder(_)) {
             best = Some(left);
             low = middle + 1;

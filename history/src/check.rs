@@ -15,14 +15,14 @@ use std::time::{Duration, Instant};
 use rayon::prelude::*;
 
 use crate::certificate::{Certificate, core_of};
-use crate::decide::{Decision, Evidence, decide};
+use crate::decide::{Decision, Evidence, decide, is_tied};
 use crate::history::History;
 use crate::linear::{Limit, Limits};
 use crate::operation::{Claim, OpId, Operation};
 use crate::problem::at_the_end;
 use crate::replay::confirm;
 use crate::report::{Anomaly, Counts, KeyReport, Report, Verdict};
-use crate::{claims, explain};
+use crate::{claims, explain, name_txns};
 
 /// What a judgement may cost. Beyond it the verdict is [`Verdict::Unknown`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,6 +190,9 @@ impl<'a> Judge<'a> {
     }
 
     fn decide(&self, key: &Key<'_>, steps: u64) -> (Found, u64) {
+        if let Some(why) = name_txns::undecidable(&key.operations) {
+            return (Found::GaveUp(why), 0);
+        }
         let (decision, steps) = decide(&at_the_end(&key.operations), &self.limits(steps, self.deadline));
         let found = match decision {
             Decision::Order(order) => match key.confirmed(order) {
@@ -228,7 +231,13 @@ impl<'a> Judge<'a> {
             }
         };
         let named = anomalies.first().map(|anomaly| anomaly.operations[0]);
-        let broken = if self.has_claims { claims::broken(&key.operations) } else { Vec::new() };
+        let broken = if is_tied(&key.operations) {
+            explain::broken_txns(&key.operations)
+        } else if self.has_claims {
+            claims::broken(&key.operations)
+        } else {
+            Vec::new()
+        };
         anomalies.extend(broken.into_iter().filter(|anomaly| Some(anomaly.operations[0]) != named));
         let verdict = match &key.found {
             _ if !anomalies.is_empty() => Verdict::Invalid,

@@ -177,7 +177,7 @@ fn other_value<'a>(chain: &Chain<'a>) -> Vec<Break<'a>> {
             Call::Write(written) | Call::Cas { new: written, .. } => value == Some(written),
             Call::Append(text) => value.is_some_and(|value| value.ends_with(text.as_str())),
             Call::Delete => value.is_none(),
-            Call::Read => true,
+            Call::Read | Call::Txn(_) => true,
         };
         let sentence = format!("{}, as version {seen}, but that is {}", sight(read), deed(write));
         (!fits).then_some((read, vec![write], sentence))
@@ -275,6 +275,7 @@ fn too_old(
         (Call::Write(value) | Call::Append(value) | Call::Cas { new: value, .. }, _) => quoted(value),
         (Call::Read, None) => "a read".to_owned(),
         (Call::Delete, _) => "a delete".to_owned(),
+        (Call::Txn(_), _) => "a transaction".to_owned(),
     };
     format!("{claim}, although version {known} ({what}) had been given to {client} at {returned}")
 }

@@ -7,6 +7,7 @@ use crate::linear::{self, Limit, Limits};
 use crate::model::KeyModel;
 use crate::operation::{Answer, Call, Operation};
 use crate::problem::{View, entries};
+use crate::txn_model::TxnModel;
 
 /// What came of it, in places of the operations of the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,9 +44,18 @@ pub(crate) fn decide(views: &[View<'_>], limits: &Limits<'_>) -> (Decision, u64)
     }
 }
 
+/// Whether a key is a tag whose keys transactions tie.
+pub(crate) fn is_tied(operations: &[&Operation]) -> bool {
+    operations.iter().any(|operation| matches!(operation.call, Call::Txn(_)))
+}
+
 fn search(views: &[View<'_>], limits: &Limits<'_>) -> (Decision, u64) {
     let (entries, places) = entries(views);
-    let (decision, steps) = linear::decide(&KeyModel::default(), &entries, limits);
+    let is_tied = views.iter().any(|view| matches!(view.operation.call, Call::Txn(_)));
+    let (decision, steps) = match is_tied {
+        true => linear::decide(&TxnModel::default(), &entries, limits),
+        false => linear::decide(&KeyModel::default(), &entries, limits),
+    };
     let decision = match decision {
         linear::Decision::Order(order) => {
             Decision::Order(order.into_iter().map(|entry| places[entry]).collect())

@@ -3,13 +3,13 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crate::decide::{Decision, Evidence, decide};
+use crate::decide::{Decision, Evidence, decide, is_tied};
 use crate::linear::Limits;
 use crate::operation::{Call, Operation};
 use crate::problem::at_return;
 use crate::report::{Anomaly, AnomalyKind, lateness};
 use crate::words::{left_behind, observed, sight};
-use crate::{name_appends, name_values};
+use crate::{name_appends, name_txns, name_values};
 
 /// On keys of more operations those are blamed that are known to contradict each other, if any are: to look for the first return
 /// that no order explains, and for names in all answers, takes too long.
@@ -73,6 +73,10 @@ pub(crate) fn first_unexplained<'a>(
 }
 
 fn name(operations: &[&Operation], culprit: &Operation) -> Option<Anomaly> {
+    if is_tied(operations) {
+        let (kind, sentence, others) = name_txns::name(operations, culprit)?;
+        return Some(anomaly(kind, sentence, culprit, &others));
+    }
     let has_appends = operations.iter().any(|operation| matches!(operation.call, Call::Append(_)));
     let (kind, sentence, others) = if has_appends {
         name_appends::name(operations, culprit)?
@@ -80,6 +84,16 @@ fn name(operations: &[&Operation], culprit: &Operation) -> Option<Anomaly> {
         name_values::name(operations, culprit)?
     };
     Some(anomaly(kind, sentence, culprit, &others))
+}
+
+/// So many are told of one key. One lost write often breaks many: the first few tell the story.
+const BROKEN_MAX: usize = 5;
+
+/// Transactions whose answers are wrong by their names, whether or not an order was found: versions that cannot all be true are
+/// no matter of orders.
+pub(crate) fn broken_txns(operations: &[&Operation]) -> Vec<Anomaly> {
+    let broken = name_txns::broken(operations).into_iter().take(BROKEN_MAX);
+    broken.map(|(culprit, (kind, sentence, others))| anomaly(kind, sentence, culprit, &others)).collect()
 }
 
 fn anomaly(kind: AnomalyKind, sentence: String, culprit: &Operation, others: &[&Operation]) -> Anomaly {

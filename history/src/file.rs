@@ -2,16 +2,26 @@
 //! leaves a readable prefix.
 //!
 //! ```text
-//! {"ordeal-history":1,"model":"key-value","notes":{"seed":"7"}}
+//! {"ordeal-history":2,"model":"key-value","notes":{"seed":"7"}}
 //! {"invoke":{"op":0,"client":1,"key":"k1","time_ns":1000,"call":{"write":"a"}},"crc":"0a1b2c3d"}
 //! {"return":{"op":0,"time_ns":2500,"ok":"done","made":"1.42","node":"n3"},"crc":"4d3c2b1a"}
 //! {"invoke":{"op":1,"client":1,"key":"k1","time_ns":3000,"call":"read"}}
 //! {"return":{"op":1,"time_ns":3100,"ok":{"value":"a"}}}
 //! ```
 //!
-//! Calls are `"read"`, `{"write":"a"}`, `{"append":"a"}`, `{"cas":{"expected":"a","new":"b"}}` and `"delete"`. A return has
-//! one of `"ok"` (`{"value":"a"}`, `{"value":null}`, `"done"`, `"cas_done"`, `{"cas_failed":"a"}`, `"cas_failed_absent"`),
-//! `"failed"` and `"unknown"` (each with a reason). A recorder ends each event with the CRC-32 of the line before
+//! Calls are `"read"`, `{"write":"a"}`, `{"append":"a"}`, `{"cas":{"expected":"a","new":"b"}}`, `"delete"` and `{"txn":…}`. A return has
+//! one of `"ok"` (`{"value":"a"}`, `{"value":null}`, `"done"`, `"cas_done"`, `{"cas_failed":"a"}`, `"cas_failed_absent"`, `{"txn":…}`),
+//! `"failed"` and `"unknown"` (each with a reason). A transaction has the tag of its keys as its key (`{b3}`, so that `a0` is
+//! the key `{b3}a0`), and all compares must hold for `then`:
+//!
+//! ```text
+//! {"txn":{"compares":[{"key":"a0","test":{"is":"50"}},{"key":"a1","test":{"has_version":"1.42"}}],
+//!         "then":[{"put":["a0","45"]},{"append":["log","x"]},{"get":"a1"}],"else":[{"delete":"a2"}]}}
+//! {"txn":{"succeeded":true,"told":[{"made":"1.43"},{"made":"1.43"},{"value":["50","1.42"]}]}}
+//! ```
+//!
+//! A test is `is`, `is_not` (`null`: absent) or `has_version`; versions in answers may be `null`.
+//! A recorder ends each event with the CRC-32 of the line before
 //! `,"crc"`; lines written by hand need none.
 //!
 //! A last line without its line end that stops in the middle is what a killed recorder leaves: a warning, and the rest
@@ -29,10 +39,10 @@ use crate::history::{History, HistoryBuilder, HistoryError};
 use crate::operation::{Answer, Call, ClientId, Event, OpId, Outcome, Version, Versions};
 pub use crate::recorder::{RecordError, Recorder};
 
-/// The version of the format that is written, and the only one that is read.
-pub const FORMAT_VERSION: u64 = 1;
+/// The version of the format that is written. Version 1, which has no transactions, is read as well.
+pub const FORMAT_VERSION: u64 = 2;
 
-/// The one model that version 1 knows: a store of keys with text values, all absent at first.
+/// The one model that there is: a store of keys with text values, all absent at first.
 pub const MODEL: &str = "key-value";
 
 /// The longest line: a value of 1 MiB whose every byte is escaped takes 6 MiB; the rest is room for key and reasons.
@@ -103,7 +113,7 @@ pub enum ReadError {
     },
     /// Our format, in a version that this build does not know.
     #[error(
-        "{path}: line 1: history format {found}, this build reads {FORMAT_VERSION}\nhint: use the ordeal that wrote it"
+        "{path}: line 1: history format {found}, this build reads 1 to {FORMAT_VERSION}\nhint: use the ordeal that wrote it"
     )]
     UnknownVersion {
         /// The file.
@@ -146,8 +156,14 @@ pub(crate) fn history_hint(error: &HistoryError) -> &'static str {
         HistoryError::ReturnWithoutCall(_) => "add the line with its \"invoke\" before it",
         HistoryError::SecondReturn(_) => "a call returns once: remove one of the two returns",
         HistoryError::TimeBackwards { .. } => "all times must come from one monotonic clock, in nanoseconds",
+        HistoryError::NoTag { .. } => {
+            "the key of a transaction is a tag like {b3}; where it is, a0 within it is the key {b3}a0"
+        }
+        HistoryError::Mixed { .. } => {
+            "write the other calls on this tag as transactions of one operation, or rename the tag of one of them"
+        }
         HistoryError::AnswerDoesNotFit(_) => {
-            "a read is answered by {\"value\":…}, a write, append or delete by \"done\", a cas by \"cas_done\" or {\"cas_failed\":…}"
+            "a read is answered by {\"value\":…}, a write, append or delete by \"done\", a cas by \"cas_done\" or {\"cas_failed\":…}, a txn by {\"txn\":…}"
         }
     }
 }
@@ -239,7 +255,7 @@ pub(crate) fn header_of(path: &Path, line: &[u8]) -> Result<Header, ReadError> {
     let text = line.strip_suffix(b"\n").unwrap_or(line);
     let any: AnyHeader =
         serde_json::from_slice(text).map_err(|error| not_ours(error.column().max(1), words(&error)))?;
-    if any.version != FORMAT_VERSION {
+    if !(1..=FORMAT_VERSION).contains(&any.version) {
         return Err(ReadError::UnknownVersion { path: path.to_owned(), found: any.version });
     }
     let header: Header =

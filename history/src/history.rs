@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::linear::fast_hash::FastMap;
-use crate::operation::{ClientId, Event, OpId, Operation};
+use crate::operation::{Call, ClientId, Event, OpId, Operation};
 
 /// Operations in the order of their ids. Every key starts out absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -52,6 +52,22 @@ pub enum HistoryError {
         /// The time before it.
         last_ns: u64,
     },
+    /// The keys of transactions stand behind their tag.
+    #[error("{op} is a transaction on {key:?}, which is no tag in braces")]
+    NoTag {
+        /// The call.
+        op: OpId,
+        /// Its key.
+        key: Arc<str>,
+    },
+    /// What stands under a tag is judged as a whole where transactions tie it, else key by key.
+    #[error("{op} on {key:?}: a key whose tag has transactions is asked for by transactions alone")]
+    Mixed {
+        /// The call that is not of the kind of those before it.
+        op: OpId,
+        /// Its key.
+        key: Arc<str>,
+    },
     /// For example a value as the answer to a write.
     #[error("the answer to {0} is not of the kind that its call asks for")]
     AnswerDoesNotFit(OpId),
@@ -97,6 +113,7 @@ impl History {
 pub struct HistoryBuilder {
     operations: Vec<Operation>,
     clients: FastMap<ClientId, Client>,
+    tags: Tags,
 }
 
 /// What a client was last seen at.
@@ -104,6 +121,39 @@ pub struct HistoryBuilder {
 pub(crate) struct Client {
     last_ns: u64,
     pub(crate) open: Option<OpId>,
+}
+
+/// Which tags have transactions, and which have keys of their own: none has both.
+#[derive(Debug, Default)]
+pub(crate) struct Tags {
+    has_txns: FastMap<Arc<str>, bool>,
+}
+
+impl Tags {
+    /// Takes a call in.
+    pub(crate) fn admit(&mut self, op: OpId, key: &Arc<str>, call: &Call) -> Result<(), HistoryError> {
+        let is_txn = matches!(call, Call::Txn(_));
+        let Some(tag) = tag_of(key) else {
+            return if is_txn { Err(HistoryError::NoTag { op, key: Arc::clone(key) }) } else { Ok(()) };
+        };
+        if is_txn && tag.len() < key.len() {
+            return Err(HistoryError::NoTag { op, key: Arc::clone(key) });
+        }
+        match self.has_txns.get(tag) {
+            Some(&has_txns) if has_txns != is_txn => Err(HistoryError::Mixed { op, key: Arc::clone(key) }),
+            Some(_) => Ok(()),
+            None => {
+                self.has_txns.insert(Arc::from(tag), is_txn);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The tag that a key begins with, in its braces: what stands under it may be tied by transactions.
+pub(crate) fn tag_of(key: &str) -> Option<&str> {
+    let end = key.strip_prefix('{')?.find('}')?;
+    Some(&key[..end + 2])
 }
 
 impl HistoryBuilder {
@@ -123,6 +173,7 @@ impl HistoryBuilder {
                 if let Some(last) = last.filter(|&last| last >= op) {
                     return Err(HistoryError::IdNotAscending { op, last });
                 }
+                self.tags.admit(op, &key, &call)?;
                 let state = self.clients.entry(client).or_default();
                 if let Some(open) = state.open {
                     return Err(HistoryError::ClientBusy { client, op, open });

@@ -8,11 +8,14 @@ use serde::Serialize;
 use stateright::semantics::SequentialSpec;
 
 use crate::certificate::{Certificate, KeyEntry};
+use crate::decide::is_tied;
 use crate::explain::first_unexplained;
 use crate::history::History;
 use crate::linear::{Limits, Model};
 use crate::model::KeyModel;
-use crate::operation::{Answer, OpId, Operation, Value};
+use crate::operation::{Answer, Call, OpId, Operation, Value};
+use crate::txn_model::{Seen, TxnModel, before};
+use crate::txn_words;
 use crate::words::{moment, quoted, shown};
 
 /// Operations of a core whose orders are all tried: 10! steps at the very most, far fewer with their times.
@@ -35,6 +38,9 @@ pub struct Impasse {
     pub blocked: Vec<Blocked>,
     /// As if nothing but these words had ever been appended, where there are any: see [`Certificate::CoreOfWords`].
     pub words: Vec<Value>,
+    /// As if this transaction had given all keys what it left there, and nothing had been before: see [`Certificate::CoreBehind`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<OpId>,
     /// Of the whole key: so many of its operations had returned before the first one with whose return no order explains all
     /// answers, and which one that is. `None`: that took too long to find.
     pub prefix: Option<(usize, OpId)>,
@@ -56,22 +62,93 @@ pub fn impasse(history: &History, certificate: &Certificate) -> Option<Impasse> 
     if trace.len() > CORE_MAX {
         return None;
     }
-    let mut search = Search { trace: &trace, order: Vec::new(), best: Best::default() };
-    search.extend(&KeyModel::default());
-    let Best { order, state, .. } = search.best;
-    let left: Vec<usize> = (0..trace.len()).filter(|at| !order.contains(at)).collect();
-    let blocked =
-        left.iter().map(|&at| Blocked { operation: ids[at], why: why(&trace, &ids, &left, at, &state) });
     let key = history.operation(ids[0])?.key.clone();
     let operations: Vec<&Operation> =
         history.operations.iter().filter(|operation| operation.key == key).collect();
+    let (order, value, blocked) = match is_tied(&operations) {
+        true => longest::<TxnModel>(&ids, &trace),
+        false => longest::<KeyModel>(&ids, &trace),
+    };
     Some(Impasse {
-        blocked: blocked.collect(),
-        order: order.into_iter().map(|at| ids[at]).collect(),
-        value: shown(state.value.as_ref()),
+        order,
+        value,
+        blocked,
         words: certificate.words().to_vec(),
+        base: certificate.base(),
         prefix: prefix(&operations),
     })
+}
+
+/// The longest order, what is there after it, and why the others cannot come next.
+fn longest<M: There>(ids: &[OpId], trace: &[KeyEntry]) -> (Vec<OpId>, String, Vec<Blocked>) {
+    let best = Best { answers: 0, order: Vec::new(), state: M::default() };
+    let mut search = Search { trace, order: Vec::new(), best };
+    search.extend(&M::default());
+    let Best { order, state, .. } = search.best;
+    let left: Vec<usize> = (0..trace.len()).filter(|at| !order.contains(at)).collect();
+    let blocked =
+        left.iter().map(|&at| Blocked { operation: ids[at], why: why(trace, ids, &left, at, &state) });
+    (order.iter().map(|&at| ids[at]).collect(), state.there(), blocked.collect())
+}
+
+/// A state that can be told of.
+trait There: Model<Op = Call, Ret = Answer> + Default {
+    /// What is there.
+    fn there(&self) -> String;
+
+    /// Why an answer cannot be given here.
+    fn against(&self, call: &Call, answer: &Answer) -> String;
+}
+
+impl There for KeyModel {
+    fn there(&self) -> String {
+        shown(self.value.as_ref())
+    }
+
+    fn against(&self, call: &Call, answer: &Answer) -> String {
+        let there = self.there();
+        match answer {
+            Answer::Value(value) => format!("was answered {}, but {there} is there", shown(value.as_ref())),
+            Answer::CasDone => format!("replaced what is not there: {there} is"),
+            Answer::CasFailed(Some(found)) => format!("found {}, but {there} is there", quoted(found)),
+            Answer::CasFailedAbsent => format!("found nothing, but {there} is there"),
+            Answer::CasFailed(None) => format!("failed, although it finds {there}, as expected"),
+            Answer::Done => {
+                let truth = self.clone().invoke(call);
+                format!("was answered {answer:?}, not {truth:?}")
+            }
+            Answer::Txn(_) => "was answered like a transaction".to_owned(),
+        }
+    }
+}
+
+impl There for TxnModel {
+    fn there(&self) -> String {
+        let all: Vec<String> =
+            self.entries().map(|(key, value)| format!("{key} = {}", quoted(value))).collect();
+        if all.is_empty() { "nothing".to_owned() } else { all.join(", ") }
+    }
+
+    fn against(&self, call: &Call, answer: &Answer) -> String {
+        let (Call::Txn(txn), Answer::Txn(ret)) = (call, answer) else {
+            return "is no transaction".to_owned();
+        };
+        let there = self.entries().collect();
+        if let Some(wrong) = txn_words::unmet(txn, ret, &there) {
+            return wrong;
+        }
+        let seen = before(txn, ret);
+        let is_other =
+            |(key, seen): &(&Value, &Seen)| seen.as_ref().map(|(value, _)| value) != there.get(key).copied();
+        match seen.iter().find(is_other) {
+            Some((key, seen)) => format!(
+                "read {key} = {}, but {} is there",
+                shown(seen.as_ref().map(|(value, _)| value)),
+                shown(there.get(key).copied())
+            ),
+            None => "was answered otherwise than what is there demands".to_owned(),
+        }
+    }
 }
 
 /// How many had returned before the first inexplicable one, and which that is.
@@ -90,23 +167,22 @@ fn prefix(operations: &[&Operation]) -> Option<(usize, OpId)> {
     Some((before.count(), culprit.id))
 }
 
-#[derive(Default)]
-struct Best {
+struct Best<M> {
     /// Answers that it explains.
     answers: usize,
     order: Vec<usize>,
-    state: KeyModel,
+    state: M,
 }
 
-struct Search<'a> {
+struct Search<'a, M> {
     trace: &'a [KeyEntry],
     order: Vec<usize>,
-    best: Best,
+    best: Best<M>,
 }
 
-impl Search<'_> {
+impl<M: There> Search<'_, M> {
     /// Tries everything that can come next; keeps the first of the longest orders.
-    fn extend(&mut self, state: &KeyModel) {
+    fn extend(&mut self, state: &M) {
         let answers = self.order.iter().filter(|&&at| self.trace[at].returned.is_some()).count();
         if answers > self.best.answers {
             self.best = Best { answers, order: self.order.clone(), state: state.clone() };
@@ -132,25 +208,14 @@ fn first_due(trace: &[KeyEntry], left: &[usize], at: usize) -> Option<usize> {
     returned.min().filter(|&(ns, _)| ns < trace[at].called).map(|(_, other)| other)
 }
 
-fn why(trace: &[KeyEntry], ids: &[OpId], left: &[usize], at: usize, state: &KeyModel) -> String {
+fn why<M: There>(trace: &[KeyEntry], ids: &[OpId], left: &[usize], at: usize, state: &M) -> String {
     if let Some(due) = first_due(trace, left, at) {
         let returned = trace[due].returned.as_ref().map_or(0, |(ns, _)| *ns);
         return format!("was called only after {} had returned at {}", ids[due], moment(returned));
     }
     let entry = &trace[at];
-    let there = shown(state.value.as_ref());
-    let Some((_, answer)) = &entry.returned else {
-        return "may take effect here, or not: the others cannot come next either way".to_owned();
-    };
-    match answer {
-        Answer::Value(value) => format!("was answered {}, but {there} is there", shown(value.as_ref())),
-        Answer::CasDone => format!("replaced what is not there: {there} is"),
-        Answer::CasFailed(Some(found)) => format!("found {}, but {there} is there", quoted(found)),
-        Answer::CasFailedAbsent => format!("found nothing, but {there} is there"),
-        Answer::CasFailed(None) => format!("failed, although it finds {there}, as expected"),
-        Answer::Done => {
-            let truth = state.clone().invoke(&entry.op);
-            format!("was answered {answer:?}, not {truth:?}")
-        }
+    match &entry.returned {
+        Some((_, answer)) => state.against(&entry.op, answer),
+        None => "may take effect here, or not: the others cannot come next either way".to_owned(),
     }
 }

@@ -4,7 +4,8 @@
 //! * [`recorder`] and [`mod@file`]: histories on disk, written so that a killed recorder leaves a readable prefix.
 //! * [`linear`]: the search, for any model; [`models`]: registers, lists, sets, counters, queues, locks, banks.
 //! * [`objects`]: histories of sets, counters, queues, locks and banks, in Jepsen's maps.
-//! * [`mod@check`]: the judge of key-value histories; [`report`]: what it says; [`model`]: the store it believes in.
+//! * [`mod@check`]: the judge of key-value histories; [`report`]: what it says; [`model`]: the store it believes in;
+//!   [`txn_model`]: where transactions tie its keys.
 //!
 //! Nothing here knows of Raft, of Ordeal's wire protocol or of its cluster: a history of any store with string keys and
 //! text values can be judged.
@@ -23,6 +24,7 @@ pub mod linear;
 pub mod model;
 pub mod models;
 mod name_appends;
+mod name_txns;
 mod name_values;
 pub mod objects;
 pub mod online;
@@ -35,6 +37,9 @@ pub mod recorder;
 mod reduce;
 mod replay;
 pub mod report;
+mod txn_core;
+pub mod txn_model;
+pub mod txn_words;
 mod txns;
 mod words;
 
@@ -44,7 +49,8 @@ pub use file::{Header, Loaded, ReadError, read_file};
 pub use history::{History, HistoryError};
 pub use impasse::{Blocked, Impasse, impasse};
 pub use operation::{
-    Answer, Call, Claim, ClientId, Event, OpId, Operation, Outcome, Value, Version, Versions,
+    Answer, Call, Claim, ClientId, Event, KeyTxn, KeyTxnRet, OpId, Operation, Outcome, Value, Version,
+    Versions,
 };
 pub use promises::{Kept, Promise, PromiseReport, Promises, Staleness, Tally, promises};
 pub use recorder::{RecordError, Recorder};

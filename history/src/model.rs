@@ -42,6 +42,7 @@ impl SequentialSpec for KeyModel {
                 self.value = None;
                 Answer::Done
             }
+            Call::Txn(_) => unreachable!("keys that transactions tie are no key alone: see `txn_model`"),
         }
     }
 
@@ -68,7 +69,7 @@ impl Model for KeyModel {
                 let is_failure = matches!(answer, Some(Answer::CasFailed(_) | Answer::CasFailedAbsent));
                 is_failure || expected.as_ref() == Some(new)
             }
-            Call::Write(_) | Call::Append(_) | Call::Delete => false,
+            Call::Write(_) | Call::Append(_) | Call::Delete | Call::Txn(_) => false,
         }
     }
 
@@ -89,7 +90,7 @@ impl Model for KeyModel {
         let value = match call {
             Call::Read => return true,
             Call::Write(value) | Call::Cas { new: value, .. } => value,
-            Call::Append(_) | Call::Delete => return false,
+            Call::Append(_) | Call::Delete | Call::Txn(_) => return false,
         };
         !others.iter().any(|other| match (&other.op, other.returned.as_ref().map(|(_, answer)| answer)) {
             (Call::Append(_), _) | (_, Some(Answer::CasFailed(None))) => true,
@@ -107,7 +108,7 @@ impl Model for KeyModel {
             let answer = returned.as_ref().map(|(_, answer)| answer);
             match answer {
                 Some(Answer::Value(value) | Answer::CasFailed(value)) => told.push(value),
-                Some(Answer::Done | Answer::CasDone | Answer::CasFailedAbsent) | None => {}
+                Some(Answer::Done | Answer::CasDone | Answer::CasFailedAbsent | Answer::Txn(_)) | None => {}
             }
             if let Call::Cas { expected, .. } = op {
                 told.push(expected);

@@ -37,7 +37,7 @@ fn appends_by_word<'a>(operations: &[&'a Operation]) -> Option<Appends<'a>> {
                     return None;
                 }
             }
-            Call::Append(_) | Call::Write(_) | Call::Cas { .. } | Call::Delete => return None,
+            Call::Append(_) | Call::Write(_) | Call::Cas { .. } | Call::Delete | Call::Txn(_) => return None,
         }
     }
     Some(appends)
@@ -47,7 +47,9 @@ fn words_read(operation: &Operation) -> Option<Vec<&str>> {
     match operation.answer()? {
         Answer::Value(Some(value)) => Some(value.split_inclusive(',').collect()),
         Answer::Value(None) => Some(Vec::new()),
-        Answer::Done | Answer::CasDone | Answer::CasFailed(_) | Answer::CasFailedAbsent => None,
+        Answer::Done | Answer::CasDone | Answer::CasFailed(_) | Answer::CasFailedAbsent | Answer::Txn(_) => {
+            None
+        }
     }
 }
 
@@ -165,7 +167,7 @@ fn against_time<'a>(culprit: &Operation, words: &[&str], appends: &Appends<'a>) 
 fn call_text(append: &Operation) -> String {
     match &append.call {
         Call::Append(word) => quoted(word),
-        Call::Read | Call::Write(_) | Call::Cas { .. } | Call::Delete => append.id.to_string(),
+        Call::Read | Call::Write(_) | Call::Cas { .. } | Call::Delete | Call::Txn(_) => append.id.to_string(),
     }
 }
 

@@ -27,7 +27,9 @@ fn contradicts_itself(culprit: &Operation) -> Option<Name<'_>> {
     let found = match culprit.answer()? {
         Answer::CasFailed(Some(found)) => Some(found),
         Answer::CasFailedAbsent => None,
-        Answer::CasFailed(None) | Answer::CasDone | Answer::Done | Answer::Value(_) => return None,
+        Answer::CasFailed(None) | Answer::CasDone | Answer::Done | Answer::Value(_) | Answer::Txn(_) => {
+            return None;
+        }
     };
     (found == expected.as_ref()).then(|| {
         let sentence = format!(
@@ -156,9 +158,10 @@ fn stale<'a>(
     let (acknowledged_ns, write) = overwrites.min_by_key(|&(ns, write)| (ns, write.id))?;
     let kind = match culprit.answer() {
         Some(Answer::CasDone) => AnomalyKind::WrongCas,
-        Some(Answer::Value(_) | Answer::CasFailed(_) | Answer::CasFailedAbsent | Answer::Done) | None => {
-            AnomalyKind::StaleRead
-        }
+        Some(
+            Answer::Value(_) | Answer::CasFailed(_) | Answer::CasFailedAbsent | Answer::Done | Answer::Txn(_),
+        )
+        | None => AnomalyKind::StaleRead,
     };
     let what = match left_behind(write).flatten() {
         Some(written) => format!("{} had been acknowledged to {}", quoted(written), write.client),

@@ -122,17 +122,23 @@ pub fn judge_object(
         Object::Counter => judge.report(&Counter::default(), counter),
         Object::Queue => judge.report(&Queue::default(), queue),
         Object::Lock => judge.report(&Lock::default(), lock),
-        Object::Txn => {
-            judge.report_groups(&Store::default(), txns::txn, |trace| match txns::unfounded(trace) {
-                Some(at) => Err(format!(
-                    "unknown: no answer had told the version that it compares with: {}",
-                    tell(&deeds[at])
-                )),
-                None => Ok(tied(trace.iter().map(|entry| &entry.op))),
-            })
-        }
+        Object::Txn => judge.report_groups(&Store::default(), txns::txn, |trace| match unfounded(trace) {
+            Some(at) => Err(format!(
+                "unknown: no answer had told the version that it compares with: {}",
+                tell(&deeds[at])
+            )),
+            None => Ok(tied(trace.iter().map(|entry| &entry.op))),
+        }),
         Object::Bank(balances) => judge.report(&Bank(balances.clone()), |deed| bank(deed, balances.len())),
     }
+}
+
+fn unfounded(trace: &[EntryOf<Store<String, String>>]) -> Option<usize> {
+    txns::unfounded(
+        trace.iter().map(|Entry { op, called, returned }| {
+            (op, *called, returned.as_ref().map(|(ns, ret)| (*ns, ret)))
+        }),
+    )
 }
 
 /// Steps of all searches for one core: some seconds.

@@ -155,7 +155,7 @@ impl Key {
             }
             // One that succeeds is no read: what it does is seen when it returns.
             Call::Cas { .. } => {}
-            Call::Append(_) | Call::Delete => self.leave_out(),
+            Call::Append(_) | Call::Delete | Call::Txn(_) => self.leave_out(),
         }
         if !self.is_left_out {
             self.open.insert((called, op));

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::models::{Txn, TxnRet};
+
 /// An operation: unique in a history, ascending by invocation. Prints `#17`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct OpId(pub u64);
@@ -156,7 +158,16 @@ pub enum Call {
     },
     /// Remove the key; that it is absent is no failure. Answered by [`Answer::Done`].
     Delete,
+    /// Compare, and then do one or the other, all at one moment, with several keys. They stand behind that of the operation,
+    /// which is a tag in braces: where that is `{b3}`, `a0` is the key `{b3}a0`. Answered by [`Answer::Txn`].
+    Txn(Box<KeyTxn>),
 }
+
+/// A transaction on keys that share a tag.
+pub type KeyTxn = Txn<Value, Value>;
+
+/// What it is answered.
+pub type KeyTxnRet = TxnRet<Value>;
 
 /// What a server answered.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -173,6 +184,8 @@ pub enum Answer {
     CasFailed(Option<Value>),
     /// To a compare-and-set that expected a value and found the key absent.
     CasFailedAbsent,
+    /// To a transaction.
+    Txn(Box<KeyTxnRet>),
 }
 
 impl Answer {
@@ -185,6 +198,7 @@ impl Answer {
             Call::Cas { .. } => {
                 matches!(self, Answer::CasDone | Answer::CasFailed(_) | Answer::CasFailedAbsent)
             }
+            Call::Txn(txn) => matches!(self, Answer::Txn(ret) if txn.takes(ret)),
         }
     }
 }

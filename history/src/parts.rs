@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::file::Header;
 use crate::formats::{BinaryWriter, Format, FormatError, Reader, Record, io_error};
-use crate::history::{Client, History, HistoryError};
+use crate::history::{Client, History, HistoryError, Tags, tag_of};
 use crate::linear::fast_hash::{FastHasher, FastMap};
 use crate::operation::{Answer, Call, ClientId, Event, OpId, Operation, Outcome, Value};
 
@@ -27,6 +27,9 @@ const TEXT_BYTES: usize = 32;
 
 /// What an operation takes in memory beside its texts: itself, and what the judge notes of it.
 const OPERATION_BYTES: usize = size_of::<Operation>() + 128;
+
+/// What a compare, an operation or an answer of a transaction takes in memory, with texts of a few bytes.
+const TXN_PART_BYTES: usize = 64 + 2 * TEXT_BYTES;
 
 /// A history in files, each with all operations of some keys. They vanish with this.
 #[derive(Debug)]
@@ -180,9 +183,9 @@ impl Files {
 
     fn part_of(&self, key: &str) -> usize {
         let mut hasher = FastHasher::default();
-        // Another division is another hash.
+        // Another division is another hash. What transactions may tie stays together.
         hasher.write_u32(self.depth);
-        hasher.write(key.as_bytes());
+        hasher.write(tag_of(key).unwrap_or(key).as_bytes());
         usize::try_from(hasher.finish() % self.open.len() as u64).expect("fewer than there are parts")
     }
 
@@ -215,12 +218,14 @@ fn bytes_of(event: &Event) -> usize {
                 Call::Read | Call::Delete => 0,
                 Call::Write(value) | Call::Append(value) => text(Some(value)),
                 Call::Cas { expected, new } => text(expected.as_ref()) + text(Some(new)),
+                Call::Txn(txn) => (txn.compares.len() + txn.then.len() + txn.or_else.len()) * TXN_PART_BYTES,
             };
             OPERATION_BYTES + texts
         }
         Event::Return { outcome, .. } => match outcome {
             Outcome::Ok(Answer::Value(value) | Answer::CasFailed(value), _) => text(value.as_ref()),
             Outcome::Ok(Answer::Done | Answer::CasDone | Answer::CasFailedAbsent, _) => 0,
+            Outcome::Ok(Answer::Txn(ret), _) => ret.told.len() * TXN_PART_BYTES,
             Outcome::Failed(reason) | Outcome::Unknown(reason) => reason.len() + TEXT_BYTES,
         },
     }
@@ -232,6 +237,7 @@ struct Gate {
     last: Option<OpId>,
     open: FastMap<OpId, Open>,
     clients: FastMap<ClientId, Client>,
+    tags: Tags,
 }
 
 /// A call that has not returned.
@@ -254,6 +260,7 @@ impl Gate {
                 if let Some(last) = self.last.filter(|last| last >= op) {
                     return Err(HistoryError::IdNotAscending { op: *op, last });
                 }
+                self.tags.admit(*op, key, call)?;
                 let state = self.clients.entry(*client).or_default();
                 if let Some(open) = state.open {
                     return Err(HistoryError::ClientBusy { client: *client, op: *op, open });

@@ -81,7 +81,9 @@ fn entry_of(view: &View<'_>, kind: &KeyKind, observations: &Observations<'_>) ->
             Fate::HappenedBy(time_ns) => {
                 let answer = match operation.call {
                     Call::Cas { .. } => Answer::CasDone,
-                    Call::Read | Call::Write(_) | Call::Append(_) | Call::Delete => Answer::Done,
+                    Call::Read | Call::Write(_) | Call::Append(_) | Call::Delete | Call::Txn(_) => {
+                        Answer::Done
+                    }
                 };
                 Some((time_ns, answer))
             }
@@ -142,7 +144,7 @@ impl<'a> Observations<'a> {
                     observations.hoped_for.insert(value);
                 }
                 (Some(_), _)
-                | (None, Call::Read | Call::Write(_) | Call::Append(_) | Call::Delete)
+                | (None, Call::Read | Call::Write(_) | Call::Append(_) | Call::Delete | Call::Txn(_))
                 | (None, Call::Cas { expected: None, .. }) => {}
             }
         }
@@ -178,7 +180,9 @@ impl<'a> Observations<'a> {
                     Some(_) | None => Fate::MayHappen,
                 }
             }
-            Call::Write(_) | Call::Append(_) | Call::Cas { .. } | Call::Delete => Fate::MayHappen,
+            Call::Write(_) | Call::Append(_) | Call::Cas { .. } | Call::Delete | Call::Txn(_) => {
+                Fate::MayHappen
+            }
         }
     }
 }

@@ -68,7 +68,7 @@ fn register_of<'a>(operations: &'a [&'a Operation]) -> Option<Line<'a>> {
                 writes.push(write_of(at, operation));
             }
             Call::Read => {}
-            Call::Delete | Call::Append(_) => return None,
+            Call::Delete | Call::Append(_) | Call::Txn(_) => return None,
         }
     }
     let mut is_broken = false;
@@ -104,7 +104,7 @@ fn list_of<'a>(operations: &'a [&'a Operation]) -> Option<Line<'a>> {
                     return None;
                 }
             }
-            Call::Append(_) | Call::Write(_) | Call::Cas { .. } | Call::Delete => return None,
+            Call::Append(_) | Call::Write(_) | Call::Cas { .. } | Call::Delete | Call::Txn(_) => return None,
         }
     }
     let values =
@@ -251,7 +251,7 @@ impl Line<'_> {
     fn after(&self, read: &Operation, earlier: &Operation) -> String {
         let what = match earlier.call {
             Call::Read => sight(earlier),
-            Call::Write(_) | Call::Append(_) | Call::Cas { .. } | Call::Delete => {
+            Call::Write(_) | Call::Append(_) | Call::Cas { .. } | Call::Delete | Call::Txn(_) => {
                 format!("{} at {}", deed(earlier), moment(earlier.invoked_ns))
             }
         };

@@ -17,7 +17,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::certificate::KeyEntry;
 use crate::linear::Model;
-use crate::model::KeyModel;
 use crate::operation::{Answer, Call, Operation, Outcome, Value};
 
 /// Reductions that are tried for one key: each costs a judgement of what is left.
@@ -41,7 +40,7 @@ impl Groups {
         let mut about: Vec<Option<usize>> = Vec::new();
         for (call, answer) in all {
             about.push(match (call, answer) {
-                (Call::Append(_), _) => return None,
+                (Call::Append(_) | Call::Txn(_), _) => return None,
                 (Call::Read, Some(Answer::Value(value))) => Some(joined.place(value.as_ref())),
                 (Call::Cas { .. }, Some(Answer::CasFailed(Some(found)))) => Some(joined.place(Some(found))),
                 (Call::Cas { .. }, Some(Answer::CasFailedAbsent)) => Some(joined.place(None)),
@@ -72,7 +71,10 @@ impl Groups {
 }
 
 /// What is left when all before this answered write or delete is forgotten: places, each with whether it counts as open.
-pub(crate) fn behind(trace: &[KeyEntry], write: usize) -> Vec<(usize, bool)> {
+pub(crate) fn behind<M: Model<Op = Call, Ret = Answer>>(
+    trace: &[KeyEntry],
+    write: usize,
+) -> Vec<(usize, bool)> {
     let called = trace[write].called;
     let returned = trace[write].returned.as_ref().map_or(u64::MAX, |(ns, _)| *ns);
     let left = trace.iter().enumerate().filter_map(|(at, entry)| match &entry.returned {
@@ -80,7 +82,7 @@ pub(crate) fn behind(trace: &[KeyEntry], write: usize) -> Vec<(usize, bool)> {
         None => Some((at, true)),
         Some((ns, _)) if *ns < called => None,
         Some((_, answer)) if entry.called <= returned => {
-            (!KeyModel::is_pure(&entry.op, Some(answer))).then_some((at, true))
+            (!M::is_pure(&entry.op, Some(answer))).then_some((at, true))
         }
         Some(_) => Some((at, false)),
     });
@@ -157,7 +159,7 @@ impl<'a> Words<'a> {
     pub(crate) fn of(operations: &[&'a Operation]) -> Option<Words<'a>> {
         let first = operations.iter().find_map(|operation| match &operation.call {
             Call::Append(word) => word.chars().last(),
-            Call::Read | Call::Write(_) | Call::Cas { .. } | Call::Delete => None,
+            Call::Read | Call::Write(_) | Call::Cas { .. } | Call::Delete | Call::Txn(_) => None,
         });
         let mark = first.filter(|mark| [',', ' '].contains(mark))?;
         let mut all = Words { operations: operations.to_vec(), words: Vec::new(), of: Vec::new() };

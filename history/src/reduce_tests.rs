@@ -1,6 +1,7 @@
 //! That no reduction takes an explanation away: whatever has an order has one after every step, tried on random histories
 //! with all orders.
 
+use crate::model::KeyModel;
 use std::collections::BTreeSet;
 
 use rand::{RngExt, SeedableRng};
@@ -83,7 +84,7 @@ fn forgetting_what_came_before_keeps_every_explanation() {
             if whole[write].returned.is_none() || !KeyModel::is_blind(&whole[write].op) {
                 continue;
             }
-            let left = behind(&whole, write).into_iter().map(|(at, is_open)| {
+            let left = behind::<KeyModel>(&whole, write).into_iter().map(|(at, is_open)| {
                 let entry = whole[at].clone();
                 if is_open { Entry { returned: None, ..entry } } else { entry }
             });

@@ -2,14 +2,17 @@
 //! of searches, of fast paths or of the model that they use.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
-use crate::operation::{Answer, Call, Operation};
+use crate::models::{Compare, Test, Told, TxnOp};
+use crate::operation::{Answer, Call, KeyTxn, Operation, Value, Version};
 
 /// Whether an order, in places of the operations, has every operation that was answered once, and none that failed,
 /// contradicts no time, and gives every answer; the error says what is wrong with it.
 pub(crate) fn confirm(operations: &[&Operation], order: &[usize]) -> Result<(), String> {
     let mut is_placed = vec![false; operations.len()];
     let mut value: Option<Cow<'_, str>> = None;
+    let mut tied = Tied::default();
     // The latest call so far: what comes behind it must not have returned before it.
     let mut latest_ns = 0;
     for &at in order {
@@ -25,7 +28,11 @@ pub(crate) fn confirm(operations: &[&Operation], order: &[usize]) -> Result<(), 
             return Err(format!("{id} returned before one that stands before it was called"));
         }
         latest_ns = latest_ns.max(operation.invoked_ns);
-        if !takes_effect(&mut value, &operation.call, operation.answer()) {
+        let is_right = match &operation.call {
+            Call::Txn(txn) => tied.takes_effect(txn, operation.answer()),
+            call => takes_effect(&mut value, call, operation.answer()),
+        };
+        if !is_right {
             return Err(format!("{id} is answered otherwise"));
         }
     }
@@ -61,13 +68,78 @@ fn takes_effect<'a>(value: &mut Option<Cow<'a, str>>, call: &'a Call, answer: Op
                 Some(Answer::CasFailed(None)) => !is_expected,
                 Some(Answer::CasFailed(Some(found))) => !is_expected && Some(&**found) == value.as_deref(),
                 Some(Answer::CasFailedAbsent) => !is_expected && value.is_none(),
-                Some(Answer::Value(_) | Answer::Done) => false,
+                Some(Answer::Value(_) | Answer::Done | Answer::Txn(_)) => false,
                 None => true,
             };
             if is_expected {
                 *value = Some(Cow::Borrowed(new));
             }
             is_right
+        }
+        Call::Txn(_) => false,
+    }
+}
+
+/// Keys under a tag: of each its value and, where an answer told it, its version.
+#[derive(Default)]
+struct Tied<'a>(BTreeMap<&'a str, (String, Option<Version>)>);
+
+impl<'a> Tied<'a> {
+    fn takes_effect(&mut self, txn: &'a KeyTxn, answer: Option<&Answer>) -> bool {
+        let ret = match answer {
+            Some(Answer::Txn(ret)) => Some(ret),
+            Some(_) => return false,
+            None => None,
+        };
+        let holds = txn.compares.iter().all(|Compare { key, test }| {
+            let there = self.0.get(&**key);
+            let value = there.map(|(value, _)| value.as_str());
+            match test {
+                Test::Is(wanted) => value == wanted.as_deref(),
+                Test::IsNot(unwanted) => value != unwanted.as_deref(),
+                Test::HasVersion(wanted) => there.is_some_and(|(_, version)| *version == Some(*wanted)),
+            }
+        });
+        let ops = if holds { &txn.then } else { &txn.or_else };
+        if ret.is_some_and(|ret| ret.succeeded != holds || ret.told.len() != ops.len()) {
+            return false;
+        }
+        ops.iter().enumerate().all(|(at, op)| self.does(op, ret.map(|ret| &ret.told[at])))
+    }
+
+    fn does(&mut self, op: &'a TxnOp<Value, Value>, told: Option<&Told<Value>>) -> bool {
+        let made = match told {
+            Some(Told::Made(version)) => *version,
+            Some(Told::Value(_)) | None => None,
+        };
+        let is_read = matches!(op, TxnOp::Get(_));
+        if told.is_some_and(|told| matches!(told, Told::Value(_)) != is_read) {
+            return false;
+        }
+        match op {
+            TxnOp::Get(key) => match (told, self.0.get_mut(&**key)) {
+                (Some(Told::Value(Some((seen, version)))), Some((value, known))) => {
+                    let is_known = version.is_none() || known.is_none() || version == known;
+                    *known = known.or(*version);
+                    **seen == **value && is_known
+                }
+                (Some(Told::Value(seen)), there) => seen.is_none() && there.is_none(),
+                (Some(Told::Made(_)) | None, _) => told.is_none(),
+            },
+            TxnOp::Put(key, new) => {
+                self.0.insert(key, (new.to_string(), made));
+                true
+            }
+            TxnOp::Append(key, tail) => {
+                let (value, version) = self.0.entry(key).or_default();
+                value.push_str(tail);
+                *version = made;
+                true
+            }
+            TxnOp::Delete(key) => {
+                self.0.remove(&**key);
+                true
+            }
         }
     }
 }

@@ -67,6 +67,12 @@ pub enum AnomalyKind {
     ReorderedAppend,
     /// A compare-and-set succeeded on a value that was not current, or failed on the value that it expected.
     WrongCas,
+    /// A transaction was done although what it compares was not so, or was not done although it was.
+    WrongTransaction,
+    /// One write of a transaction was seen and another of it was not.
+    TornTransaction,
+    /// The accounts of a bank hold another sum than all its transactions keep.
+    WrongTotal,
     /// The server claimed versions that cannot all be true.
     BrokenClaim,
     /// No order explains the operations, and none of the names above fits.
@@ -87,6 +93,9 @@ impl AnomalyKind {
             AnomalyKind::DuplicateAppend => "duplicate append",
             AnomalyKind::ReorderedAppend => "reordered append",
             AnomalyKind::WrongCas => "wrong compare-and-set",
+            AnomalyKind::WrongTransaction => "wrong transaction",
+            AnomalyKind::TornTransaction => "torn transaction",
+            AnomalyKind::WrongTotal => "wrong total",
             AnomalyKind::BrokenClaim => "broken claim",
             AnomalyKind::NotLinearizable => "not linearizable",
         }

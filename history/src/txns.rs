@@ -6,14 +6,14 @@
 //!                                                            answered by {:succeeded false, :told [[:r 1 7 "1.50"]]}
 //! ```
 //!
-//! Compares are `:=` and `:!=` with a value (`nil`: absent) and `:version`; operations are `:r`, `:w` and `:d` (delete). A fourth
+//! Compares are `:=` and `:!=` with a value (`nil`: absent) and `:version`; operations are `:r`, `:w`, `:append` and `:d` (delete). A fourth
 //! part of what is answered is the version that was read or made, where the store tells it.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 
 use crate::formats::Form;
 use crate::formats::deeds::Deed;
-use crate::linear::Entry;
 use crate::models::{Compare, Test, Told, Txn, TxnOp, TxnRet};
 use crate::operation::Version;
 
@@ -85,7 +85,9 @@ fn compare(form: &Form) -> Result<Compare<String, String>, String> {
 
 fn operation(form: &Form) -> Result<TxnOp<String, String>, String> {
     let wrong = || {
-        format!("{form} is no operation of a transaction, expected [:r key nil], [:w key value] or [:d key]")
+        format!(
+            "{form} is no operation of a transaction, expected [:r key nil], [:w key value], [:append key value] or [:d key]"
+        )
     };
     let (f, key, rest) = match form.parts() {
         Some([f, key, rest @ ..]) if rest.len() <= 1 => (f, key.to_value(), rest.first()),
@@ -94,6 +96,7 @@ fn operation(form: &Form) -> Result<TxnOp<String, String>, String> {
     match (f.name(), rest.and_then(value)) {
         (Some("r"), None) => Ok(TxnOp::Get(key)),
         (Some("w"), Some(new)) => Ok(TxnOp::Put(key, new)),
+        (Some("append"), Some(tail)) => Ok(TxnOp::Append(key, tail)),
         (Some("d"), None) => Ok(TxnOp::Delete(key)),
         _ => Err(wrong()),
     }
@@ -130,34 +133,35 @@ fn told_of(op: &TxnOp<String, String>, form: &Form) -> Result<Told<String>, Stri
         (TxnOp::Get(_), Some("r")) => {
             Ok(Told::Value(rest.first().and_then(value).map(|value| (value, told))))
         }
-        (TxnOp::Put(..), Some("w")) | (TxnOp::Delete(_), Some("d")) => Ok(Told::Made(told)),
+        (TxnOp::Put(..), Some("w")) | (TxnOp::Append(..), Some("append")) | (TxnOp::Delete(_), Some("d")) => {
+            Ok(Told::Made(told))
+        }
         _ => Err(format!("{} (key {key})", wrong())),
     }
 }
 
 /// A transaction that compares with a version which no answer had told before it was called: how the store chose it nobody
 /// knows, so that nothing can be said.
-pub(crate) fn unfounded(trace: &[Entry<TextTxn, TextRet>]) -> Option<usize> {
-    let mut told_by: HashMap<(&str, Version), u64> = HashMap::new();
-    for Entry { op, returned, .. } in trace {
+pub(crate) fn unfounded<'a, K: Hash + Eq + 'a, V: 'a>(
+    trace: impl Iterator<Item = (&'a Txn<K, V>, u64, Option<(u64, &'a TxnRet<V>)>)> + Clone,
+) -> Option<usize> {
+    let mut told_by: HashMap<(&K, Version), u64> = HashMap::new();
+    for (txn, _, returned) in trace.clone() {
         let Some((ns, ret)) = returned else { continue };
-        let ops = if ret.succeeded { &op.then } else { &op.or_else };
-        for (op, told) in ops.iter().zip(&ret.told) {
+        for (op, told) in txn.branch(ret.succeeded).iter().zip(&ret.told) {
             let version = match told {
                 Told::Value(seen) => seen.as_ref().and_then(|(_, version)| *version),
                 Told::Made(version) => *version,
             };
             if let Some(version) = version {
-                let first = told_by.entry((op.key().as_str(), version)).or_insert(*ns);
-                *first = (*first).min(*ns);
+                let first = told_by.entry((op.key(), version)).or_insert(ns);
+                *first = (*first).min(ns);
             }
         }
     }
-    let is_founded = |entry: &Entry<TextTxn, TextRet>| {
-        let is_told = |key: &str, version| told_by.get(&(key, version)).is_some_and(|ns| *ns < entry.called);
-        entry.op.versions().all(|(key, version)| is_told(key, version))
-    };
-    trace.iter().position(|entry| !is_founded(entry))
+    let is_told = |key, version, called| told_by.get(&(key, version)).is_some_and(|ns| *ns < called);
+    let mut trace = trace;
+    trace.position(|(txn, called, _)| !txn.versions().all(|(key, version)| is_told(key, version, called)))
 }
 
 #[cfg(test)]

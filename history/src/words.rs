@@ -1,6 +1,7 @@
 //! Times, values and operations in words, for the sentences about anomalies.
 
 use crate::operation::{Answer, Call, Operation, Value};
+use crate::txn_words;
 
 /// `12.550 s`.
 pub(crate) fn moment(time_ns: u64) -> String {
@@ -52,6 +53,7 @@ pub(crate) fn deed(operation: &Operation) -> String {
             format!("the compare-and-set from {} to {} by {client}", shown(expected.as_ref()), quoted(new))
         }
         Call::Delete => format!("the delete by {client}"),
+        Call::Txn(_) => format!("the transaction {} by {client}", operation.id),
     }
 }
 
@@ -63,7 +65,7 @@ pub(crate) fn observed(operation: &Operation) -> Option<Option<&Value>> {
         (Answer::CasDone, Call::Cas { expected, .. }) => Some(expected.as_ref()),
         (Answer::CasFailed(Some(found)), _) => Some(Some(found)),
         (Answer::CasFailedAbsent, _) => Some(None),
-        (Answer::CasFailed(None) | Answer::Done | Answer::CasDone, _) => None,
+        (Answer::CasFailed(None) | Answer::Done | Answer::CasDone | Answer::Txn(_), _) => None,
     }
 }
 
@@ -75,7 +77,7 @@ pub(crate) fn left_behind(operation: &Operation) -> Option<Option<&Value>> {
             Some(Some(value))
         }
         (Call::Delete, _) => Some(None),
-        (Call::Read | Call::Append(_) | Call::Cas { .. }, _) => None,
+        (Call::Read | Call::Append(_) | Call::Cas { .. } | Call::Txn(_), _) => None,
     }
 }
 
@@ -88,6 +90,7 @@ pub(crate) fn sight(operation: &Operation) -> String {
             format!("{client} replaced {seen} by {} at {at}{node}", quoted(new))
         }
         (Call::Cas { .. }, _) => format!("a compare-and-set by {client} found {seen} at {at}{node}"),
+        (Call::Txn(_), _) => txn_words::sight(operation),
         (Call::Read | Call::Write(_) | Call::Append(_) | Call::Delete, _) => {
             format!("{client} read {seen} at {at}{node}")
         }

@@ -101,7 +101,7 @@ impl World<'_> {
                 states.push((Some(new), Some(made)));
                 (Answer::CasDone, Claim::made(Some(made), version))
             }
-            Call::Append(_) | Call::Delete => unreachable!("nobody calls that here"),
+            Call::Append(_) | Call::Delete | Call::Txn(_) => unreachable!("nobody calls that here"),
         };
         let claim = if self.recipe.has_claims { claim } else { Claim::default() };
         let outcome = match self.random.random_range(0..50) {

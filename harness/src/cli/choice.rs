@@ -65,7 +65,7 @@ impl Keys {
             Call::Write(_) => matches!(self, Keys::KeyValue | Keys::Register | Keys::CasRegister),
             Call::Cas { .. } => matches!(self, Keys::KeyValue | Keys::CasRegister),
             Call::Append(_) => matches!(self, Keys::KeyValue | Keys::Append),
-            Call::Delete => self == Keys::KeyValue,
+            Call::Delete | Call::Txn(_) => self == Keys::KeyValue,
         }
     }
 
@@ -85,6 +85,7 @@ impl Keys {
             Call::Append(_) => "append",
             Call::Cas { .. } => "compare-and-set",
             Call::Delete => "delete",
+            Call::Txn(_) => "transaction",
         };
         let error = anyhow::anyhow!(
             "{file}: operation {id} is of the kind {call}, which the model {name} has not\n\

@@ -113,7 +113,7 @@ fn wrong_flags_are_usage_errors() {
         ["run", "--seed", "soon"],
         ["run", "--time", "30"],
         ["run", "--faults", "fire"],
-        ["run", "--workload", "bank"],
+        ["run", "--workload", "queue"],
         ["run", "--net", "ether"],
         ["check", "x", "--fast"],
         ["check", "x", "--format=rot13"],

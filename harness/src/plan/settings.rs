@@ -66,6 +66,8 @@ pub enum WorkloadKind {
     Append,
     /// Puts, gets, and compare-and-sets that mostly expect a value seen lately.
     Cas,
+    /// Transfers between accounts of banks, and looks at all accounts of one, by transactions: the total stays as it is.
+    Bank,
 }
 
 /// How fresh reads must be.
@@ -249,6 +251,12 @@ impl Settings {
                 "from 1ms to 60s, e.g. --op-timeout 2s",
             );
         }
+        if self.workload == WorkloadKind::Bank && self.read_level != ReadLevel::Linearizable {
+            return wrong(
+                "--workload bank has no reads but those of transactions, which go through the log",
+                "leave --read-level out, or ask for --workload register",
+            );
+        }
         let keys_min = self.clients.div_ceil(CLIENTS_PER_KEY_MAX);
         within("--keys", u64::from(self.keys), u64::from(keys_min), u64::from(KEYS_MAX))
     }
@@ -299,6 +307,7 @@ impl fmt::Display for WorkloadKind {
             WorkloadKind::Register => "register",
             WorkloadKind::Append => "append",
             WorkloadKind::Cas => "cas",
+            WorkloadKind::Bank => "bank",
         })
     }
 }

@@ -179,6 +179,10 @@ fn settings_out_of_range_are_named() {
     check(|s| s.keys = 2, "--keys 2");
     check(|s| s.shards = 0, "--shards 0");
     check(|s| s.op_timeout_ms = 0, "--op-timeout 0 ms");
+    check(
+        |s| (s.workload, s.read_level) = (WorkloadKind::Bank, ReadLevel::Stale),
+        "--workload bank has no reads",
+    );
     assert!(settings(1, 5, 30_000).check().is_ok());
 }
 

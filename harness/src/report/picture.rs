@@ -4,10 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ordeal_history::formats::FaultNote;
-use ordeal_history::{Answer, Call, Certificate, ClientId, History, OpId, Operation, Outcome, Report, Value};
+use ordeal_history::{
+    Answer, Call, Certificate, ClientId, History, OpId, Operation, Outcome, Report, Value, txn_words,
+};
 use serde::Serialize;
 
 use super::escape::{head, tail};
+use super::words;
 use crate::store::{Event, FaultSpan};
 use crate::verdict::Failing;
 
@@ -259,6 +262,7 @@ impl Columns {
             Call::Cas { expected, new } => {
                 (4, Some(format!("{} → {}", optional(expected.as_ref()), tail(new, chars))))
             }
+            Call::Txn(txn) => (5, Some(txn_words::asked(txn))),
         };
         let (came, answer) = match &op.returned {
             Some((_, Outcome::Ok(answer, _))) => {
@@ -268,6 +272,7 @@ impl Columns {
                     Answer::CasFailed(Some(found)) => Some(tail(found, chars)),
                     Answer::CasFailed(None) => Some("what it expected".to_owned()),
                     Answer::CasFailedAbsent => Some("nothing".to_owned()),
+                    Answer::Txn(ret) => Some(words::came_of_txn(&op.call, ret)),
                 };
                 (0, seen)
             }

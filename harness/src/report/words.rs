@@ -1,6 +1,6 @@
 //! Operations in words: what was asked, and what came back.
 
-use ordeal_history::{Answer, Call, Operation, Outcome, Value};
+use ordeal_history::{Answer, Call, KeyTxnRet, Operation, Outcome, Value, txn_words};
 
 use super::escape::{head, tail};
 
@@ -22,6 +22,7 @@ pub fn asked(op: &Operation, chars_max: usize) -> String {
         Call::Cas { expected, new } => {
             format!("cas {} → {}", optional(expected.as_ref(), chars_max), shown(new))
         }
+        Call::Txn(txn) => format!("txn {}", txn_words::asked(txn)),
     }
 }
 
@@ -38,7 +39,17 @@ pub fn came(op: &Operation, chars_max: usize) -> String {
             Answer::Done | Answer::CasDone => "✓".to_owned(),
             Answer::CasFailed(found) => format!("≠ {}", optional(found)),
             Answer::CasFailedAbsent => "≠ nothing".to_owned(),
+            Answer::Txn(ret) => came_of_txn(&op.call, ret),
         },
+    }
+}
+
+/// What came of a transaction.
+pub(super) fn came_of_txn(call: &Call, ret: &KeyTxnRet) -> String {
+    let sign = if ret.succeeded { "✓" } else { "≠" };
+    match call {
+        Call::Txn(txn) => format!("{sign} {}", txn_words::answered(txn, ret)),
+        Call::Read | Call::Write(_) | Call::Append(_) | Call::Cas { .. } | Call::Delete => sign.to_owned(),
     }
 }
 

@@ -78,14 +78,14 @@ impl Run<'_> {
     }
 
     fn clients_and_faults(&self, cluster: &Cluster, course: &mut Course) -> anyhow::Result<()> {
-        let Settings { clients, keys, .. } = self.order.settings;
+        let Settings { clients, keys, workload, .. } = self.order.settings;
         let lanes = Lanes::start(&LanesConfig {
             settings: self.order.settings.clone(),
             members: cluster.members(),
             read_level: self.order.settings.read_level.into(),
             system: Arc::clone(&self.system),
             recorder: Arc::clone(&self.recorder),
-            keys: Arc::new(KeyPool::new(clients, keys)),
+            keys: Arc::new(KeyPool::new(clients, keys, workload)),
         })?;
         self.phase("clients")?;
         let watched = self.faults_until_over(cluster, &lanes);

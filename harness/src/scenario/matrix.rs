@@ -221,7 +221,7 @@ fn generic(stage: &mut Stage<'_>, row: Row) -> Step {
     }
     let settings = settings(stage, row);
     let config = LanesConfig {
-        keys: Arc::new(KeyPool::new(row.clients, settings.keys)),
+        keys: Arc::new(KeyPool::new(row.clients, settings.keys, settings.workload)),
         settings,
         members: stage.lab.members(),
         read_level: ordeal_client::wire::ReadLevel::Linearizable,

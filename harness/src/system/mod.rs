@@ -4,6 +4,7 @@
 mod flood;
 pub mod ordeal;
 mod shards;
+mod txns;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

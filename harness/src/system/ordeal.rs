@@ -12,11 +12,11 @@ use ordeal_client::wire::{
 use ordeal_client::{CasAnswer, Client, ClientConfig, ClientError, Prefer, Written};
 use ordeal_history::{Answer, Call, Claim, Outcome, Value, Version};
 
-use super::shards;
 use super::{
     Administrator, ClientSetup, Contact, Flood, GroupView, Moving, NodeView, Place, Steward, System,
     SystemClient,
 };
+use super::{shards, txns};
 
 /// How our nodes are started, and how they are asked.
 #[derive(Debug, Clone)]
@@ -225,6 +225,13 @@ impl OrdealClient {
                 let expected_bytes = expected.as_ref().map(|value| value.as_bytes());
                 self.client.cas(key, expected_bytes, new.as_bytes()).map(|answer| cas_done(answer, expected))
             }
+            Call::Txn(txn) => {
+                let asked = txns::asked(key, txn);
+                self.client.txn(&asked).map(|answer| {
+                    let node = answer.node;
+                    (txns::answered(txn, &answer), Claim::default(), node)
+                })
+            }
         }
     }
 }
@@ -252,12 +259,12 @@ fn claim_of(written: &Written) -> Claim {
     Claim::made(Some(version(written.made)), written.replaced.map(version))
 }
 
-fn version(of: WireVersion) -> Version {
+pub(super) fn version(of: WireVersion) -> Version {
     Version { epoch: of.epoch, index: of.index }
 }
 
 /// Our clients write text only. Bytes that are none were written by nobody, and the judge will say so.
-fn text(bytes: &[u8]) -> Value {
+pub(super) fn text(bytes: &[u8]) -> Value {
     Value::from(String::from_utf8_lossy(bytes).into_owned())
 }
 

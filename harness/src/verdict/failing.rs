@@ -107,6 +107,11 @@ impl Failing {
                 words.join(", ")
             ));
         }
+        if let Some(base) = impasse.base {
+            lines.push(format!(
+                "the few fail already as if {base} had put what it left there and nothing had been before it:                  compares of versions are left out"
+            ));
+        }
         let order: Vec<String> = impasse.order.iter().map(ToString::to_string).collect();
         lines.push(match order.is_empty() {
             true => format!("of the few none can come first: {} is there", impasse.value),

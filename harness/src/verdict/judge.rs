@@ -128,6 +128,7 @@ fn noun(operation: &Operation) -> &'static str {
         Call::Append(_) => "append",
         Call::Cas { .. } => "compare-and-set",
         Call::Delete => "delete",
+        Call::Txn(_) => "transaction",
     }
 }
 

@@ -1,14 +1,18 @@
 //! What is asked on a key.
 
+use std::collections::VecDeque;
+
 use ordeal_history::{Call, ClientId, Value};
 use rand::RngExt;
 use rand_pcg::Pcg64Mcg;
 
+use super::bank;
+use super::keys::Known;
 use crate::plan::WorkloadKind;
 
-/// Draws what to ask on a key where these values were seen lately, newest last. `number` makes a value unique that is
+/// Draws what to ask on a key of which this is known. `number` makes a value unique that is
 /// written: no client numbers two operations alike.
-pub fn draw(kind: WorkloadKind, rng: &mut Pcg64Mcg, seen: &[Value], client: ClientId, number: u64) -> Call {
+pub fn draw(kind: WorkloadKind, rng: &mut Pcg64Mcg, known: &Known, client: ClientId, number: u64) -> Call {
     let percent = rng.random_range(0..100u32);
     let value = || Value::from(format!("{client}-{number}"));
     match kind {
@@ -20,19 +24,20 @@ pub fn draw(kind: WorkloadKind, rng: &mut Pcg64Mcg, seen: &[Value], client: Clie
         WorkloadKind::Append => Call::Append(Value::from(format!("{client}-{number},"))),
         WorkloadKind::Cas if percent < 30 => Call::Read,
         WorkloadKind::Cas if percent < 45 => Call::Write(value()),
-        WorkloadKind::Cas => Call::Cas { expected: expected(rng, seen), new: value() },
+        WorkloadKind::Cas => Call::Cas { expected: expected(rng, &known.seen), new: value() },
+        WorkloadKind::Bank => bank::draw(rng, known.accounts.as_ref()),
     }
 }
 
 /// Mostly the newest value, so that some succeed; now and then an older one, or absence, which must fail.
-fn expected(rng: &mut Pcg64Mcg, seen: &[Value]) -> Option<Value> {
+fn expected(rng: &mut Pcg64Mcg, seen: &VecDeque<Value>) -> Option<Value> {
     match rng.random_range(0..10u32) {
         0 => None,
         1 if !seen.is_empty() => {
             let at = rng.random_range(0..u32::try_from(seen.len()).expect("a handful"));
             seen.get(at as usize).cloned()
         }
-        _ => seen.last().cloned(),
+        _ => seen.back().cloned(),
     }
 }
 
@@ -49,8 +54,9 @@ mod tests {
 
     fn calls(kind: WorkloadKind) -> Vec<Call> {
         let mut rng = generator(1, Stream::Lane(0));
-        let seen = [Value::from("old"), Value::from("new")];
-        (0..1_000).map(|number| draw(kind, &mut rng, &seen, ClientId(3), number)).collect()
+        let seen = ["old", "new"].map(Value::from).into();
+        let known = Known { seen, accounts: None };
+        (0..1_000).map(|number| draw(kind, &mut rng, &known, ClientId(3), number)).collect()
     }
 
     #[test]
@@ -68,7 +74,7 @@ mod tests {
                 .iter()
                 .filter_map(|call| match call {
                     Call::Write(value) | Call::Append(value) | Call::Cas { new: value, .. } => Some(value),
-                    Call::Read | Call::Delete => None,
+                    Call::Read | Call::Delete | Call::Txn(_) => None,
                 })
                 .collect();
             assert_eq!(written.iter().collect::<BTreeSet<_>>().len(), written.len(), "{kind}");

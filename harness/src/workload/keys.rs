@@ -13,7 +13,8 @@ use ordeal_history::Value;
 use rand::RngExt;
 use rand_pcg::Pcg64Mcg;
 
-use crate::plan::CLIENTS_PER_KEY_MAX;
+use super::bank::Accounts;
+use crate::plan::{CLIENTS_PER_KEY_MAX, WorkloadKind};
 
 /// A key is retired after this many operations, its last read at the end included: the search for an order decides such
 /// a history in milliseconds, whatever it holds.
@@ -35,6 +36,7 @@ struct Places {
     live: Vec<Live>,
     /// Number of the next key, and how many there were.
     next: u64,
+    workload: WorkloadKind,
 }
 
 #[derive(Debug)]
@@ -42,7 +44,16 @@ struct Live {
     name: Arc<str>,
     operations: u32,
     unknown: u32,
-    seen: VecDeque<Value>,
+    known: Known,
+}
+
+/// What is known of a key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Values seen there lately, newest last.
+    pub seen: VecDeque<Value>,
+    /// Of a bank: what is on its accounts.
+    pub accounts: Option<Accounts>,
 }
 
 /// A key to work on.
@@ -50,17 +61,17 @@ struct Live {
 pub struct Drawn {
     /// The key.
     pub key: Arc<str>,
-    /// Values seen there lately, newest last.
-    pub seen: Vec<Value>,
+    /// What is known of it.
+    pub known: Known,
     place: usize,
 }
 
 impl KeyPool {
     /// Keys for so many lanes, so many of them live at once: at least a fourth of the lanes, rounded up.
     #[must_use]
-    pub fn new(lanes: u32, keys: u32) -> Self {
+    pub fn new(lanes: u32, keys: u32, workload: WorkloadKind) -> Self {
         assert!(keys >= lanes.div_ceil(CLIENTS_PER_KEY_MAX), "{keys} keys are too few for {lanes} lanes");
-        let mut places = Places { live: Vec::new(), next: 0 };
+        let mut places = Places { live: Vec::new(), next: 0, workload };
         for _ in 0..keys {
             let live = places.new_key();
             places.live.push(live);
@@ -80,7 +91,7 @@ impl KeyPool {
             .expect("every lane owns a place") as usize;
         let live = &mut places.live[place];
         live.operations += 1;
-        let drawn = Drawn { key: Arc::clone(&live.name), seen: live.seen.iter().cloned().collect(), place };
+        let drawn = Drawn { key: Arc::clone(&live.name), known: live.known.clone(), place };
         places.retire_if_used_up(place);
         drawn
     }
@@ -89,10 +100,18 @@ impl KeyPool {
     pub fn saw(&self, drawn: &Drawn, value: Value) {
         let mut places = self.lock();
         if let Some(live) = places.of(drawn) {
-            live.seen.push_back(value);
-            if live.seen.len() > SEEN_MAX {
-                live.seen.pop_front();
+            live.known.seen.push_back(value);
+            if live.known.seen.len() > SEEN_MAX {
+                live.known.seen.pop_front();
             }
+        }
+    }
+
+    /// This is known to have been on the accounts of a bank.
+    pub fn saw_accounts(&self, drawn: &Drawn, accounts: Accounts) {
+        let mut places = self.lock();
+        if let Some(live) = places.of(drawn) {
+            live.known.accounts = Some(accounts);
         }
     }
 
@@ -108,8 +127,8 @@ impl KeyPool {
     /// Every key that was ever live, in the order of their numbers.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<str>> {
-        let next = self.lock().next;
-        (0..next).map(key_name).collect()
+        let places = self.lock();
+        (0..places.next).map(|number| places.key_name(number)).collect()
     }
 
     /// Place `p` belongs to lanes `4p … 4p+3`, modulo the number of lanes.
@@ -125,9 +144,19 @@ impl KeyPool {
 
 impl Places {
     fn new_key(&mut self) -> Live {
-        let name = key_name(self.next);
+        let name = self.key_name(self.next);
         self.next += 1;
-        Live { name, operations: 0, unknown: 0, seen: VecDeque::new() }
+        Live { name, operations: 0, unknown: 0, known: Known::default() }
+    }
+
+    /// Of a bank the tag of its accounts.
+    fn key_name(&self, number: u64) -> Arc<str> {
+        match self.workload {
+            WorkloadKind::Register | WorkloadKind::Append | WorkloadKind::Cas => {
+                Arc::from(format!("k{number}"))
+            }
+            WorkloadKind::Bank => Arc::from(format!("{{b{number}}}")),
+        }
     }
 
     /// The live key, unless it was retired meanwhile.
@@ -144,10 +173,6 @@ impl Places {
     }
 }
 
-fn key_name(number: u64) -> Arc<str> {
-    Arc::from(format!("k{number}"))
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
@@ -159,7 +184,7 @@ mod tests {
     fn a_key_has_few_clients_and_few_operations_and_every_client_has_a_key() {
         for lanes in 1..=25u32 {
             for keys in lanes.div_ceil(4)..lanes + 3 {
-                let pool = KeyPool::new(lanes, keys);
+                let pool = KeyPool::new(lanes, keys, WorkloadKind::Register);
                 let mut rng = generator(u64::from(lanes), Stream::Lane(0));
                 let mut used: BTreeMap<Arc<str>, (u32, BTreeSet<u32>)> = BTreeMap::new();
                 for turn in 0..1_000 {
@@ -181,7 +206,7 @@ mod tests {
 
     #[test]
     fn many_unknown_outcomes_retire_a_key() {
-        let pool = KeyPool::new(1, 1);
+        let pool = KeyPool::new(1, 1, WorkloadKind::Register);
         let mut rng = generator(1, Stream::Lane(0));
         let first = pool.draw(0, &mut rng);
         for _ in 0..UNKNOWN_PER_KEY_MAX {
@@ -192,18 +217,18 @@ mod tests {
         // What is learnt late about a retired key harms nobody.
         pool.unknown(&first);
         pool.saw(&first, Value::from("late"));
-        assert!(pool.draw(0, &mut rng).seen.is_empty());
+        assert_eq!(pool.draw(0, &mut rng).known, Known::default());
     }
 
     #[test]
     fn the_newest_values_are_remembered() {
-        let pool = KeyPool::new(1, 1);
+        let pool = KeyPool::new(1, 1, WorkloadKind::Cas);
         let mut rng = generator(1, Stream::Lane(0));
         let drawn = pool.draw(0, &mut rng);
         for number in 0..10 {
             pool.saw(&drawn, Value::from(number.to_string()));
         }
-        let seen = pool.draw(0, &mut rng).seen;
+        let seen = pool.draw(0, &mut rng).known.seen;
         assert_eq!(seen.iter().map(Value::as_str).collect::<Vec<_>>(), ["6", "7", "8", "9"]);
     }
 }

@@ -15,11 +15,11 @@ use ordeal_history::{Answer, Call, ClientId, Outcome, RecordError, Recorder, Val
 use rand::RngExt;
 use rand_pcg::Pcg64Mcg;
 
-use super::calls;
 use super::keys::{Drawn, KeyPool};
+use super::{bank, calls};
 use crate::chance::{Stream, derive, generator};
 use crate::latch::Latch;
-use crate::plan::Settings;
+use crate::plan::{Settings, WorkloadKind};
 use crate::system::{ClientSetup, System, SystemClient};
 
 /// How far behind its pace a lane may catch up. Beyond, an outage would be followed by a burst that nobody asked for.
@@ -206,7 +206,7 @@ impl Lane {
     fn step(&mut self) -> Result<(), RecordError> {
         let drawn = self.config.keys.draw(self.number, &mut self.rng);
         let kind = self.config.settings.workload;
-        let call = calls::draw(kind, &mut self.rng, &drawn.seen, self.client_id, self.operations);
+        let call = calls::draw(kind, &mut self.rng, &drawn.known, self.client_id, self.operations);
         let outcome = self.ask(&drawn.key, &call)?;
         self.learn(&drawn, &call, &outcome);
         Ok(())
@@ -235,13 +235,20 @@ impl Lane {
                 if let Some(value) = value_after(call, answer) {
                     keys.saw(drawn, value);
                 }
+                if let Some(accounts) = bank::accounts_after(call, answer) {
+                    keys.saw_accounts(drawn, accounts);
+                }
             }
         }
     }
 
     fn read_at_last(&mut self, key: &str) -> Result<bool, RecordError> {
+        let look = match self.config.settings.workload {
+            WorkloadKind::Register | WorkloadKind::Append | WorkloadKind::Cas => Call::Read,
+            WorkloadKind::Bank => bank::look(),
+        };
         for _ in 0..FINAL_READ_TRIES {
-            if let Outcome::Ok(..) = self.ask(key, &Call::Read)? {
+            if let Outcome::Ok(..) = self.ask(key, &look)? {
                 return Ok(true);
             }
         }
@@ -256,6 +263,6 @@ fn value_after(call: &Call, answer: &Answer) -> Option<Value> {
             Some(value.clone())
         }
         (_, Answer::Value(value) | Answer::CasFailed(value)) => value.clone(),
-        (_, Answer::Done | Answer::CasDone | Answer::CasFailedAbsent) => None,
+        (_, Answer::Done | Answer::CasDone | Answer::CasFailedAbsent | Answer::Txn(_)) => None,
     }
 }

@@ -11,7 +11,8 @@ use std::time::Duration;
 use ordeal_client::wire::NodeId;
 use ordeal_harness::latch::Latch;
 use ordeal_harness::system::{ClientSetup, GroupView, NodeView, Place, System, SystemClient};
-use ordeal_history::{Answer, Call, Claim, Outcome, Value, Version};
+use ordeal_history::models::{SequentialSpec, Store, Txn, TxnOp};
+use ordeal_history::{Answer, Call, Claim, KeyTxn, Outcome, Value, Version};
 
 /// What a node answers with its id.
 const WHO: &[u8] = b"who";
@@ -34,7 +35,16 @@ pub enum Fault {
     Diverges,
     /// The second write of a key is acknowledged and lost.
     LosesWrites,
+    /// Now and then a transaction is acknowledged of which only the first write is done.
+    HalfTransactions,
+    /// Now and then a transaction is done whatever it compares.
+    IgnoresCompares,
+    /// Now and then a client is given the answer to its transaction before, where that has the same shape, and this one is not done.
+    AnswersOfBefore,
 }
+
+/// Every so many transactions one is done wrong.
+const WRONG_EVERY: u64 = 10;
 
 /// The program: `node ID LISTEN FAULT`.
 pub fn main(words: &[&str]) -> ExitCode {
@@ -78,6 +88,15 @@ pub fn main(words: &[&str]) -> ExitCode {
 pub struct Toy {
     pub fault: Fault,
     keys: Arc<Mutex<BTreeMap<String, Key>>>,
+    banks: Arc<Mutex<Banks>>,
+}
+
+/// The tags with transactions.
+#[derive(Default)]
+struct Banks {
+    stores: BTreeMap<String, Store<Value, Value>>,
+    /// Transactions so far.
+    count: u64,
 }
 
 #[derive(Clone)]
@@ -90,7 +109,7 @@ struct Key {
 
 impl Toy {
     pub fn new(fault: Fault) -> Self {
-        Toy { fault, keys: Arc::default() }
+        Toy { fault, keys: Arc::default(), banks: Arc::default() }
     }
 }
 
@@ -110,7 +129,7 @@ impl System for Toy {
     }
 
     fn client(&self, setup: ClientSetup) -> anyhow::Result<Box<dyn SystemClient>> {
-        Ok(Box::new(ToyClient { toy: self.clone(), node: setup.prefer }))
+        Ok(Box::new(ToyClient { toy: self.clone(), node: setup.prefer, before: None }))
     }
 
     /// One group, which n1 leads for ever; what is applied is the number of writes.
@@ -133,10 +152,43 @@ impl System for Toy {
 struct ToyClient {
     toy: Toy,
     node: NodeId,
+    /// What its last transaction was answered.
+    before: Option<Answer>,
+}
+
+impl ToyClient {
+    fn transact(&mut self, tag: &str, call: &Call, txn: &KeyTxn) -> Answer {
+        let mut banks = self.toy.banks.lock().unwrap();
+        banks.count += 1;
+        let is_wrong = banks.count.is_multiple_of(WRONG_EVERY);
+        let store = banks.stores.entry(tag.to_owned()).or_default();
+        let answer = match self.toy.fault {
+            Fault::HalfTransactions if is_wrong => {
+                let ret = store.clone().invoke(txn);
+                let first = txn.then.iter().position(|op| !matches!(op, TxnOp::Get(_)));
+                let half =
+                    Txn { then: first.map(|at| txn.then[at].clone()).into_iter().collect(), ..txn.clone() };
+                store.invoke(&half);
+                ret
+            }
+            Fault::IgnoresCompares if is_wrong => store.invoke(&Txn { compares: vec![], ..txn.clone() }),
+            Fault::AnswersOfBefore if is_wrong && self.before.as_ref().is_some_and(|old| old.fits(call)) => {
+                return self.before.clone().expect("just seen");
+            }
+            _ => store.invoke(txn),
+        };
+        let answer = Answer::Txn(Box::new(answer));
+        self.before = Some(answer.clone());
+        answer
+    }
 }
 
 impl SystemClient for ToyClient {
     fn call(&mut self, key: &str, call: &Call) -> (Outcome, Option<NodeId>) {
+        if let Call::Txn(txn) = call {
+            let answer = self.transact(key, call, txn);
+            return (Outcome::Ok(answer, Claim::default()), Some(self.node));
+        }
         let mut keys = self.toy.keys.lock().unwrap();
         let found = keys.get(key);
         let (answer, new) = match call {
@@ -159,6 +211,7 @@ impl SystemClient for ToyClient {
                 None => unreachable!("absence that was expected succeeds"),
             },
             Call::Delete => unreachable!("no workload deletes"),
+            Call::Txn(_) => unreachable!("these are answered above"),
         };
         let mut claim = Claim::default();
         if let Some(new) = new {

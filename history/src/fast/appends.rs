@@ -60,7 +60,7 @@ fn texts_of<'a>(views: &[View<'a>]) -> Option<Vec<Text<'a>>> {
         match &view.operation.call {
             Call::Read => {}
             Call::Append(text) if !text.is_empty() => texts.push((text.as_str(), place(at))),
-            Call::Append(_) | Call::Write(_) | Call::Cas { .. } | Call::Delete => return None,
+            Call::Append(_) | Call::Write(_) | Call::Cas { .. } | Call::Delete | Call::Txn(_) => return None,
         }
     }
     texts.sort_unstable();

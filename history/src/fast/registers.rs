@@ -80,7 +80,7 @@ fn made<'a>(view: &View<'a>) -> Option<&'a str> {
     match (&view.operation.call, view.answer()) {
         (Call::Write(value), _) => Some(value),
         (Call::Cas { new, .. }, None | Some((_, Answer::CasDone))) => Some(new),
-        (Call::Cas { .. }, Some(_)) | (Call::Read | Call::Delete | Call::Append(_), _) => None,
+        (Call::Cas { .. }, Some(_)) | (Call::Read | Call::Delete | Call::Append(_) | Call::Txn(_), _) => None,
     }
 }
 
@@ -88,7 +88,7 @@ fn made<'a>(view: &View<'a>) -> Option<&'a str> {
 fn seen<'a>(view: &View<'a>) -> Option<&'a str> {
     match view.answer() {
         Some((_, Answer::Value(value) | Answer::CasFailed(value))) => value.as_deref(),
-        Some((_, Answer::Done | Answer::CasDone | Answer::CasFailedAbsent)) | None => None,
+        Some((_, Answer::Done | Answer::CasDone | Answer::CasFailedAbsent | Answer::Txn(_))) | None => None,
     }
 }
 
@@ -122,7 +122,7 @@ impl<'a> Key<'a> {
             if at % AHEAD == 0 {
                 views[at..].iter().take(AHEAD).filter_map(made).for_each(|value| values.warm(value));
             }
-            if matches!(view.operation.call, Call::Delete | Call::Append(_)) {
+            if matches!(view.operation.call, Call::Delete | Call::Append(_) | Call::Txn(_)) {
                 return None;
             }
             let Some(value) = made(view) else { continue };
@@ -148,7 +148,7 @@ impl<'a> Key<'a> {
             let call = &view.operation.call;
             let expected = match call {
                 Call::Cas { expected, .. } => find(expected.as_deref()),
-                Call::Read | Call::Write(_) | Call::Append(_) | Call::Delete => None,
+                Call::Read | Call::Write(_) | Call::Append(_) | Call::Delete | Call::Txn(_) => None,
             };
             let seen = match view.answer().map(|(_, answer)| answer) {
                 Some(Answer::Value(value)) => value.as_deref(),
@@ -170,7 +170,7 @@ impl<'a> Key<'a> {
                     hopes.extend(expected.map(|expected| (at, expected)));
                     continue;
                 }
-                Some(Answer::Done) => continue,
+                Some(Answer::Done | Answer::Txn(_)) => continue,
             };
             let Some(cluster) = find(seen) else { return Some(Fast::NoOrder(vec![at])) };
             let is_wrong = matches!(call, Call::Cas { .. }) && expected == Some(cluster);
@@ -202,7 +202,7 @@ impl<'a> Key<'a> {
     fn hope(&mut self, hopes: Vec<(u32, u32)>, values: &Values<'_>) -> Option<Fast> {
         let own = |at: u32| match &self.views[at as usize].operation.call {
             Call::Cas { new, .. } => cluster_of(values, new),
-            Call::Read | Call::Write(_) | Call::Append(_) | Call::Delete => None,
+            Call::Read | Call::Write(_) | Call::Append(_) | Call::Delete | Call::Txn(_) => None,
         };
         let hopes: Vec<(u32, u32, u32)> =
             hopes.into_iter().filter_map(|(at, expected)| Some((at, own(at)?, expected))).collect();

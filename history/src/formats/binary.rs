@@ -30,8 +30,8 @@ use crate::file::Header;
 /// The first bytes: not text, and not survived by anything that changes line ends.
 pub const MAGIC: [u8; 8] = *b"\x89OHB\r\n\x1a\n";
 
-/// The version that is written, and the only one that is read.
-pub const BINARY_VERSION: u32 = 1;
+/// The version that is written. Version 1, which has no transactions, is read as well.
+pub const BINARY_VERSION: u32 = 2;
 
 /// Length of magic and version.
 pub(crate) const HEAD_BYTES: usize = 12;
@@ -71,8 +71,8 @@ impl<R: Read> Frames<R> {
             return Err(Trouble::at(Place::Byte(0), "no binary history: its first bytes are others", HINT));
         }
         let version = u32::from_le_bytes([head[8], head[9], head[10], head[11]]);
-        if version != BINARY_VERSION {
-            let detail = format!("binary history format {version}, this build reads {BINARY_VERSION}");
+        if !(1..=BINARY_VERSION).contains(&version) {
+            let detail = format!("binary history format {version}, this build reads 1 to {BINARY_VERSION}");
             return Err(Trouble::at(Place::Byte(8), detail, "use the ordeal that wrote it"));
         }
         Ok(Frames { inner, offset: HEAD_BYTES as u64 })

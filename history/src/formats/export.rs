@@ -8,10 +8,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::Format;
 use super::form::{Form, Json};
 use super::pairing::{CLIENT_FIELD, FOUND_FIELD, MADE_FIELD, REPLACED_FIELD, SEEN_FIELD, SOLE_KEY};
 use super::record::{FaultNote, Record};
+use super::{Format, export_txn};
 use crate::operation::{Answer, Call, Claim, ClientId, Event, OpId, Outcome, Value, Version};
 
 /// How a line looks.
@@ -90,8 +90,10 @@ impl Export {
 
     fn invoke(&mut self, op: OpId, client: ClientId, key: &Arc<str>, call: &Call) -> Fields {
         let process = self.process_of(client);
-        let (f, inner) = asked(call);
-        let is_keyed = **key != *SOLE_KEY || is_ambiguous(call, &inner);
+        let (f, inner) = asked(key, call);
+        // Those of a transaction have the key in them.
+        let is_txn = matches!(call, Call::Txn(_));
+        let is_keyed = !is_txn && (**key != *SOLE_KEY || is_ambiguous(call, &inner));
         let open = Open { client, process, key: Arc::clone(key), call: call.clone(), is_keyed };
         let fields = open.fields("invoke", f, inner);
         self.open.insert(op, open);
@@ -108,12 +110,19 @@ impl Export {
 
     fn returned(&mut self, op: OpId, outcome: &Outcome, node: Option<&str>) -> Result<Fields, String> {
         let open = self.open.remove(&op).ok_or_else(|| format!("a return of {op}, which is not open"))?;
-        let (f, inner) = asked(&open.call);
+        let (f, inner) = asked(&open.key, &open.call);
         let mut fields = match outcome {
             Outcome::Ok(Answer::Value(seen), _) => {
                 open.fields("ok", f, seen.as_ref().map_or(Form::Nil, form_of))
             }
             Outcome::Ok(Answer::Done | Answer::CasDone, _) => open.fields("ok", f, inner),
+            Outcome::Ok(Answer::Txn(ret), _) => {
+                let told = match &open.call {
+                    Call::Txn(txn) => export_txn::answered(&open.key, txn, ret),
+                    call => return Err(format!("the answer of a transaction to {call:?}")),
+                };
+                open.fields("ok", f, told)
+            }
             Outcome::Ok(Answer::CasFailed(found), _) => {
                 let found = found.as_ref().map(form_of);
                 open.failed_cas(f, inner, found.into_iter().collect())
@@ -176,7 +185,7 @@ fn form_of(value: &Value) -> Form {
 }
 
 /// The name of a call, and its value without the key.
-fn asked(call: &Call) -> (&'static str, Form) {
+fn asked(key: &str, call: &Call) -> (&'static str, Form) {
     match call {
         Call::Read => ("read", Form::Nil),
         Call::Write(value) => ("write", form_of(value)),
@@ -186,6 +195,7 @@ fn asked(call: &Call) -> (&'static str, Form) {
             ("cas", Form::Vector(vec![expected, form_of(new)]))
         }
         Call::Delete => ("delete", Form::Nil),
+        Call::Txn(txn) => ("txn", export_txn::asked(key, txn)),
     }
 }
 
@@ -194,6 +204,7 @@ fn is_ambiguous(call: &Call, inner: &Form) -> bool {
     match call {
         Call::Cas { .. } => inner.pair().is_some_and(|(_, new)| new.pair().is_some()),
         Call::Read | Call::Write(_) | Call::Append(_) | Call::Delete => inner.pair().is_some(),
+        Call::Txn(_) => false,
     }
 }
 

@@ -13,6 +13,7 @@ pub(crate) mod deeds;
 mod detect;
 mod etcd;
 mod export;
+mod export_txn;
 mod form;
 mod forms;
 mod jepsen;

@@ -1,5 +1,7 @@
 //! The records of a frame as bytes, and back. See [`super::binary`].
 
+mod txn;
+
 use std::collections::HashMap;
 use std::hash::Hasher;
 use std::sync::Arc;
@@ -136,6 +138,10 @@ impl Packer {
                 self.text(new);
             }
             Call::Delete => self.bytes.push(4),
+            Call::Txn(txn) => {
+                self.bytes.push(5);
+                self.txn(txn);
+            }
         }
     }
 
@@ -152,6 +158,10 @@ impl Packer {
                 self.optional(found.as_ref());
             }
             Answer::CasFailedAbsent => self.bytes.push(4),
+            Answer::Txn(ret) => {
+                self.bytes.push(5);
+                self.txn_ret(ret);
+            }
         }
     }
 
@@ -270,6 +280,7 @@ impl Unpacker {
             2 => Call::Append(self.value(bytes)?),
             3 => Call::Cas { expected: self.optional(bytes)?, new: self.value(bytes)? },
             4 => Call::Delete,
+            5 => Call::Txn(Box::new(self.txn(bytes)?)),
             other => return Err(unknown("call", other)),
         })
     }
@@ -281,6 +292,7 @@ impl Unpacker {
             2 => Answer::CasDone,
             3 => Answer::CasFailed(self.optional(bytes)?),
             4 => Answer::CasFailedAbsent,
+            5 => Answer::Txn(Box::new(self.txn_ret(bytes)?)),
             other => return Err(unknown("answer", other)),
         })
     }

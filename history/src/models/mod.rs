@@ -10,6 +10,9 @@ mod register;
 mod set;
 mod store;
 
+/// What the models are, for whoever plays one.
+pub use stateright::semantics::SequentialSpec;
+
 pub use bank::{Bank, BankOp, BankRet};
 pub use counter::{Counter, CounterOp, CounterRet};
 pub use list::{List, ListOp, ListRet};
@@ -17,4 +20,4 @@ pub use lock::{Lock, LockOp, LockRet};
 pub use queue::{Queue, QueueOp, QueueRet};
 pub use register::{Register, RegisterOp, RegisterRet};
 pub use set::{Set, SetOp, SetRet};
-pub use store::{Compare, Store, Test, Told, Txn, TxnOp, TxnRet, tied};
+pub use store::{Compare, Grows, Store, Test, Told, Txn, TxnOp, TxnRet, tied};

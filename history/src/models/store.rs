@@ -10,10 +10,11 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::hash::Hash;
 
+use serde::{Deserialize, Serialize};
 use stateright::semantics::SequentialSpec;
 
 use crate::linear::Model;
-use crate::operation::Version;
+use crate::operation::{Value, Version};
 
 /// The keys that are there.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -31,18 +32,21 @@ struct Cell<V> {
 }
 
 /// A transaction. One operation is one without compares.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Txn<K, V> {
     /// What must hold, all of it.
     pub compares: Vec<Compare<K, V>>,
     /// What is done then, in this order.
     pub then: Vec<TxnOp<K, V>>,
     /// What is done else.
+    #[serde(rename = "else")]
     pub or_else: Vec<TxnOp<K, V>>,
 }
 
 /// What must hold of a key.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Compare<K, V> {
     /// Which.
     pub key: K,
@@ -51,7 +55,8 @@ pub struct Compare<K, V> {
 }
 
 /// What a key must be.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Test<V> {
     /// It has this value; `None`: it is absent.
     Is(Option<V>),
@@ -62,18 +67,22 @@ pub enum Test<V> {
 }
 
 /// What is done with a key.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TxnOp<K, V> {
     /// Read it. Answered by [`Told::Value`].
     Get(K),
     /// Give it a value. Answered by [`Told::Made`].
     Put(K, V),
+    /// Add to its end; an absent one counts as empty. Answered by [`Told::Made`].
+    Append(K, V),
     /// Remove it; that it is absent is no failure. Answered by [`Told::Made`], without a version.
     Delete(K),
 }
 
 /// What is answered: whether all compares held, and what came of each operation of that branch.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TxnRet<V> {
     /// Whether it was `then`, and not `or_else`.
     pub succeeded: bool,
@@ -82,12 +91,46 @@ pub struct TxnRet<V> {
 }
 
 /// What came of an operation.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Told<V> {
     /// The value, and its version if the store tells versions; `None`: the key is absent.
     Value(Option<(V, Option<Version>)>),
     /// It was done, and made this version, if the store tells versions.
     Made(Option<Version>),
+}
+
+/// A value that can be added to.
+pub trait Grows {
+    /// With this at its end.
+    #[must_use]
+    fn grown(&self, tail: &Self) -> Self;
+}
+
+impl Grows for Value {
+    fn grown(&self, tail: &Self) -> Self {
+        Value::from(format!("{self}{tail}"))
+    }
+}
+
+impl Grows for String {
+    fn grown(&self, tail: &Self) -> Self {
+        format!("{self}{tail}")
+    }
+}
+
+/// A number grows by another.
+impl Grows for u8 {
+    fn grown(&self, tail: &Self) -> Self {
+        self.wrapping_add(*tail)
+    }
+}
+
+/// A number grows by another.
+impl Grows for u32 {
+    fn grown(&self, tail: &Self) -> Self {
+        self.wrapping_add(*tail)
+    }
 }
 
 impl<K, V> Txn<K, V> {
@@ -96,8 +139,20 @@ impl<K, V> Txn<K, V> {
         Txn { compares: Vec::new(), then: vec![op], or_else: Vec::new() }
     }
 
-    fn branch(&self, succeeded: bool) -> &[TxnOp<K, V>] {
+    /// What is done if all compares hold, or if not.
+    #[must_use]
+    pub fn branch(&self, succeeded: bool) -> &[TxnOp<K, V>] {
         if succeeded { &self.then } else { &self.or_else }
+    }
+
+    /// Whether an answer is of its kind: something told of each operation, of a read its value.
+    #[must_use]
+    pub fn takes(&self, ret: &TxnRet<V>) -> bool {
+        let ops = self.branch(ret.succeeded);
+        let fits = |(op, told): (&TxnOp<K, V>, &Told<V>)| {
+            matches!(op, TxnOp::Get(_)) == matches!(told, Told::Value(_))
+        };
+        ops.len() == ret.told.len() && ops.iter().zip(&ret.told).all(fits)
     }
 
     /// The keys that it ties together.
@@ -119,7 +174,7 @@ impl<K, V> TxnOp<K, V> {
     /// The key that it is about.
     pub fn key(&self) -> &K {
         match self {
-            TxnOp::Get(key) | TxnOp::Put(key, _) | TxnOp::Delete(key) => key,
+            TxnOp::Get(key) | TxnOp::Put(key, _) | TxnOp::Append(key, _) | TxnOp::Delete(key) => key,
         }
     }
 }
@@ -130,7 +185,12 @@ impl<K: Ord, V> Default for Store<K, V> {
     }
 }
 
-impl<K: Ord + Clone, V: Clone + Eq> Store<K, V> {
+impl<K: Ord + Clone, V: Clone + Eq + Grows> Store<K, V> {
+    /// The keys that are there, each with its value.
+    pub fn entries(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.keys.iter().map(|(key, cell)| (key, &cell.value))
+    }
+
     fn holds(&self, compare: &Compare<K, V>) -> bool {
         let cell = self.keys.get(&compare.key);
         let value = cell.map(|cell| &cell.value);
@@ -145,8 +205,18 @@ impl<K: Ord + Clone, V: Clone + Eq> Store<K, V> {
         txn.compares.iter().all(|compare| self.holds(compare))
     }
 
+    fn next_version(&mut self) -> Option<Version> {
+        self.made += 1;
+        Some(Version { epoch: 0, index: self.made })
+    }
+
     fn put(&mut self, key: &K, value: &V, version: Option<Version>) {
         self.keys.insert(key.clone(), Cell { value: value.clone(), version });
+    }
+
+    fn append(&mut self, key: &K, tail: &V, version: Option<Version>) {
+        let grown = self.keys.get(key).map_or_else(|| tail.clone(), |cell| cell.value.grown(tail));
+        self.put(key, &grown, version);
     }
 
     /// Does an operation if this can be its answer.
@@ -165,16 +235,21 @@ impl<K: Ord + Clone, V: Clone + Eq> Store<K, V> {
                 self.put(key, value, *version);
                 true
             }
+            (TxnOp::Append(key, tail), Told::Made(version)) => {
+                self.append(key, tail, *version);
+                true
+            }
             (TxnOp::Delete(key), Told::Made(_)) => {
                 self.keys.remove(key);
                 true
             }
-            (TxnOp::Get(_), Told::Made(_)) | (TxnOp::Put(..) | TxnOp::Delete(_), Told::Value(_)) => false,
+            (TxnOp::Get(_), Told::Made(_))
+            | (TxnOp::Put(..) | TxnOp::Append(..) | TxnOp::Delete(_), Told::Value(_)) => false,
         }
     }
 }
 
-impl<K: Ord + Clone + Debug, V: Clone + Eq + Debug> SequentialSpec for Store<K, V> {
+impl<K: Ord + Clone + Debug, V: Clone + Eq + Grows + Debug> SequentialSpec for Store<K, V> {
     type Op = Txn<K, V>;
     type Ret = TxnRet<V>;
 
@@ -184,9 +259,13 @@ impl<K: Ord + Clone + Debug, V: Clone + Eq + Debug> SequentialSpec for Store<K, 
         let told = txn.branch(succeeded).iter().map(|op| match op {
             TxnOp::Get(key) => Told::Value(self.keys.get(key).map(|cell| (cell.value.clone(), cell.version))),
             TxnOp::Put(key, value) => {
-                self.made += 1;
-                let version = Some(Version { epoch: 0, index: self.made });
+                let version = self.next_version();
                 self.put(key, value, version);
+                Told::Made(version)
+            }
+            TxnOp::Append(key, tail) => {
+                let version = self.next_version();
+                self.append(key, tail, version);
                 Told::Made(version)
             }
             TxnOp::Delete(key) => {
@@ -210,7 +289,7 @@ impl<K: Ord + Clone + Debug, V: Clone + Eq + Debug> SequentialSpec for Store<K, 
 impl<K, V> Model for Store<K, V>
 where
     K: Ord + Clone + Hash + Debug,
-    V: Clone + Eq + Hash + Debug,
+    V: Clone + Eq + Hash + Debug + Grows,
 {
     type Op = Txn<K, V>;
     type Ret = TxnRet<V>;
@@ -223,6 +302,7 @@ where
                 match op {
                     TxnOp::Get(_) => {}
                     TxnOp::Put(key, value) => next.put(key, value, None),
+                    TxnOp::Append(key, tail) => next.append(key, tail, None),
                     TxnOp::Delete(key) => {
                         next.keys.remove(key);
                     }
@@ -319,14 +399,15 @@ mod tests {
         let mut store = Store::default();
         let swap = txn(
             vec![("a", Test::Is(None)), ("b", Test::IsNot(Some(7)))],
-            vec![Op::Put("a", 1), Op::Put("b", 2), Op::Get("a")],
-            vec![Op::Get("b"), Op::Delete("a")],
+            vec![Op::Put("a", 1), Op::Append("b", 2), Op::Get("a")],
+            vec![Op::Append("b", 3), Op::Get("b"), Op::Delete("a")],
         );
         let first = store.invoke(&swap);
         let one = Version { epoch: 0, index: 1 };
         assert_eq!((first.succeeded, &first.told[2]), (true, &Told::Value(Some((1, Some(one))))));
         let second = store.invoke(&swap);
-        assert_eq!((second.succeeded, second.told.len()), (false, 2));
+        let grown = Told::Value(Some((5, Some(Version { epoch: 0, index: 3 }))));
+        assert_eq!((second.succeeded, &second.told[1], second.told.len()), (false, &grown, 3));
         let third = store.invoke(&txn(vec![("a", Test::Is(None))], vec![], vec![Op::Get("a")]));
         assert_eq!(third, done(true, vec![]));
     }

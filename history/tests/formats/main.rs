@@ -8,3 +8,4 @@ mod mutations;
 mod samples;
 mod stories;
 mod trips;
+mod txns;

@@ -130,6 +130,7 @@ fn outcome(draft: &Draft) -> Option<Outcome> {
     let answer = match (&draft.call, answer) {
         (Call::Read, value) => Answer::Value(value.clone()),
         (Call::Write(_) | Call::Append(_) | Call::Delete, _) => Answer::Done,
+        (Call::Txn(_), _) => panic!("`txns.rs` has those"),
         (Call::Cas { .. }, None) => Answer::CasDone,
         (Call::Cas { .. }, Some(value)) => match value.len() % 3 {
             0 => Answer::CasFailed(None),

@@ -40,7 +40,7 @@ fn confirm(history: &History, certificate: &Certificate) -> bool {
             let order: Vec<usize> = order.iter().map(at).collect();
             replay(&KeyModel::default(), &trace, &order).expect("an order that explains all answers");
         }
-        Certificate::Core(..) | Certificate::CoreOfWords(..) => {
+        Certificate::Core(..) | Certificate::CoreOfWords(..) | Certificate::CoreBehind(..) => {
             let core = certificate.core(history).expect("operations that are there");
             let core: Vec<_> = core.into_iter().map(|(_, entry)| entry).collect();
             assert!(!all_orders(&KeyModel::default(), &core), "{certificate:?} of {history:#?}");

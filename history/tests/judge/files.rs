@@ -221,13 +221,13 @@ fn what_is_no_history_is_refused() {
     assert_eq!(whole_error_of("").0, "the file is empty, it has not even a first line");
     let (what, hint) = whole_error_of("time,client,op\n1,2,read\n");
     assert_eq!(what, "line 1, column 2: not an ordeal history: expected ident");
-    assert!(hint.contains("{\"ordeal-history\":1,\"model\":\"key-value\"}"), "{hint}");
+    assert!(hint.contains("{\"ordeal-history\":2,\"model\":\"key-value\"}"), "{hint}");
     assert_eq!(
         whole_error_of("{\"process\":1,\"type\":\"invoke\"}\n").0,
         "line 1, column 29: not an ordeal history: missing field `ordeal-history`"
     );
-    let newer = whole_error_of("{\"ordeal-history\":2,\"model\":\"key-value\",\"new\":1}\n");
-    assert_eq!(newer.0, "line 1: history format 2, this build reads 1");
+    let newer = whole_error_of("{\"ordeal-history\":3,\"model\":\"key-value\",\"new\":1}\n");
+    assert_eq!(newer.0, "line 1: history format 3, this build reads 1 to 2");
     assert_eq!(newer.1, "use the ordeal that wrote it");
     assert!(
         whole_error_of("{\"ordeal-history\":1,\"model\":\"queue\"}\n").0.contains("the model is `queue`")

@@ -191,7 +191,7 @@ pub fn mutate(history: &mut History, seed: u64) {
     let other = random.random_range(0..history.operations.len());
     let strange = match &history.operations[other].call {
         Call::Write(value) | Call::Append(value) | Call::Cas { new: value, .. } => Some(value.clone()),
-        Call::Read | Call::Delete => None,
+        Call::Read | Call::Delete | Call::Txn(_) => None,
     };
     let borrowed = history.operations[other].answer().cloned();
     let operation = &mut history.operations[at];
@@ -212,6 +212,6 @@ pub fn mutate(history: &mut History, seed: u64) {
                 _ => Answer::CasFailed(strange),
             };
         }
-        (_, Call::Write(_) | Call::Append(_) | Call::Delete) => {}
+        (_, Call::Write(_) | Call::Append(_) | Call::Delete | Call::Txn(_)) => {}
     }
 }

@@ -12,3 +12,6 @@ mod promises;
 mod second_opinions;
 mod stories;
 mod story;
+mod txn_story;
+mod txns;
+mod txns_agreement;

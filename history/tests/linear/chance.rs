@@ -144,6 +144,7 @@ impl Drawn for KeyModel {
                 1 => Answer::CasFailedAbsent,
                 _ => Answer::CasFailed(value),
             },
+            Call::Txn(_) => panic!("a key has none"),
         }
     }
 }
@@ -296,9 +297,10 @@ impl Drawn for Store<u8, u8> {
     fn op(random: &mut Pcg64, _number: usize) -> Txn<u8, u8> {
         let op = |random: &mut Pcg64| {
             let key = random.random_range(0..2);
-            match random.random_range(0..6) {
+            match random.random_range(0..7) {
                 0 | 1 => TxnOp::Get(key),
                 2 => TxnOp::Delete(key),
+                3 => TxnOp::Append(key, random.random_range(0..2)),
                 _ => TxnOp::Put(key, random.random_range(0..2)),
             }
         };
@@ -331,7 +333,7 @@ impl Drawn for Store<u8, u8> {
             TxnOp::Get(_) => {
                 Told::Value(random.random_bool(0.7).then(|| (random.random_range(0..2), version(random))))
             }
-            TxnOp::Put(..) => Told::Made(version(random)),
+            TxnOp::Put(..) | TxnOp::Append(..) => Told::Made(version(random)),
             TxnOp::Delete(_) => Told::Made(None),
         });
         let told = told.collect();

@@ -424,6 +424,7 @@ fn op_of(call: &Call) -> WriteOp {
     let bytes = |value: &Value| value.as_str().as_bytes().to_vec();
     match call {
         Call::Read => panic!("a read is no write"),
+        Call::Txn(_) => panic!("these clients ask for no transactions"),
         Call::Write(value) => WriteOp::Put(bytes(value)),
         Call::Append(value) => WriteOp::Append(bytes(value)),
         Call::Delete => WriteOp::Delete,

@@ -3,8 +3,8 @@
 const source = JSON.parse(document.getElementById("picture-data").textContent);
 const columns = source.ops;
 const total = columns.at.length;
-const CALLS = ["read", "write", "append", "delete", "cas"];
-const [READ, , , , CAS] = [0, 1, 2, 3, 4];
+const CALLS = ["read", "write", "append", "delete", "cas", "txn"];
+const [READ, , , , CAS, TXN] = [0, 1, 2, 3, 4, 5];
 const [OK, FAILED, , NEVER] = [0, 1, 2, 3];
 
 // Calls and numbers come as differences, since those are short to write.
@@ -49,6 +49,8 @@ function came(op) {
   switch (columns.came[op]) {
     case OK:
       if (columns.answer[op] < 0) return "✓";
+      // Those of transactions say so themselves.
+      if (columns.call[op] === TXN) return answer;
       return (columns.call[op] === CAS ? "≠ " : "= ") + answer;
     case FAILED:
       return "✗ " + answer;
