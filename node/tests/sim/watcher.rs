@@ -8,6 +8,7 @@ use ordeal_client::wire::{
 };
 use ordeal_history::{Call, Event, OpId, Outcome};
 use ordeal_node::engine::ClientKey;
+use rand::RngExt;
 
 use crate::client::{Action, Hands};
 use crate::plan::SECOND_US;
@@ -16,6 +17,8 @@ use crate::plan::SECOND_US;
 const ATTEMPT_US: u64 = SECOND_US * 3 / 2;
 /// Between a refusal and the next attempt.
 const PAUSE_US: u64 = 20_000;
+/// And where it has other things to do: nodes die and shards move meanwhile.
+const LAG_US: u64 = 5 * SECOND_US;
 /// Hints followed in a row without a pause.
 const HOPS_MAX: u32 = 3;
 
@@ -72,7 +75,7 @@ impl Watcher {
         if self.asked.is_some_and(|(_, asked)| asked == connection) {
             self.asked = None;
             self.leader = None;
-            self.pause(hands);
+            self.pause(hands, PAUSE_US);
         }
     }
 
@@ -104,7 +107,12 @@ impl Watcher {
                 }
                 assert!(upto >= self.behind, "watch: {node} goes back from {} to {upto}", self.behind);
                 (self.behind, self.leader, self.hops) = (upto, Some(node), 0);
-                self.attempt(hands);
+                // At times it comes back only when much has happened.
+                if hands.rng.random_bool(0.1) {
+                    self.pause(hands, LAG_US);
+                } else {
+                    self.attempt(hands);
+                }
             }
             Reply::Refused(reason) => self.refused(hands, node, &reason),
             other => panic!("watch: {other:?} is no answer"),
@@ -125,7 +133,7 @@ impl Watcher {
             self.hops += 1;
             self.attempt(hands);
         } else {
-            self.pause(hands);
+            self.pause(hands, PAUSE_US);
         }
     }
 
@@ -145,9 +153,9 @@ impl Watcher {
         hands.actions.push(Action::Wake { at_us: hands.now_us + ATTEMPT_US, number: self.number });
     }
 
-    fn pause(&mut self, hands: &mut Hands<'_>) {
+    fn pause(&mut self, hands: &mut Hands<'_>, pause_us: u64) {
         (self.hops, self.number) = (0, self.number + 1);
-        hands.actions.push(Action::Wake { at_us: hands.now_us + PAUSE_US, number: self.number });
+        hands.actions.push(Action::Wake { at_us: hands.now_us + pause_us, number: self.number });
     }
 }
 
@@ -201,14 +209,24 @@ fn writes(history: &[Event]) -> BTreeMap<&str, Vec<Write<'_>>> {
     writes
 }
 
-/// Whether everybody was told up to the newest write that was answered.
-pub fn is_level(watchers: &[Watcher], history: &[Event]) -> bool {
+/// Where the newest write of each shard is that was answered, once there are no more.
+pub fn newest(watchers: &[Watcher], history: &[Event]) -> Vec<Mark> {
     let shards = u32::try_from(watchers.len()).expect("a world is small");
-    let writes = writes(history);
-    writes.iter().all(|(key, writes)| {
-        let behind = watchers[shard_of(key.as_bytes(), shards).0 as usize].behind;
-        writes.iter().filter_map(|write| write.made).all(|(made, _)| Mark::behind(made) <= behind)
-    })
+    let mut newest = vec![Mark::BEGINNING; watchers.len()];
+    for (key, writes) in writes(history) {
+        let of = &mut newest[shard_of(key.as_bytes(), shards).0 as usize];
+        *of = writes
+            .iter()
+            .filter_map(|write| write.made)
+            .map(|(made, _)| Mark::behind(made))
+            .fold(*of, Mark::max);
+    }
+    newest
+}
+
+/// Whether everybody was told up to there.
+pub fn are_level(watchers: &[Watcher], newest: &[Mark]) -> bool {
+    watchers.iter().zip(newest).all(|(watcher, newest)| watcher.behind >= *newest)
 }
 
 /// What was told is what was written: each write that was answered is there once, with its version, on top of the change whose version

@@ -1,9 +1,10 @@
 //! A cluster and its clients in virtual time: a queue of events, each handled when its time has come, in an order that
 //! the seed decides.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeSet, VecDeque};
 
-use ordeal_client::wire::{GroupId, NodeId, Reply, Request, ShardId};
+use ordeal_client::wire::{GroupId, Mark, NodeId, Reply, Request, ShardId};
 use ordeal_history::Event as Noted;
 use ordeal_node::engine::{BatchTicket, ClientKey, Input};
 use ordeal_node::raft::Snapshot;
@@ -142,6 +143,8 @@ pub struct World {
     clients: Vec<Client>,
     /// One a shard; as clients they come behind the others.
     pub watchers: Vec<Watcher>,
+    /// What they must have been told in the end, once that is known.
+    newest: OnceCell<Vec<Mark>>,
     chances: Vec<Pcg32>,
     /// Of those who share them.
     sessions: Vec<Sessions>,
@@ -187,6 +190,7 @@ impl World {
             watchers: (0..u32::try_from(plan.shards).expect("a world is small"))
                 .map(|shard| Watcher::new(ShardId(shard)))
                 .collect(),
+            newest: OnceCell::new(),
             chances: streams(200, plan.clients).chain(streams(400, plan.shards)).collect(),
             sessions: vec![Sessions::default(); clients as usize],
             calls: vec![VecDeque::new(); clients as usize],
@@ -253,7 +257,13 @@ impl World {
         read && self.clients.iter().all(Client::is_idle)
             && self.moves_are_over()
             && self.checks.is_level(&self.nodes)
-            && watcher::is_level(&self.watchers, &self.history)
+            && self.watchers_are_level()
+    }
+
+    /// Asked when no client does anything any more: then what was answered stays what it is.
+    fn watchers_are_level(&self) -> bool {
+        let newest = self.newest.get_or_init(|| watcher::newest(&self.watchers, &self.history));
+        watcher::are_level(&self.watchers, newest)
     }
 
     fn happen(&mut self, event: Event) {
