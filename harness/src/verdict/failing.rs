@@ -109,7 +109,7 @@ impl Failing {
         }
         if let Some(base) = impasse.base {
             lines.push(format!(
-                "the few fail already as if {base} had put what it left there and nothing had been before it:                  compares of versions are left out"
+                "the few fail already as if {base} had put what it left there and nothing had been before it: compares of versions are left out"
             ));
         }
         let order: Vec<String> = impasse.order.iter().map(ToString::to_string).collect();
