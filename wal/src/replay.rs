@@ -105,7 +105,11 @@ impl Replay {
                 return;
             }
             let proven = self.next <= durable;
-            let frame = found.get(&self.next).filter(|found| scan::follows(&found.head, self.previous));
+            // A frame lies behind all before it, whatever a mirror may claim: what is behind the last proven one is known by
+            // its place (`recovery::unproven`).
+            let belongs =
+                |found: &&Found| found.head.offset >= self.at && scan::follows(&found.head, self.previous);
+            let frame = found.get(&self.next).filter(belongs);
             match frame {
                 Some(frame) => {
                     let contents = window.at(frame.head.payload_offset(), frame.head.payload_bytes);

@@ -77,3 +77,16 @@ impl Chance {
         self.next() & 1 == 0
     }
 }
+
+/// A number of a file.
+pub fn number_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(*bytes[at..].first_chunk().expect("eight bytes"))
+}
+
+/// Makes the checksum of a changed copy of a frame's head and directory right again; the salt is its segment's.
+pub fn seal_frame(copy: &mut [u8], salt: u64) {
+    let seed = u32::try_from((salt ^ (salt >> 32)) & 0xffff_ffff).expect("masked");
+    let mut hasher = crc32fast::Hasher::new_with_initial(seed);
+    hasher.update(&copy[8..]);
+    copy[4..8].copy_from_slice(&hasher.finalize().to_le_bytes());
+}

@@ -5,7 +5,7 @@ use ordeal_wal::media::{Crash, Fault, Memory, Tear};
 use ordeal_wal::{Amnesia, EntrySeen, Faulty, Loss, Options, Recovered, Seen, Wal, WalError};
 
 use crate::basic::{commit, entries};
-use crate::common::{content, options, segment, shorter};
+use crate::common::{content, number_at, options, seal_frame, segment, shorter};
 
 const BLOCK: usize = 4096;
 /// Frames of a fresh log: two blocks of headers, and two of the first table.
@@ -118,6 +118,32 @@ fn a_mirror_makes_a_damaged_head_good() {
         assert_eq!((damage[0].segment, damage[0].offset), (1, (FIRST_FRAME + 2 * BLOCK) as u64));
         assert!(recovered.groups[&1].faulty.is_empty());
     }
+}
+
+#[test]
+fn a_mirror_that_claims_the_place_of_an_earlier_frame_is_not_believed() {
+    let disk = Memory::new();
+    let (mut wal, _) = open(&disk).unwrap();
+    for index in 1..=2 {
+        commit(&mut wal, |batch| batch.entry(1, index, 1, &[b"the same in both"]));
+    }
+    drop(wal);
+    // The second frame, which nothing proves durable, by its mirror only; and that says, under a right checksum, that it
+    // lies where the first does. Its entry is found there: the contents are the same.
+    change(&disk, &segment(1), |bytes| {
+        let (start, copy, salt) = (FIRST_FRAME + BLOCK, 64 + 40 + 8, number_at(bytes, 40));
+        bytes[start..start + copy].fill(0);
+        let mirror = &mut bytes[start + BLOCK - copy..start + BLOCK];
+        assert_eq!(number_at(mirror, 40), start as u64, "the mirror's word for its frame's place");
+        mirror[40..48].copy_from_slice(&(FIRST_FRAME as u64).to_le_bytes());
+        seal_frame(mirror, salt);
+    });
+    let (wal, first) = found(&disk);
+    assert_eq!(indices(&wal, 1), [1]);
+    assert!(first.report.torn.is_some());
+    drop(wal);
+    let (wal, second) = found(&disk);
+    assert_eq!((indices(&wal, 1), &second.groups), (vec![1], &first.groups), "the next start finds the same");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use ordeal_wal::media::Memory;
 use ordeal_wal::{Batch, WalError};
 
-use crate::common::{Chance, open, segment};
+use crate::common::{Chance, number_at, open, seal_frame, segment};
 use crate::damage::sample_of_lives;
 
 const BLOCK: usize = 4096;
@@ -149,10 +149,6 @@ fn strange(chance: &mut Chance, old: u64) -> u64 {
     }
 }
 
-fn number_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(*bytes[at..].first_chunk().expect("eight bytes"))
-}
-
 /// Another number in both copies of the header, which are whole again then. Magic, version and store stay: the refusals are
 /// known.
 fn change_header(bytes: &mut [u8], chance: &mut Chance) {
@@ -189,8 +185,5 @@ fn change_frame(bytes: &mut [u8], at: usize, chance: &mut Chance) {
             copy[byte] = u8::try_from(chance.below(256)).expect("a byte");
         }
     }
-    let seed = u32::try_from((salt ^ (salt >> 32)) & 0xffff_ffff).expect("masked");
-    let mut hasher = crc32fast::Hasher::new_with_initial(seed);
-    hasher.update(&copy[8..]);
-    copy[4..8].copy_from_slice(&hasher.finalize().to_le_bytes());
+    seal_frame(copy, salt);
 }
