@@ -86,10 +86,8 @@ impl Wal {
         for name in &survey.unfinished {
             media.remove(name).map_err(io_error("remove", media.path(name)))?;
         }
-        let mut groups = survey.groups;
-        let moved = recovery::unproven(&groups, survey.newest, survey.proven_end);
-        let mut batches = vec![groups.table()];
-        batches.extend(copies(&*media, &moved)?);
+        let mut batches = vec![survey.groups.table()];
+        batches.extend(copies(&*media, &survey.to_be_copied())?);
         let (header, store) = begin(&*media, &options, &survey.header, &batches)?;
         let mut wal = Wal {
             kept: survey.kept,
@@ -104,7 +102,7 @@ impl Wal {
             short: false,
             poisoned: None,
             scratch: Vec::new(),
-            groups: std::mem::take(&mut groups),
+            groups: survey.groups,
             current: header,
             media,
             options,

@@ -15,9 +15,10 @@
 //!
 //! The page cache is not believed: what the process before wrote and did not sync, or failed to sync, is in the cache,
 //! looks whole, and is gone after the next loss of power. So the last two segments are synced, dropped from the cache
-//! and read again; and what nothing proves durable is written anew into the new segment before anything is served.
+//! and read again; and what nothing proves durable is written anew into the new segment before anything is served. So is
+//! what lies in a segment whose table is lost: a segment before it, which may be freed, was needed to understand it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bytes;
 use crate::error::{WalError, io_error};
@@ -43,6 +44,8 @@ pub(crate) struct Survey {
     /// The newest segment, and where in it the proven frames end.
     pub(crate) newest: u64,
     pub(crate) proven_end: usize,
+    /// Segments whose table could not be read.
+    pub(crate) without_table: BTreeSet<u64>,
     /// Of the segment to come; salt and length are still to be chosen.
     pub(crate) header: SegmentHeader,
 }
@@ -120,13 +123,21 @@ pub(crate) fn survey(media: &dyn Media, asker: Asker) -> Result<Survey, WalError
         unfinished,
         newest,
         proven_end: replay.proven_end,
+        without_table: replay.without_table,
         header,
     })
 }
 
-/// The entries that lie behind everything that is proved durable.
-pub(crate) fn unproven(groups: &Groups, newest: u64, proven_end: usize) -> Vec<(u64, Piece)> {
-    groups.pieces_where(|spot| spot.segment == newest && bytes::length(spot.contents.into()) >= proven_end)
+impl Survey {
+    /// The entries that the next start might not find where they are: those behind everything that is proved durable, and
+    /// those in a segment without a table, which were understood only because older ones are still there.
+    pub(crate) fn to_be_copied(&self) -> Vec<(u64, Piece)> {
+        self.groups.pieces_where(|spot| {
+            let is_unproven =
+                spot.segment == self.newest && bytes::length(spot.contents.into()) >= self.proven_end;
+            is_unproven || self.without_table.contains(&spot.segment)
+        })
+    }
 }
 
 /// Reads the segments that count, from the oldest to the newest.

@@ -32,6 +32,8 @@ pub(crate) struct Replay {
     pub(crate) report: Report,
     /// Something is missing since the last table: whether a term or a vote may be, too.
     hole: Option<bool>,
+    /// Segments whose table could not be read. What lies in them can be told only with those before.
+    pub(crate) without_table: BTreeSet<u64>,
     /// Where the log stands: the frame to come, its place in the segment, and the checksum of the one before.
     next: u64,
     at: usize,
@@ -63,6 +65,7 @@ impl Replay {
     /// Reads a segment.
     pub(crate) fn segment(&mut self, window: &mut Window, header: &SegmentHeader, until: Until) {
         self.report.segments += 1;
+        self.without_table.insert(header.segment);
         (self.next, self.at, self.previous) = (header.first_frame, FRAMES_START, header.previous_checksum);
         if let Until::Proven(durable) = until
             && durable < self.next
@@ -106,7 +109,7 @@ impl Replay {
             }
             let proven = self.next <= durable;
             // A frame lies behind all before it, whatever a mirror may claim: what is behind the last proven one is known by
-            // its place (`recovery::unproven`).
+            // its place (`Survey::to_be_copied`).
             let belongs =
                 |found: &&Found| found.head.offset >= self.at && scan::follows(&found.head, self.previous);
             let frame = found.get(&self.next).filter(belongs);
@@ -212,6 +215,7 @@ impl Replay {
         }
         if is_table {
             self.hole = None;
+            self.without_table.remove(&header.segment);
         }
         for entry in damaged {
             if let Some(group) = self.groups.by_id.get_mut(&entry.group)

@@ -294,6 +294,23 @@ fn of_a_missing_segment_the_table_of_the_next_tells_what_it_held() {
 }
 
 #[test]
+fn what_was_understood_with_the_help_of_a_segment_that_is_freed_since_is_still_there() {
+    let disk = plain(2);
+    let (mut wal, _) = found(&disk);
+    // Written once more in the second segment, durably; and then the first is not needed, and would go with the next frame.
+    commit(&mut wal, |batch| batch.repair(1, 2, 1, &[&content(1, 2, 1, 100)]));
+    commit(&mut wal, |batch| batch.compact(1, 2));
+    drop(wal);
+    // The table of the second, which says that there is an entry 2.
+    change(&disk, &segment(2), |bytes| bytes[2 * BLOCK..FIRST_FRAME].fill(0));
+    for life in 0..3 {
+        let (wal, recovered) = found(&disk);
+        assert_eq!((indices(&wal, 1), &recovered.groups[&1].faulty), (vec![2], &vec![]), "life {life}");
+    }
+    assert!(disk.read_all(&segment(1)).is_none(), "it was freed");
+}
+
+#[test]
 fn a_segment_in_the_place_of_another_or_without_headers_is_a_missing_one() {
     let (disk, last) = several();
     let third = disk.read_all(&segment(3)).unwrap();
