@@ -50,7 +50,7 @@ const HARNESS_ROOMS: [(&str, &[&str]); 16] = [
     ("workload", &["system", "plan", "chance", "latch"]),
     ("store", &["plan", "cluster", "lab"]),
     ("verdict", &["plan", "store", "cluster", "lab", "exit"]),
-    ("report", &["plan", "store", "cluster", "lab", "verdict"]),
+    ("report", &["plan", "store", "cluster", "lab", "verdict", "exit"]),
     (
         "run",
         &[

@@ -13,6 +13,8 @@ pub enum Cause {
     SetUp,
     /// A requirement (`--require-…`) was missed.
     Requirement,
+    /// A fault kept clients waiting for longer than `--require` allows.
+    Availability,
     /// The judge gave up.
     Undecided,
     /// An input file is missing or damaged.
@@ -24,12 +26,13 @@ pub enum Cause {
 impl Cause {
     /// All of them, in the order in which they are given when several hold: a found bug is never masked, not even by an
     /// interruption; an interruption explains why an injection failed.
-    pub const BY_RANK: [Cause; 8] = [
+    pub const BY_RANK: [Cause; 9] = [
         Cause::NotLinearizable,
         Cause::Cluster,
         Cause::Interrupted,
         Cause::SetUp,
         Cause::Requirement,
+        Cause::Availability,
         Cause::Undecided,
         Cause::BadInput,
         Cause::Usage,
@@ -44,6 +47,7 @@ impl Cause {
             Cause::Cluster => 12,
             Cause::SetUp => 13,
             Cause::Requirement => 14,
+            Cause::Availability => 15,
             Cause::BadInput => 3,
             Cause::Usage => 2,
             Cause::Interrupted => 130,
@@ -63,7 +67,7 @@ mod tests {
 
     #[test]
     fn of_several_causes_the_first_in_rank_is_given() {
-        use Cause::{Cluster, Interrupted, NotLinearizable, Requirement, SetUp, Undecided};
+        use Cause::{Availability, Cluster, Interrupted, NotLinearizable, Requirement, SetUp, Undecided};
         let check = |causes: &[Cause], code: u8| {
             assert_eq!(code_of(causes), code, "{causes:?}");
             let turned: Vec<Cause> = causes.iter().rev().copied().collect();
@@ -75,11 +79,15 @@ mod tests {
         check(&[Cluster], 12);
         check(&[SetUp], 13);
         check(&[Requirement], 14);
+        check(&[Availability], 15);
         check(&[Interrupted], 130);
         check(&[Undecided, Requirement, SetUp, Cluster, NotLinearizable], 10);
         check(&[Undecided, Requirement, SetUp, Cluster], 12);
         check(&[Undecided, Requirement, SetUp], 13);
         check(&[Undecided, Requirement], 14);
+        check(&[Undecided, Availability], 15);
+        check(&[Availability, Requirement], 14);
+        check(&[Availability, NotLinearizable], 10);
         check(&[Interrupted, NotLinearizable], 10);
         check(&[Interrupted, Cluster], 12);
         check(&[Interrupted, SetUp, Undecided], 130);

@@ -9,8 +9,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Parser;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use ordeal_harness::cli::HarnessCommand;
 use ordeal_harness::lab::{self, Choice, LabKind, NetChoice};
 use ordeal_harness::latch::Latch;
 use ordeal_harness::plan::{FaultKind, ReadLevel, Settings, WorkloadKind};
@@ -22,7 +24,14 @@ use ordeal_harness::store::{Event, RunState, Store, Summary, Word, spans};
 use ordeal_history::Budget;
 use run_toy::{Fault, Toy};
 
-const CASES: [(&str, fn()); 19] = [
+/// Words of the binary.
+#[derive(Parser)]
+struct Top {
+    #[command(subcommand)]
+    command: HarnessCommand,
+}
+
+const CASES: [(&str, fn()); 21] = [
     ("a_healthy_register_is_valid", || healthy(WorkloadKind::Register)),
     ("a_healthy_append_is_valid", || healthy(WorkloadKind::Append)),
     ("a_healthy_cas_is_valid", || healthy(WorkloadKind::Cas)),
@@ -42,6 +51,8 @@ const CASES: [(&str, fn()); 19] = [
     ("a_node_that_panics_when_it_is_to_end_is_found", crash_at_the_end),
     ("a_node_that_does_not_start_is_set_up", never_starts),
     ("a_missed_requirement_is_said", requirement),
+    ("a_system_that_stays_away_breaks_what_is_required_of_its_recovery", stays_away),
+    ("a_system_that_is_there_keeps_what_is_required", stays),
     ("an_interrupted_run_heals_and_judges", interrupted),
     ("a_scenario_of_a_healthy_toy_is_valid", scenario_healthy),
     ("a_scenario_finds_two_leaders_in_one_term", scenario_two_leaders),
@@ -90,6 +101,7 @@ fn order(store: &Path, workload: WorkloadKind) -> Order {
         node_args: vec![],
         budget: Budget::default(),
         require_ops: None,
+        require: vec![],
     }
 }
 
@@ -205,6 +217,51 @@ fn requirement() {
     let summary = play(&order, Fault::None);
     assert_eq!((summary.verdict, summary.exit), (Word::Valid, 14), "{summary:#?}");
     check_stored(&order, &summary);
+}
+
+/// A run with a kill, and room for what follows it.
+fn kills(store: &Path, require: &[&str]) -> Order {
+    let mut order = order(store, WorkloadKind::Register);
+    order.settings.faults = vec![FaultKind::Kill];
+    order.settings.time_ms = 6_000;
+    order.require = require.iter().map(|text| text.parse().expect("a requirement")).collect();
+    order
+}
+
+/// The code of `ordeal check` of the newest run.
+fn check_again(store: &Path) -> ExitCode {
+    let run = Store::at(store).find("latest").expect("latest leads to the run");
+    let words = ["ordeal", "check", run.path().to_str().expect("a path of ours")];
+    Top::try_parse_from(words).expect("good flags").command.execute()
+}
+
+fn stays_away() {
+    let dir = tempfile::tempdir().unwrap();
+    // The toy counts from before the start, the figure from its end.
+    let order = kills(dir.path(), &["recover<300ms", "kill.first<1m"]);
+    let summary = play(&order, Fault::StaysAway);
+    assert_eq!((summary.verdict, summary.exit), (Word::Valid, 15), "{summary:#?}");
+    let [finding] = &summary.findings[..] else { panic!("{:?}", summary.findings) };
+    let says = |part: &str| assert!(finding.what.contains(part), "{part}: {}", finding.what);
+    says("recover<300ms is broken: it took ");
+    says(" from the end of kill n");
+    let [worst] = &summary.availability.as_ref().expect("it is measured").worst[..] else {
+        panic!("one kind")
+    };
+    assert!(worst.absence.gap >= worst.absence.recover && worst.absence.lost_permille > Some(0), "{worst:?}");
+    assert!(check_stored(&order, &summary).contains("<h2>Availability</h2>"));
+    assert_eq!(check_again(dir.path()), ExitCode::from(15), "what is required is kept");
+}
+
+fn stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let order = kills(dir.path(), &["recover<1m", "kill.gap<1m", "first<1m"]);
+    let summary = play(&order, Fault::None);
+    assert_eq!((summary.verdict, summary.exit), (Word::Valid, 0), "{summary:#?}");
+    assert_eq!(summary.warnings, Vec::<String>::new(), "all of it was measured");
+    assert_eq!(summary.availability.as_ref().map(|all| all.faults_count), Some(1), "{summary:#?}");
+    check_stored(&order, &summary);
+    assert_eq!(check_again(dir.path()), ExitCode::SUCCESS);
 }
 
 fn act(name: &str, fault: Fault) -> Summary {

@@ -14,9 +14,12 @@ use super::choice::{Keys, Model, only};
 use super::output::{print, print_json};
 use super::{Done, Failure, StoreArgs, time};
 use crate::exit::{Cause, code_of};
+use crate::report::text::availability;
 use crate::run::screen::{Screen, explain, say};
-use crate::store::{AnomalyRecord, FaultSpan, RunDir, Store, Word, spans};
-use crate::verdict::{Failing, Gathered, Whole, full_stop, judge, promise_words, word};
+use crate::store::{
+    AnomalyRecord, Availability, Event, FaultSpan, Requirement, RunDir, Store, StoreError, Word, spans,
+};
+use crate::verdict::{Failing, Gathered, Whole, full_stop, judge, promise_words, required, word};
 
 /// Broken promises that are printed.
 const PRINTED_MAX: usize = 10;
@@ -37,8 +40,9 @@ const PRINTED_MAX: usize = 10;
     counter (:add, :read), queue (:enqueue, :dequeue), lock (:acquire, perhaps answered by a fencing token, :release),\n\
     bank=10,10,10 (:transfer {:from 0 :to 1 :amount 5}, :read; the numbers are the balances at first): one thing a file; and\n\
     txn (:txn [[:r 1 nil] [:w 2 5]], or with compares: docs/formats.md): reads and writes of several keys at one moment.\n\n\
-    Exit codes: 0 valid, 10 not linearizable, 11 unknown or nothing to judge, 3 a file is missing or damaged, 2 a flag is\n\
-    wrong or a key is not there. Of several files the first of 10, 11, 3, 2, 0.")]
+    Exit codes: 0 valid, 10 not linearizable, 15 a run breaks what was required of its availability, 11 unknown or nothing to\n\
+    judge, 3 a file is missing or damaged, 2 a flag is wrong or a key is not there. Of several files the first of 10, 15, 11, 3,\n\
+    2, 0.")]
 pub struct CheckArgs {
     /// History files of any format (docs/formats.md), or runs by their names or paths
     #[arg(value_name = "FILE|RUN", required = true)]
@@ -86,6 +90,12 @@ pub(super) struct Checked {
     /// Few operations that no order explains, in words: of things that are no keys.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     core: Vec<String>,
+    /// How available the system was around faults: of runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    availability: Option<Availability>,
+    /// What of it breaks a requirement of the run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    late: Vec<String>,
     warnings: Vec<String>,
     check_ms: u64,
 }
@@ -138,7 +148,7 @@ fn check_all(args: &CheckArgs, files: &[String]) -> Done {
         match check(args, file) {
             Ok(checked) => {
                 checked.warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
-                causes.extend(cause_of(checked.verdict));
+                causes.extend(checked.causes());
                 words.push(Some(checked.verdict));
                 if args.json {
                     print_json(&checked, 0)?;
@@ -200,11 +210,13 @@ fn cause_of(verdict: Word) -> Option<Cause> {
 /// Judges one.
 pub(super) fn check(args: &CheckArgs, what: &str) -> Result<Checked, Failure> {
     let (file, spans) = input(what, &args.store)?;
+    // Of some keys nobody can tell how available the whole was.
+    let stored = if args.key.is_empty() { Stored::of(what, &args.store)? } else { None };
     let budget = Budget { time: args.timeout, memory_bytes: args.memory.saturating_mul(1 << 20) };
     match &args.model {
         Some(Model::Object(object)) => check_object(args, &file, object, &budget),
-        Some(Model::Keys(keys)) => check_keys(args, &file, *keys, &spans, &budget),
-        None => check_keys(args, &file, Keys::KeyValue, &spans, &budget),
+        Some(Model::Keys(keys)) => check_keys(args, &file, *keys, (&spans, stored), &budget),
+        None => check_keys(args, &file, Keys::KeyValue, (&spans, stored), &budget),
     }
 }
 
@@ -212,13 +224,14 @@ fn check_keys(
     args: &CheckArgs,
     file: &Path,
     model: Keys,
-    spans: &[FaultSpan],
+    (spans, stored): (&[FaultSpan], Option<Stored>),
     budget: &Budget,
 ) -> Result<Checked, Failure> {
     let name = file.display().to_string();
+    let shards = stored.as_ref().map(|stored| stored.shards);
     if is_large(args, file, budget)? {
-        let (gathered, warnings) = judge_in_parts(args, file, model, spans, budget)?;
-        return Ok(Checked::of_keys(name, gathered.finish(spans), warnings));
+        let (gathered, warnings) = judge_in_parts(args, file, model, (spans, shards), budget)?;
+        return Ok(Checked::of_keys(name, gathered.finish(spans), warnings, stored));
     }
     let imported = load(file, args.format).map_err(Failure::of(Cause::BadInput))?;
     let history = only(imported.loaded.history, &args.key, &name)?;
@@ -228,9 +241,9 @@ fn check_keys(
         screen.progress(|| format!("judging: {} of {} keys", progress.keys_done, progress.keys));
     });
     screen.clear();
-    let mut gathered = Gathered::default();
+    let mut gathered = Gathered::of_run(shards);
     gathered.add(&judged.history, judged.report, spans);
-    Ok(Checked::of_keys(name, gathered.finish(spans), judged.warnings))
+    Ok(Checked::of_keys(name, gathered.finish(spans), judged.warnings, stored))
 }
 
 fn check_object(args: &CheckArgs, file: &Path, object: &Object, budget: &Budget) -> Result<Checked, Failure> {
@@ -254,20 +267,30 @@ fn check_object(args: &CheckArgs, file: &Path, object: &Object, budget: &Budget)
         promises: None,
         anomalies_count: usize::from(verdict == Word::NotLinearizable),
         core: report.core,
+        availability: None,
+        late: Vec::new(),
         warnings: Vec::new(),
         check_ms: report.elapsed_ms,
     })
 }
 
 impl Checked {
-    fn of_keys(file: String, judged: Whole, warnings: Vec<String>) -> Checked {
-        let Whole { report, anomalies, failing, promises } = judged;
+    fn of_keys(file: String, judged: Whole, mut warnings: Vec<String>, stored: Option<Stored>) -> Checked {
+        let Whole { report, anomalies, failing, promises, asks } = judged;
         let verdict = word(report.verdict, report.counts.operations);
-        Checked {
+        let mut late = Vec::new();
+        let availability = stored.map(|stored| {
+            let faults = asks.of_run(&stored.events);
+            let required = required(&stored.requirements, &faults);
+            late = required.broken;
+            warnings.extend(required.untested);
+            Availability::of(faults)
+        });
+        let mut checked = Checked {
             version: 1,
             file,
             verdict,
-            exit: code_of(&Vec::from_iter(cause_of(verdict))),
+            exit: 0,
             sentence: match verdict {
                 Word::NotJudged => "not judged: no operation was recorded".to_owned(),
                 Word::Valid | Word::NotLinearizable | Word::Unsafe | Word::Unknown => report.sentence(),
@@ -279,9 +302,19 @@ impl Checked {
             anomalies,
             anomalies_count: report.anomalies.len(),
             core: Vec::new(),
+            availability,
+            late,
             warnings,
             check_ms: report.elapsed_ms,
-        }
+        };
+        checked.exit = code_of(&checked.causes());
+        checked
+    }
+
+    /// Why it is no success.
+    fn causes(&self) -> Vec<Cause> {
+        let is_late = !self.late.is_empty();
+        cause_of(self.verdict).into_iter().chain(is_late.then_some(Cause::Availability)).collect()
     }
 
     /// The verdict and its sentence.
@@ -309,7 +342,35 @@ impl Checked {
         if let Some(promises) = self.promises.as_ref().filter(|_| self.verdict == Word::NotLinearizable) {
             text.extend(promise_words(promises).iter().map(|line| format!("  {line}\n")));
         }
-        text + &self.line() + "\n"
+        for line in self.availability.iter().flat_map(availability) {
+            text += &format!("  availability: {line}\n");
+        }
+        text += &format!("{}\n", self.line());
+        self.late.iter().fold(text, |text, late| text + &format!("availability: {late}\n"))
+    }
+}
+
+/// What is known of a run beside its history and its faults.
+struct Stored {
+    shards: u32,
+    events: Vec<Event>,
+    requirements: Vec<Requirement>,
+}
+
+impl Stored {
+    /// Of a run; `None` of a file, and of a scenario, which is not measured by availability.
+    fn of(what: &str, store: &StoreArgs) -> Result<Option<Stored>, Failure> {
+        let run = if is_history(what) { None } else { Store::at(&store.store).find(what).ok() };
+        let Some(run) = run else { return Ok(None) };
+        let read = || -> Result<Option<Stored>, StoreError> {
+            let plan = run.read_plan()?;
+            let requirements = run.read_requirements()?;
+            // A harness that was killed very early has not begun the file.
+            let events = if run.events().exists() { run.read_events()? } else { Vec::new() };
+            let stored = Stored { shards: plan.settings.shards, events, requirements };
+            Ok(plan.scenario.is_none().then_some(stored))
+        };
+        read().map_err(Failure::of(Cause::BadInput))
     }
 }
 

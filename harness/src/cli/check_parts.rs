@@ -28,12 +28,12 @@ pub(super) fn judge_in_parts(
     args: &CheckArgs,
     file: &Path,
     model: Keys,
-    spans: &[FaultSpan],
+    (spans, shards): (&[FaultSpan], Option<u32>),
     budget: &Budget,
 ) -> Result<(Gathered, Vec<String>), Failure> {
     let parts = divide(args, file, model, budget)?;
     let screen = Screen::new();
-    let mut judge = InParts { parts: &parts, spans, screen: &screen, budget: *budget };
+    let mut judge = InParts { parts: &parts, spans, shards, screen: &screen, budget: *budget };
     judge.budget.memory_bytes /= PART_OF_MEMORY;
     let mut gathered: Vec<Gathered> = Vec::new();
     let mut undecided = Vec::new();
@@ -85,6 +85,8 @@ fn divide(args: &CheckArgs, file: &Path, model: Keys, budget: &Budget) -> Result
 struct InParts<'a> {
     parts: &'a Parts,
     spans: &'a [FaultSpan],
+    /// Of a run.
+    shards: Option<u32>,
     screen: &'a Screen,
     /// What is left.
     budget: Budget,
@@ -103,7 +105,7 @@ impl InParts<'_> {
             });
         });
         self.budget.time = self.budget.time.saturating_sub(started.elapsed());
-        let mut gathered = Gathered::default();
+        let mut gathered = Gathered::of_run(self.shards);
         gathered.add(&history, report, self.spans);
         Ok(gathered)
     }

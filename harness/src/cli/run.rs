@@ -16,9 +16,10 @@ use crate::lab::NetChoice;
 use crate::plan::{FaultKind, FaultSet, ReadLevel, Settings, WorkloadKind, draw};
 use crate::report::text;
 use crate::run::{Ended, Order, execute as execute_run};
+use crate::store::Requirement;
 
 /// What a scenario says for itself.
-const NOT_OF_SCENARIOS: [&str; 13] = [
+const NOT_OF_SCENARIOS: [&str; 14] = [
     "nodes",
     "clients",
     "time",
@@ -32,6 +33,7 @@ const NOT_OF_SCENARIOS: [&str; 13] = [
     "op_timeout",
     "net",
     "require_ops",
+    "require",
 ];
 
 /// Flags of `ordeal run`.
@@ -42,10 +44,13 @@ const NOT_OF_SCENARIOS: [&str; 13] = [
         the same plan every time\n  \
     ordeal run --workload cas --faults partition --time 1m --dry-run\n      \
         print what would happen, and start nothing\n  \
+    ordeal run --faults kill,partition --require \"recover<5s\" --require \"kill.lost<30%\"\n      \
+        fail with exit code 15 where a fault kept clients waiting for longer\n  \
     ordeal run --scenario figure8-unreliable --scenario backup\n      \
         play scenarios of `ordeal catalog`, one after the other; `--scenario all` plays all of them\n\n\
     Exit codes: 0 valid, 10 not linearizable, 11 unknown, 12 a node ended uninvited or the cluster did not recover,\n\
-    13 set-up or a fault failed, 14 a requirement was missed, 130 interrupted.")]
+    13 set-up or a fault failed, 14 a requirement was missed, 15 a fault kept clients waiting for longer than --require\n\
+    allows, 130 interrupted. Of several the first of 10, 12, 130, 13, 14, 15, 11.")]
 pub struct RunArgs {
     /// Play a scenario of `ordeal catalog`, or all, in place of a plan; can be repeated
     #[arg(long, value_name = "NAME", conflicts_with_all = NOT_OF_SCENARIOS)]
@@ -108,6 +113,12 @@ pub struct RunArgs {
     /// Fail with exit code 14 unless so many operations were completed
     #[arg(long, value_name = "N")]
     require_ops: Option<usize>,
+    /// Fail with exit code 15 unless every fault keeps this: FIGURE<LIMIT, of one kind of fault KIND.FIGURE<LIMIT; can be
+    /// repeated. Figures (docs/testing.md, "Availability"): first (from its beginning to a success), gap (the longest without a
+    /// success of a shard), lost (of the throughput, in %), recover (from its end to a success of every shard), normal (from its
+    /// end to normal throughput). E.g. 'recover<5s', 'gap<800ms', 'kill.lost<30%'
+    #[arg(long, value_name = "ASSERTION", value_delimiter = ',')]
+    require: Vec<Requirement>,
     /// Print the plan, and start nothing
     #[arg(long)]
     dry_run: bool,
@@ -155,6 +166,7 @@ impl RunArgs {
             op_timeout_ms: time::ms(self.op_timeout),
         };
         settings.check().map_err(Failure::of(Cause::Usage))?;
+        are_measured(&self.require, &settings.faults)?;
         Ok(Order {
             settings,
             left_out,
@@ -164,6 +176,7 @@ impl RunArgs {
             node_args: self.node_args.clone(),
             budget: self.budget(),
             require_ops: self.require_ops,
+            require: self.require.clone(),
         })
     }
 
@@ -195,4 +208,16 @@ impl RunArgs {
             None => std::env::current_exe().map_err(Failure::of(Cause::SetUp)),
         }
     }
+}
+
+/// That each requirement is about a fault that the run has: what nothing is measured by holds always.
+fn are_measured(requirements: &[Requirement], faults: &[FaultKind]) -> Result<(), Failure> {
+    let vain = requirements.iter().find(|requirement| !faults.iter().any(|kind| requirement.is_about(*kind)));
+    let Some(vain) = vain else { return Ok(()) };
+    let names: Vec<String> = faults.iter().map(FaultKind::to_string).collect();
+    let has = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    let error = anyhow::anyhow!(
+        "--require {vain}: the run has no such fault\nhint: its faults are {has}; --faults adds others"
+    );
+    Err(Failure { cause: Cause::Usage, error })
 }

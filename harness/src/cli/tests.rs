@@ -156,6 +156,34 @@ fn every_help_has_two_examples_that_parse() {
     }
 }
 
+#[test]
+fn what_is_required_is_understood_before_anything_starts() {
+    let refused = |words: &[&str], part: &str| {
+        let error = match Top::try_parse_from([&["ordeal", "run"], words].concat()) {
+            Err(error) => error.to_string(),
+            Ok(Top { command: HarnessCommand::Run(args) }) => {
+                let failure = args.order().expect_err("it makes no sense");
+                assert_eq!(failure.cause, Cause::Usage, "{words:?}");
+                failure.error.to_string()
+            }
+            Ok(_) => panic!("a run was asked for"),
+        };
+        assert!(error.contains(part) && error.contains("hint:"), "{words:?}: {error}");
+    };
+    refused(&["--require", "recover>5s"], "`recover>5s` has no limit");
+    refused(&["--require", "gap<1s,speed<5s"], "no figure is named `speed`");
+    refused(&["--require", "lost<5s"], "`5s` is no limit of lost");
+    refused(&["--faults", "kill", "--require", "partition.gap<1s"], "the run has no such fault");
+    refused(&["--faults", "none", "--require", "gap<1s"], "the run has no such fault");
+    let words = ["ordeal", "run", "--require", "gap<1s,kill.lost<5%", "--require", "first<2s"];
+    let Ok(Top { command: HarnessCommand::Run(args) }) = Top::try_parse_from(words) else {
+        panic!("it parses")
+    };
+    let order = args.order().expect("it makes sense");
+    let told: Vec<String> = order.require.iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["gap<1s", "kill.lost<5%", "first<2s"]);
+}
+
 fn plan() -> Plan {
     let Ok(Top { command: HarnessCommand::Run(args) }) =
         Top::try_parse_from(["ordeal", "run", "--seed", "42"])

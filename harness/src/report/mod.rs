@@ -4,9 +4,10 @@
 //! * `page`: the frame of the HTML file, its tables and its style.
 //! * `picture`: all operations for the script that draws them (`picture/*.js`, `frame.html`), bounded.
 //! * `lanes`: the few that fail as a drawing without a script, and as a table. `words`: an operation in words.
-//! * `overview`: the whole run in bars.
+//! * `overview`: the whole run in bars. `availability`: how long clients waited around each fault.
 //! * `svg`: what drawings share. `escape`: nothing from outside becomes markup.
 
+mod availability;
 mod escape;
 mod lanes;
 mod overview;

@@ -7,6 +7,7 @@ use std::fmt::Write;
 use ordeal_history::formats::FaultNote;
 use ordeal_history::{History, Kept, Report, Verdict, promises};
 
+use super::availability;
 use super::escape::Escaped;
 use super::lanes::{self, Scene};
 use super::overview;
@@ -57,6 +58,7 @@ pub fn html(of: &Concluded) -> String {
                    pink on top of both: surely failed. Below: the slowest answer. Bands: faults, named above.</p>\n");
     page.push_str(&overview::draw(&of.figures, &spans));
     faults(&mut page, &spans);
+    availability::table(&mut page, summary.availability.as_ref(), &spans);
     missed(&mut page, &of.events);
     anomalies(&mut page, &summary.anomalies, summary.anomalies_count);
     page + "</body></html>\n"

@@ -9,7 +9,10 @@ use ordeal_history::{
 use super::*;
 use crate::cluster::Evidence;
 use crate::plan::{FaultKind, Plan, ReadLevel, Settings, WorkloadKind, draw};
-use crate::store::{AnomalyRecord, Event, FaultCount, Finding, SUMMARY_VERSION, Summary, Word};
+use crate::store::{
+    Absence, AnomalyRecord, Availability, Event, FaultAbsence, FaultCount, Finding, SUMMARY_VERSION, Summary,
+    Wait, Word,
+};
 use crate::verdict::Concluded;
 use crate::verdict::{figures, window};
 
@@ -37,6 +40,7 @@ fn summary(verdict: Word, sentence: &str, anomalies: Vec<AnomalyRecord>) -> Summ
     let bad = verdict != Word::Valid;
     Summary {
         scenario: None,
+        availability: None,
         measures: vec![],
         wire: None,
         version: SUMMARY_VERSION,
@@ -238,4 +242,50 @@ fn the_terminal_gets_a_table_and_one_sentence_with_the_word_first() {
     crashed.exit = 12;
     crashed.findings = vec![Finding { code: 12, what: "n3 ended uninvited".to_owned() }];
     assert!(text::result(&crashed).contains("n3 ended uninvited (exit code 12)"));
+}
+
+fn absence(fault: usize, kind: FaultKind, name: &str, recover_ms: u64) -> FaultAbsence {
+    let recover = Some(Wait { ns: recover_ms * 1_000_000, at_least: fault == 1, shard: Some(3) });
+    FaultAbsence {
+        fault,
+        kind,
+        name: name.to_owned(),
+        began_ns: 500_000_000,
+        ended_ns: Some(1_400_000_000),
+        absence: Absence { recover, lost_permille: Some(213), ..Absence::default() },
+        beside: vec![1 - fault],
+    }
+}
+
+#[test]
+fn availability_is_told_after_the_verdict_and_leads_to_the_picture() {
+    let mut late = summary(Word::Valid, "Valid: 1 operation on 1 key is linearizable.", vec![]);
+    late.exit = 15;
+    let what = "recover<1s is broken: it took 1.234 s from the end of kill n3".to_owned();
+    late.findings = vec![Finding { code: 15, what }];
+    let faults =
+        vec![absence(0, FaultKind::Kill, "kill n3", 1_234), absence(1, FaultKind::Partition, EVIL, 20)];
+    late.availability = Some(Availability::of(faults));
+    let text = text::result(&late);
+    let lines: Vec<&str> = text.lines().rev().take(2).collect();
+    assert!(
+        lines[0].starts_with("availability: recover<1s is broken") && lines[1].starts_with("valid: "),
+        "{text}"
+    );
+    assert!(!text.contains("  but "), "it is said once: {text}");
+    assert!(
+        text.contains("worst of 1 kill: first -, gap -, lost 21.3 %, recover 1.234 s (s3), normal -"),
+        "{text}"
+    );
+    assert!(text.contains("worst of 1 partition: ") && text.contains("recover over 0.020 s (s3)"), "{text}");
+    let events =
+        [began(0, FaultKind::Kill, "kill n3", 500), began(1, FaultKind::Partition, EVIL, 900)].concat();
+    let operations = vec![operation(1, "k1", Call::Read, ok(Answer::Value(None)))];
+    let html = html(&concluded(late, operations, events));
+    check_markup(&html);
+    assert!(
+        html.contains("<td><a href=\"#picture\" data-band=\"0\">kill n3</a></td><td>0.500 s</td>"),
+        "a link"
+    );
+    assert!(html.contains("<td>1.234 s (s3)</td>") && html.contains("querySelectorAll(\"[data-band]\")"));
 }

@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
+use crate::exit::Cause;
 use crate::plan::seconds;
-use crate::store::{Event, FaultSpan, Summary};
+use crate::store::{Availability, Event, FaultSpan, Figure, Finding, KindAbsence, Summary};
 
 /// The table and the sentence.
 #[must_use]
@@ -33,6 +34,9 @@ pub fn result(summary: &Summary) -> String {
         row(if measure.holds() { "measured" } else { "missed" }, measure.to_string());
     }
     row("longest gap", format!("{} without an answer to anybody", seconds(summary.gap_longest_ms)));
+    for line in summary.availability.iter().flat_map(availability) {
+        row("availability", line);
+    }
     let recovery = match summary.recovery_ms {
         Some(ms) => format!("served again {} after the last healing", seconds(ms)),
         None => "not measured".to_owned(),
@@ -42,18 +46,33 @@ pub fn result(summary: &Summary) -> String {
     }
     row("judged", format!("{} keys in {}", summary.keys, seconds(summary.check_ms)));
     row("run", summary.dir.clone());
-    for finding in summary.findings.iter().skip(1) {
+    let is_late = |finding: &&Finding| finding.code == Cause::Availability.code();
+    for finding in summary.findings.iter().skip(1).filter(|finding| !is_late(finding)) {
         let _ = writeln!(text, "  {:<12} {} (exit code {})", "also", finding.what, finding.code);
     }
     for warning in &summary.warnings {
         let _ = writeln!(text, "  {:<12} {warning}", "warning");
     }
     let first = summary.findings.first().filter(|first| !summary.sentence.contains(&first.what));
-    if let (Some(first), true) = (first, summary.exit != 10) {
+    if let (Some(first), true) = (first.filter(|first| !is_late(first)), summary.exit != 10) {
         let _ = writeln!(text, "  {:<12} {} (exit code {})", "but", first.what, first.code);
     }
     let _ = writeln!(text, "{}", verdict_line(summary));
+    // Whether it was right comes first; then whether it was there.
+    for finding in summary.findings.iter().filter(is_late) {
+        let _ = writeln!(text, "availability: {} (exit code {})", finding.what, finding.code);
+    }
     text
+}
+
+/// The worst figures of each kind of fault, a line each.
+#[must_use]
+pub fn availability(availability: &Availability) -> Vec<String> {
+    let line = |worst: &KindAbsence| {
+        let figures = Figure::ALL.map(|figure| format!("{figure} {}", worst.absence.words(figure)));
+        format!("worst of {}: {}", worst.kind.counted(worst.faults), figures.join(", "))
+    };
+    availability.worst.iter().map(line).collect()
 }
 
 /// The verdict's word and its sentence, the word once.

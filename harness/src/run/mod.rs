@@ -33,7 +33,7 @@ use crate::exit::Cause;
 use crate::lab::{self, Choice, LabKind, NetChoice};
 use crate::latch::Latch;
 use crate::plan::{FaultKind, LeftOut, Plan, Settings, draw};
-use crate::store::{Event, EventLog, RunDir, Store, Summary};
+use crate::store::{Event, EventLog, Requirement, RunDir, Store, Summary};
 use crate::system::{OrdealOptions, OrdealSystem, System};
 
 use interrupt::Interrupt;
@@ -58,6 +58,8 @@ pub struct Order {
     pub budget: Budget,
     /// Operations that must be answered.
     pub require_ops: Option<usize>,
+    /// What is required of its availability.
+    pub require: Vec<Requirement>,
 }
 
 /// How a run ended.
@@ -110,6 +112,7 @@ pub fn execute_in(order: &Order, choice: Choice, system: Arc<dyn System>) -> any
     let dir = store.create_run(jiff::Zoned::now().datetime(), order.settings.seed)?;
     let plan = draw(&order.settings);
     dir.write_plan(&plan)?;
+    dir.write_requirements(&order.require)?;
     screen.say(&format!(
         "seed {} (--seed {0} repeats the plan), run {}",
         order.settings.seed,

@@ -5,6 +5,7 @@
 //!   ordeal-runs/
 //!     2026-11-22T07-00-12-seed42/
 //!       plan.json       what was to be done                      written first
+//!       require.json    what is required of its availability     where anything is
 //!       history.jsonl   what clients saw                         grows
 //!       events.jsonl    phases, faults and their proofs          grows, locked while the run is alive
 //!       verdict.json    what came of it                          written last, aside and renamed
@@ -13,8 +14,10 @@
 //!     latest -> 2026-11-22T07-00-12-seed42
 //! ```
 
+mod availability;
 mod events;
 mod measure;
+mod require;
 mod rundir;
 mod summary;
 
@@ -22,8 +25,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use availability::{Absence, Availability, FaultAbsence, Figure, KindAbsence, Wait, percent};
 pub use events::{Event, EventLog, FaultSpan, read_events, spans};
 pub use measure::{FrameCounts, KindCount, Measure, WireCounts};
+pub use require::{REQUIREMENTS_TELL, Requirement, RequirementError};
 pub use rundir::{RunDir, RunState};
 pub use summary::{AnomalyRecord, FaultCount, Finding, Latency, Operations, SUMMARY_VERSION, Summary, Word};
 

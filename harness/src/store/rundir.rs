@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Event, StoreError, Summary, read_events};
+use super::{Event, Requirement, StoreError, Summary, read_events};
 use crate::plan::Plan;
 
 pub(super) const PLAN: &str = "plan.json";
+const REQUIRE: &str = "require.json";
 const HISTORY: &str = "history.jsonl";
 pub(super) const EVENTS: &str = "events.jsonl";
 const VERDICT: &str = "verdict.json";
@@ -89,6 +90,26 @@ impl RunDir {
     /// When the disk says no.
     pub fn write_plan(&self, plan: &Plan) -> Result<(), StoreError> {
         write_json(&self.path.join(PLAN), plan)
+    }
+
+    /// Reads what is required of its availability: nothing where nothing was written.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub fn read_requirements(&self) -> Result<Vec<Requirement>, StoreError> {
+        let path = self.path.join(REQUIRE);
+        if path.exists() { read_json(&path) } else { Ok(Vec::new()) }
+    }
+
+    /// Writes what is required of its availability, if anything is.
+    ///
+    /// # Errors
+    /// When the disk says no.
+    pub fn write_requirements(&self, requirements: &[Requirement]) -> Result<(), StoreError> {
+        if requirements.is_empty() {
+            return Ok(());
+        }
+        write_json(&self.path.join(REQUIRE), &requirements)
     }
 
     /// Reads phases and faults; of a torn last line nothing.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Measure, WireCounts};
+use super::{Availability, Measure, WireCounts};
 use crate::lab::LabKind;
 use crate::plan::{FaultKind, Settings};
 
@@ -55,6 +55,9 @@ pub struct Summary {
     pub keys_unread: usize,
     /// Faults by kind.
     pub faults: Vec<FaultCount>,
+    /// How available the system was around them; `None` of scenarios, which have limits of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub availability: Option<Availability>,
     /// How long after the last healing the cluster served again, in milliseconds; `None`: it did not, or was not asked.
     pub recovery_ms: Option<u64>,
     /// How long judging took, in milliseconds.

@@ -5,14 +5,16 @@ use std::path::Path;
 use ordeal_history::formats::{Format, FormatError, load};
 use ordeal_history::{Budget, History, Progress, Report, Verdict, check, read_file};
 
+use super::availability::Asks;
 use super::figures::{Figures, figures, window};
 use super::judge as words;
+use super::require::{Required, required};
 use crate::exit::{Cause, code_of};
 use crate::lab::LabKind;
 use crate::plan::{FaultKind, Plan};
 use crate::store::{
-    Event, FaultCount, FaultSpan, Finding, Measure, Operations, RunDir, SUMMARY_VERSION, Summary, WireCounts,
-    Word, spans,
+    Availability, Event, FaultAbsence, FaultCount, FaultSpan, Finding, Measure, Operations, RunDir,
+    SUMMARY_VERSION, Summary, WireCounts, Word, spans,
 };
 
 /// A recorded history with its judgement.
@@ -110,7 +112,10 @@ pub fn conclude(
     let (plan, events) = (dir.read_plan()?, dir.read_events()?);
     let judged = judge_file(&dir.history(), Some(Format::Ordeal), budget, progress)?;
     let figures = figures(&judged.history, window(&events, &judged.history));
-    let summary = summarize(dir, &plan, known, &judged, &events, &figures);
+    let absences = absences(&plan, &events, &judged.history);
+    let required = required(&dir.read_requirements()?, absences.as_deref().unwrap_or_default());
+    let mut summary = summarize(dir, &plan, known, &judged, &events, &figures, &required);
+    summary.availability = absences.map(Availability::of);
     Ok(Concluded { summary, plan, history: judged.history, events, figures, report: judged.report })
 }
 
@@ -119,12 +124,20 @@ pub fn conclude(
 ///
 /// # Errors
 /// When a file of the run is missing or damaged.
-pub fn recall(dir: &RunDir, summary: Summary) -> anyhow::Result<Concluded> {
+pub fn recall(dir: &RunDir, mut summary: Summary) -> anyhow::Result<Concluded> {
     let (plan, events) = (dir.read_plan()?, dir.read_events()?);
     let history = read_file(&dir.history())?.history;
     let figures = figures(&history, window(&events, &history));
     let report = check(&history, &Budget::default(), &|_| {});
+    summary.availability = absences(&plan, &events, &history).map(Availability::of);
     Ok(Concluded { summary, plan, history, events, figures, report })
+}
+
+/// How available the system was around each fault; of a scenario nothing, whose clients do not go on all the time.
+fn absences(plan: &Plan, events: &[Event], history: &History) -> Option<Vec<FaultAbsence>> {
+    let mut asks = Asks::default();
+    asks.add(history, plan.settings.shards);
+    plan.scenario.is_none().then(|| asks.of_run(events))
 }
 
 fn summarize(
@@ -134,6 +147,7 @@ fn summarize(
     judged: &Judged,
     events: &[Event],
     numbers: &Figures,
+    required: &Required,
 ) -> Summary {
     let spans = spans(events);
     let safety_broken = known.causes.iter().any(|(cause, _)| *cause == Cause::NotLinearizable);
@@ -144,7 +158,7 @@ fn summarize(
     };
     let anomalies = words::anomalies(&judged.report, &judged.history, &spans);
     let headline = anomalies.first().map_or_else(|| judged.report.sentence(), |first| first.sentence.clone());
-    let causes = causes(&known, judged.report.verdict, &headline, numbers);
+    let causes = causes(&known, judged.report.verdict, &headline, numbers, required);
     let sentence = match (word, anomalies.first(), causes.first()) {
         (Word::NotLinearizable, Some(_), _) => headline,
         (Word::Unsafe, _, Some((_, what))) => words::full_stop(what),
@@ -174,18 +188,25 @@ fn summarize(
         keys: judged.report.keys.len(),
         keys_unread: known.course.keys_unread,
         faults: fault_counts(plan, events, &spans),
+        availability: None,
         recovery_ms: known.course.recovery_ms,
         check_ms: judged.report.elapsed_ms,
         anomalies_count: judged.report.anomalies.len(),
         anomalies,
-        warnings: judged.warnings.clone(),
+        warnings: judged.warnings.iter().chain(&required.untested).cloned().collect(),
         measures: known.measures,
         wire: known.wire,
     }
 }
 
 /// Why the run is no success, the most important reason first.
-fn causes(known: &Known, verdict: Verdict, headline: &str, numbers: &Figures) -> Vec<(Cause, String)> {
+fn causes(
+    known: &Known,
+    verdict: Verdict,
+    headline: &str,
+    numbers: &Figures,
+    required: &Required,
+) -> Vec<(Cause, String)> {
     let mut causes = known.causes.clone();
     let Operations { completed, failed, unknown } = numbers.operations;
     let is_empty = completed + failed + unknown == 0;
@@ -204,6 +225,7 @@ fn causes(known: &Known, verdict: Verdict, headline: &str, numbers: &Figures) ->
         let what = format!("{completed} operations were completed, {required} are required");
         causes.push((Cause::Requirement, what));
     }
+    causes.extend(required.broken.iter().map(|what| (Cause::Availability, what.clone())));
     causes.sort_by_key(|(cause, _)| *cause);
     causes
 }

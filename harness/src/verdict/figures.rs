@@ -49,14 +49,19 @@ pub struct Bucket {
 /// When clients were at work: from the phase `clients` to the phase `heal`, or to the last thing that was recorded.
 #[must_use]
 pub fn window(events: &[Event], history: &History) -> (u64, u64) {
+    let first_ns = history.operations.first().map_or(0, |operation| operation.invoked_ns);
+    let last_ns = history.operations.iter().map(end_ns).max().unwrap_or(first_ns);
+    window_of(events, first_ns, last_ns)
+}
+
+/// As [`window`], where this is when the first operation was called, and when the last one ended.
+pub(super) fn window_of(events: &[Event], first_ns: u64, last_ns: u64) -> (u64, u64) {
     let phase = |name: &str| {
         events.iter().find_map(|event| match event {
             Event::Phase { at_ns, phase } if phase == name => Some(*at_ns),
             _ => None,
         })
     };
-    let first_ns = history.operations.first().map_or(0, |operation| operation.invoked_ns);
-    let last_ns = history.operations.iter().map(end_ns).max().unwrap_or(first_ns);
     let from_ns = phase("clients").unwrap_or(first_ns);
     (from_ns, phase("heal").unwrap_or(last_ns).max(from_ns))
 }

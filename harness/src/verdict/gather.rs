@@ -3,6 +3,7 @@
 
 use ordeal_history::{Certificate, History, Operation, Promises, Report, Tally};
 
+use super::availability::Asks;
 use super::failing::{Failing, Why, failing, failing_as};
 use super::judge::anomalies;
 use crate::store::{AnomalyRecord, FaultSpan};
@@ -16,6 +17,9 @@ pub struct Gathered {
     /// The parts' own stories of their first keys that cannot be explained.
     failing: Vec<Failing>,
     tally: Tally,
+    /// What availability is measured by, where it is: of a run with so many shards.
+    asks: Asks,
+    shards: Option<u32>,
 }
 
 /// The judgement of the whole.
@@ -28,12 +32,23 @@ pub struct Whole {
     pub failing: Vec<Failing>,
     /// What clients could rely on.
     pub promises: Promises,
+    /// What availability is measured by; empty where it is not.
+    pub asks: Asks,
 }
 
 impl Gathered {
+    /// Of a run with so many shards: what its availability is measured by is gathered, too.
+    #[must_use]
+    pub fn of_run(shards: Option<u32>) -> Gathered {
+        Gathered { shards, ..Gathered::default() }
+    }
+
     /// With a part, which has not been taken in yet.
     pub fn add(&mut self, history: &History, mut report: Report, spans: &[FaultSpan]) {
         self.tally.add(history, &report);
+        if let Some(shards) = self.shards {
+            self.asks.add(history, shards);
+        }
         let named = report.anomalies.iter().flat_map(|anomaly| &anomaly.operations);
         self.named.extend(named.filter_map(|&op| history.operation(op)).cloned());
         // The keys whose story is told of the whole are among those that it is told of here.
@@ -53,6 +68,7 @@ impl Gathered {
         self.named.extend(other.named);
         self.failing.extend(other.failing);
         self.tally.join(other.tally);
+        self.asks.join(other.asks);
     }
 
     /// How many keys are undecided.
@@ -76,6 +92,6 @@ impl Gathered {
         };
         let failing = failing_as(&anomalies, why);
         let promises = self.tally.finish(&named, &report);
-        Whole { report, anomalies, failing, promises }
+        Whole { report, anomalies, failing, promises, asks: self.asks }
     }
 }

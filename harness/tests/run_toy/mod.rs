@@ -1,12 +1,12 @@
 //! A toy under test: nodes that only listen, and one store in this process that all clients share. It is as
 //! linearizable as it was asked to be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, ExitCode};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ordeal_client::wire::NodeId;
 use ordeal_harness::latch::Latch;
@@ -33,6 +33,8 @@ pub enum Fault {
     TwoLeaders,
     /// The nodes' digests differ.
     Diverges,
+    /// For a second after a node was started again nothing is answered.
+    StaysAway,
     /// The second write of a key is acknowledged and lost.
     LosesWrites,
     /// Now and then a transaction is acknowledged of which only the first write is done.
@@ -45,6 +47,9 @@ pub enum Fault {
 
 /// Every so many transactions one is done wrong.
 const WRONG_EVERY: u64 = 10;
+
+/// How long it stays away.
+const AWAY: Duration = Duration::from_secs(1);
 
 /// The program: `node ID LISTEN FAULT`.
 pub fn main(words: &[&str]) -> ExitCode {
@@ -89,6 +94,14 @@ pub struct Toy {
     pub fault: Fault,
     keys: Arc<Mutex<BTreeMap<String, Key>>>,
     banks: Arc<Mutex<Banks>>,
+    starts: Arc<Mutex<Starts>>,
+}
+
+/// Who was started, and when somebody was started again.
+#[derive(Default)]
+struct Starts {
+    known: BTreeSet<NodeId>,
+    again: Option<Instant>,
 }
 
 /// The tags with transactions.
@@ -109,7 +122,7 @@ struct Key {
 
 impl Toy {
     pub fn new(fault: Fault) -> Self {
-        Toy { fault, keys: Arc::default(), banks: Arc::default() }
+        Toy { fault, keys: Arc::default(), banks: Arc::default(), starts: Arc::default() }
     }
 }
 
@@ -119,6 +132,10 @@ impl System for Toy {
     }
 
     fn command(&self, place: &Place) -> Command {
+        let mut starts = self.starts.lock().unwrap();
+        if !starts.known.insert(place.node) {
+            starts.again = Some(Instant::now());
+        }
         let mut command = Command::new("/proc/self/exe");
         command.args(["node", &place.node.to_string(), &place.listen, &format!("{:?}", self.fault)]);
         command
@@ -183,8 +200,18 @@ impl ToyClient {
     }
 }
 
+impl Toy {
+    fn is_away(&self) -> bool {
+        let again = self.starts.lock().unwrap().again;
+        self.fault == Fault::StaysAway && again.is_some_and(|again| again.elapsed() < AWAY)
+    }
+}
+
 impl SystemClient for ToyClient {
     fn call(&mut self, key: &str, call: &Call) -> (Outcome, Option<NodeId>) {
+        if self.toy.is_away() {
+            return (Outcome::Failed("away".to_owned()), Some(self.node));
+        }
         if let Call::Txn(txn) = call {
             let answer = self.transact(key, call, txn);
             return (Outcome::Ok(answer, Claim::default()), Some(self.node));

@@ -172,6 +172,16 @@ const actions = {
 };
 for (const button of document.querySelectorAll("[data-do]")) button.addEventListener("click", () => actions[button.dataset.do]());
 
+// Names of faults in tables lead to their bands.
+function seeBand(band) {
+  const room = Math.max((bandUntil(band) - band.from) / 2, 2e8);
+  see(band.from - room, bandUntil(band) + room);
+}
+for (const link of document.querySelectorAll("[data-band]")) {
+  const band = source.bands[Number(link.dataset.band)];
+  if (band) link.addEventListener("click", () => seeBand(band));
+}
+
 const keys = {
   ArrowLeft: () => pan(-0.15), ArrowRight: () => pan(0.15),
   ArrowUp: () => scrollTo(view.scroll - view.lane), ArrowDown: () => scrollTo(view.scroll + view.lane),
