@@ -191,7 +191,7 @@ impl<'a> Runs<'a> {
             _ => 0,
         };
         let words = rest.get(RUN_BYTES..RUN_BYTES.saturating_add(words)).ok_or("words of run cut short")?;
-        let mut payload = 0;
+        let (mut payload, mut last) = (0, a);
         let what = match kind {
             kind::ENTRIES | kind::REPAIR => {
                 let items = Items::of(words);
@@ -199,6 +199,7 @@ impl<'a> Runs<'a> {
                 if a == 0 || count == 0 {
                     return Err("entries of run");
                 }
+                last = a.saturating_add(count as u64 - 1);
                 What::Entries { first: a, term: b, before: c, items, repair: kind == kind::REPAIR }
             }
             kind::HARD_STATE => What::HardState { term: a, vote: b },
@@ -215,7 +216,7 @@ impl<'a> Runs<'a> {
         };
         let indexed =
             matches!(kind, kind::ENTRIES | kind::TRUNCATE | kind::SNAPSHOT | kind::COMPACT | kind::REPAIR);
-        if indexed && a > INDEX_MAX {
+        if indexed && last > INDEX_MAX {
             return Err("index of run");
         }
         let run = Run { group, what, at, payload_at: self.payload_at };
@@ -243,7 +244,8 @@ impl<'a> Iterator for Runs<'a> {
 fn state(words: &[u8], flags: u8, (term, vote, first): (u64, u64, u64)) -> Result<State<'_>, &'static str> {
     let number = |at| u64_at(words, at).unwrap_or_default();
     let last = number(0);
-    if last > INDEX_MAX || first > INDEX_MAX {
+    // An empty log begins behind its last.
+    if last > INDEX_MAX || first > INDEX_MAX + 1 {
         return Err("index of state");
     }
     let terms = words.get(8 * STATE_WORDS..).unwrap_or_default();
@@ -277,4 +279,38 @@ pub(crate) fn identity(group: u64, index: u64, term: u64) -> u32 {
         .wrapping_mul(0x9e37_79b1)
         .wrapping_add(low(index).wrapping_mul(0x85eb_ca6b))
         .wrapping_add(low(term).wrapping_mul(0xc2b2_ae35))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Batch;
+    use crate::bytes::put_u64;
+    use crate::group::{Group, Piece};
+    use crate::usage::Usage;
+
+    /// What is wrong with a directory, if anything.
+    fn fault(batch: &Batch) -> Option<&'static str> {
+        Runs::of(&batch.directory).find_map(Result::err)
+    }
+
+    #[test]
+    fn what_a_run_may_say_the_next_table_can_say_too() {
+        let mut batch = Batch::new();
+        batch.entry(1, 1, 1, &[b"one"]);
+        batch.entry(1, 2, 1, &[b"two"]);
+        for (first, expected) in [(INDEX_MAX - 1, None), (INDEX_MAX, Some("index of run"))] {
+            put_u64(&mut batch.directory, 16, first);
+            assert_eq!(fault(&batch), expected, "two entries from {first} on");
+        }
+        let (mut usage, mut entries, mut empty) = (Usage::default(), Group::default(), Group::default());
+        let piece = Piece { first: INDEX_MAX - 1, count: 2, term: 1, spot: None };
+        entries.append(piece, UNKNOWN, &mut usage);
+        empty.note_snapshot(INDEX_MAX, 1, true, &mut usage);
+        for group in [entries, empty] {
+            let mut table = Batch::new();
+            table.state(1, &group);
+            assert_eq!(fault(&table), None, "{group:?}");
+        }
+    }
 }
