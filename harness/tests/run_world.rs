@@ -20,7 +20,7 @@ use ordeal_harness::run::interrupt::Interrupt;
 use ordeal_harness::run::screen::Screen;
 use ordeal_harness::run::{Order, execute_in};
 use ordeal_harness::scenario::{Commission, find, perform};
-use ordeal_harness::store::{Event, RunState, Store, Summary, Word, spans};
+use ordeal_harness::store::{Event, RunState, Store, Summary, Wait, Word, spans};
 use ordeal_history::Budget;
 use run_toy::{Fault, Toy};
 
@@ -248,7 +248,9 @@ fn stays_away() {
     let [worst] = &summary.availability.as_ref().expect("it is measured").worst[..] else {
         panic!("one kind")
     };
-    assert!(worst.absence.gap >= worst.absence.recover && worst.absence.lost_permille > Some(0), "{worst:?}");
+    let ns = |wait: Option<Wait>| wait.expect("it is measured").ns;
+    assert!(ns(worst.absence.gap) >= ns(worst.absence.recover), "{worst:?}");
+    assert!(worst.absence.lost_permille > Some(0), "{worst:?}");
     assert!(check_stored(&order, &summary).contains("<h2>Availability</h2>"));
     assert_eq!(check_again(dir.path()), ExitCode::from(15), "what is required is kept");
 }

@@ -111,6 +111,32 @@ fn doctor_is_true() {
     assert!(result.stdout.contains("iptables"), "{}", result.stdout);
 }
 
+/// The same run keeps what one can keep, and breaks what nobody can: no shard gives a success each millisecond.
+#[test]
+fn what_is_required_of_availability_is_kept_or_broken() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let here = |words: &[&str]| done(ordeal(words).current_dir(dir.path()));
+    let words = ["run", "--faults", "kill", "--time", "8s", "--nodes", "3", "--seed", "12"];
+    valid(here(&[&words[..], &["--require", "recover<1m,kill.gap<1m"]].concat()));
+    let kept = here(&["check", "latest", "--require", "first<1m"]).exits(0);
+    assert!(kept.stdout.contains("availability: worst of "), "{}", kept.stdout);
+    let broken = here(&["check", "latest", "--require", "recover<1m", "--require", "kill.gap<1ms"]).exits(15);
+    let told = broken.stdout.lines().last().unwrap_or_default();
+    for part in
+        ["availability: kill.gap<1ms is broken: shard s", " gave no success for ", " in the effect of kill n"]
+    {
+        assert!(told.contains(part), "`{part}` is not in: {told}");
+    }
+    let unclear = here(&["check", "latest", "--require", "recover<fast"]).exits(2);
+    assert!(unclear.stderr.contains("kill.recover<2s"), "an example: {}", unclear.stderr);
+    let vain = here(&["check", "latest", "--require", "partition.gap<1s"]).exits(2);
+    assert!(vain.stderr.contains("the run has no such fault"), "{}", vain.stderr);
+    let file = dir.path().join("ordeal-runs/latest/history.jsonl");
+    let file = file.to_str().expect("a path of ours");
+    let bare = here(&["check", file, "--require", "gap<1s"]).exits(2);
+    assert!(bare.stderr.contains("no faults are known"), "{}", bare.stderr);
+}
+
 /// Shards move and groups come and go while clients write: all of it proven, no request refused at the client's surface.
 #[test]
 fn shards_move_and_no_client_notices() {

@@ -12,8 +12,10 @@ use serde::Serialize;
 use super::check_parts::{is_large, judge_in_parts};
 use super::choice::{Keys, Model, only};
 use super::output::{print, print_json};
+use super::run::are_measured;
 use super::{Done, Failure, StoreArgs, time};
 use crate::exit::{Cause, code_of};
+use crate::plan::{FaultKind, Settings};
 use crate::report::text::availability;
 use crate::run::screen::{Screen, explain, say};
 use crate::store::{
@@ -34,7 +36,9 @@ const PRINTED_MAX: usize = 10;
     ordeal check history.jsonl --key k1 --key k7 --timeout 10m --json\n      \
         judge two keys of a file, with ten minutes to search\n  \
     ordeal check store/latest/history.edn --model queue\n      \
-        judge what Jepsen recorded of a queue\n\n\
+        judge what Jepsen recorded of a queue\n  \
+    ordeal check latest --require \"recover<5s\" --require \"kill.lost<30%\"\n      \
+        fail with exit code 15 where a fault of that run kept clients waiting for longer\n\n\
     Models: key-value (any operations on keys; what is judged without the flag), register (reads and writes), cas-register,\n\
     append: in every format. Of Jepsen's maps (history.edn, or JSON with the same fields) also set (:add, :remove, :read),\n\
     counter (:add, :read), queue (:enqueue, :dequeue), lock (:acquire, perhaps answered by a fencing token, :release),\n\
@@ -62,6 +66,10 @@ pub struct CheckArgs {
     /// How much memory judging may take, in MiB; a larger history is divided by its keys into files in TMPDIR
     #[arg(long, value_name = "MIB", default_value_t = 2_048)]
     memory: usize,
+    /// Of runs: fail with exit code 15 unless every fault keeps this, too, beside what was required when it ran; written as
+    /// for `ordeal run --require`; can be repeated. E.g. 'recover<5s', 'kill.lost<30%'
+    #[arg(long, value_name = "ASSERTION", value_delimiter = ',', conflicts_with = "key")]
+    require: Vec<Requirement>,
     /// A line of JSON for each file
     #[arg(long)]
     json: bool,
@@ -211,7 +219,8 @@ fn cause_of(verdict: Word) -> Option<Cause> {
 pub(super) fn check(args: &CheckArgs, what: &str) -> Result<Checked, Failure> {
     let (file, spans) = input(what, &args.store)?;
     // Of some keys nobody can tell how available the whole was.
-    let stored = if args.key.is_empty() { Stored::of(what, &args.store)? } else { None };
+    let mut stored = if args.key.is_empty() { Stored::of(what, &args.store)? } else { None };
+    require(&mut stored, &args.require, what)?;
     let budget = Budget { time: args.timeout, memory_bytes: args.memory.saturating_mul(1 << 20) };
     match &args.model {
         Some(Model::Object(object)) => check_object(args, &file, object, &budget),
@@ -350,9 +359,25 @@ impl Checked {
     }
 }
 
+/// Adds what is required of a run to what was when it ran.
+fn require(stored: &mut Option<Stored>, requirements: &[Requirement], what: &str) -> Result<(), Failure> {
+    let Some(first) = requirements.first() else { return Ok(()) };
+    let Some(stored) = stored else {
+        let error = anyhow::anyhow!(
+            "--require {first}: of `{what}` no faults are known\nhint: name a run (`ordeal list`) that is no scenario"
+        );
+        return Err(Failure { cause: Cause::Usage, error });
+    };
+    are_measured(requirements, &stored.kinds)?;
+    stored.requirements.extend(requirements);
+    Ok(())
+}
+
 /// What is known of a run beside its history and its faults.
 struct Stored {
     shards: u32,
+    /// The faults that it was to have.
+    kinds: Vec<FaultKind>,
     events: Vec<Event>,
     requirements: Vec<Requirement>,
 }
@@ -367,8 +392,8 @@ impl Stored {
             let requirements = run.read_requirements()?;
             // A harness that was killed very early has not begun the file.
             let events = if run.events().exists() { run.read_events()? } else { Vec::new() };
-            let stored = Stored { shards: plan.settings.shards, events, requirements };
-            Ok(plan.scenario.is_none().then_some(stored))
+            let Settings { shards, faults: kinds, .. } = plan.settings;
+            Ok(plan.scenario.is_none().then_some(Stored { shards, kinds, events, requirements }))
         };
         read().map_err(Failure::of(Cause::BadInput))
     }

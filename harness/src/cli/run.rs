@@ -211,7 +211,7 @@ impl RunArgs {
 }
 
 /// That each requirement is about a fault that the run has: what nothing is measured by holds always.
-fn are_measured(requirements: &[Requirement], faults: &[FaultKind]) -> Result<(), Failure> {
+pub(super) fn are_measured(requirements: &[Requirement], faults: &[FaultKind]) -> Result<(), Failure> {
     let vain = requirements.iter().find(|requirement| !faults.iter().any(|kind| requirement.is_about(*kind)));
     let Some(vain) = vain else { return Ok(()) };
     let names: Vec<String> = faults.iter().map(FaultKind::to_string).collect();

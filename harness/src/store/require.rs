@@ -91,7 +91,7 @@ fn read_ns(text: &str) -> Option<u64> {
     };
     let thousandths = read_thousandths(number)?;
     let ns = thousandths.checked_mul(ms_per_unit)?.checked_mul(1_000)?;
-    (ns >= 1_000_000 && ns <= LIMIT_NS_MAX).then_some(ns)
+    (1_000_000..=LIMIT_NS_MAX).contains(&ns).then_some(ns)
 }
 
 /// A percentage above 0 and up to 100, to the tenth.
@@ -117,11 +117,11 @@ impl fmt::Display for Requirement {
             write!(f, "{kind}.")?;
         }
         match self.figure {
-            Figure::Lost if self.limit % 10 == 0 => write!(f, "lost<{}%", self.limit / 10),
+            Figure::Lost if self.limit.is_multiple_of(10) => write!(f, "lost<{}%", self.limit / 10),
             Figure::Lost => write!(f, "lost<{}", percent(self.limit).replace(' ', "")),
             figure @ (Figure::First | Figure::Gap | Figure::Recover | Figure::Normal) => {
                 let ms = self.limit / 1_000_000;
-                let (number, unit) = if ms % 1_000 == 0 { (ms / 1_000, "s") } else { (ms, "ms") };
+                let (number, unit) = if ms.is_multiple_of(1_000) { (ms / 1_000, "s") } else { (ms, "ms") };
                 write!(f, "{figure}<{number}{unit}")
             }
         }

@@ -61,6 +61,14 @@ struct Stretch {
     until_ns: u64,
 }
 
+/// How shards came back after a fault.
+#[derive(Debug, Clone, Copy)]
+struct Recovery {
+    longest: Wait,
+    /// When the last of them had: a wait begins with a call, which may come a little after the end of the fault.
+    over_ns: u64,
+}
+
 impl Asks {
     /// Takes operations in, those of a part of the keys or of all.
     pub fn add(&mut self, history: &History, shards: u32) {
@@ -144,13 +152,14 @@ impl Around<'_> {
         let began_ns = span.applied_ns();
         let ended_ns = span.undone_ns().filter(|&ns| ns < self.until_ns).map(|ns| ns.max(began_ns));
         let before = self.before(began_ns);
-        let recover = ended_ns.and_then(|ended_ns| self.recover(ended_ns));
+        let recovery = ended_ns.and_then(|ended_ns| self.recover(ended_ns));
         let normal = ended_ns.and_then(|ended_ns| self.normal(ended_ns, before?));
         let effect_ns = match ended_ns {
             None => self.until_ns,
             Some(ended_ns) => {
-                let longest = [recover, normal].into_iter().flatten().map(|wait| wait.ns).max().unwrap_or(0);
-                (ended_ns + longest).max(began_ns + LOST_NS_MIN).min(self.until_ns)
+                let recovered_ns = recovery.map_or(ended_ns, |recovery| recovery.over_ns);
+                let normal_ns = ended_ns + normal.map_or(0, |normal| normal.ns);
+                recovered_ns.max(normal_ns).max(began_ns + LOST_NS_MIN).min(self.until_ns)
             }
         };
         let others =
@@ -165,7 +174,7 @@ impl Around<'_> {
                 first: Some(self.first(began_ns)),
                 gap: self.gap(began_ns, effect_ns),
                 lost_permille: before.map(|before| self.lost(began_ns, ended_ns, before)),
-                recover,
+                recover: recovery.map(|recovery| recovery.longest),
                 normal,
             },
             beside: others.map(|other| other.fault).take(FaultAbsence::BESIDE_MAX).collect(),
@@ -188,11 +197,15 @@ impl Around<'_> {
         of_shards.max_by_key(|wait| (wait.ns, wait.at_least))
     }
 
-    fn recover(&self, ended_ns: u64) -> Option<Wait> {
+    fn recover(&self, ended_ns: u64) -> Option<Recovery> {
         let of_shards = self.shards.iter().filter_map(|(&number, shard)| {
-            Some(Wait { shard: Some(number), ..shard.recover(ended_ns, self.until_ns)? })
+            let Recovery { longest, over_ns } = shard.recover(ended_ns, self.until_ns)?;
+            Some(Recovery { longest: Wait { shard: Some(number), ..longest }, over_ns })
         });
-        of_shards.max_by_key(|wait| (wait.ns, wait.at_least))
+        of_shards.reduce(|a, b| {
+            let longest = [a.longest, b.longest].into_iter().max_by_key(|wait| (wait.ns, wait.at_least));
+            Recovery { longest: longest.unwrap_or(a.longest), over_ns: a.over_ns.max(b.over_ns) }
+        })
     }
 
     /// Successes just before a fault, and in how long; `None` where they are too few to be a measure.
@@ -277,7 +290,7 @@ impl Shard {
     }
 
     /// From a moment until it gives a success, or from its first call where that comes a little later; `None`: it is not asked then.
-    fn recover(&self, from_ns: u64, until_ns: u64) -> Option<Wait> {
+    fn recover(&self, from_ns: u64, until_ns: u64) -> Option<Recovery> {
         let at = self.successes.partition_point(|&ns| ns < from_ns);
         let success = self.successes.get(at).copied().filter(|&ns| ns <= until_ns);
         let end_ns = success.unwrap_or(until_ns);
@@ -289,7 +302,8 @@ impl Shard {
         let begins = waits.from_ns.max(from_ns);
         let is_asked = begins <= from_ns.saturating_add(PAUSE_NS_MAX);
         let at_least = success != Some(waits.until_ns);
-        is_asked.then_some(Wait { ns: waits.until_ns - begins, at_least, shard: None })
+        let longest = Wait { ns: waits.until_ns - begins, at_least, shard: None };
+        is_asked.then_some(Recovery { longest, over_ns: waits.until_ns })
     }
 
     /// The stretches within these moments in which it was asked, ascending. Who had returned when they begin asks no more.

@@ -169,6 +169,11 @@ fn a_shard_that_nobody_asks_is_not_away() {
     let figure = made.figure(5_000, 7_000);
     assert_eq!(figure.recover, over(5, Some(1)), "from its first call on");
     assert_eq!(figure.gap.map(|gap| gap.ns), Some(5 * MS));
+    // Nobody asked it when the fault ended, nor within the next second: that its first answer is slow says nothing of the fault.
+    let mut made = Made::default();
+    made.steady(0, 0, 20_000);
+    made.add(1, 8_010, 8_900, Came::Ok);
+    assert_eq!(made.figure(5_000, 7_000).recover, over(2, Some(0)));
 }
 
 #[test]
