@@ -15,6 +15,8 @@ pub enum Cause {
     Requirement,
     /// A fault kept clients waiting for longer than `--require` allows.
     Availability,
+    /// Two judges of ours contradict each other.
+    OwnBug,
     /// The judge gave up.
     Undecided,
     /// An input file is missing or damaged.
@@ -26,8 +28,9 @@ pub enum Cause {
 impl Cause {
     /// All of them, in the order in which they are given when several hold: a found bug is never masked, not even by an
     /// interruption; an interruption explains why an injection failed.
-    pub const BY_RANK: [Cause; 9] = [
+    pub const BY_RANK: [Cause; 10] = [
         Cause::NotLinearizable,
+        Cause::OwnBug,
         Cause::Cluster,
         Cause::Interrupted,
         Cause::SetUp,
@@ -48,6 +51,7 @@ impl Cause {
             Cause::SetUp => 13,
             Cause::Requirement => 14,
             Cause::Availability => 15,
+            Cause::OwnBug => 16,
             Cause::BadInput => 3,
             Cause::Usage => 2,
             Cause::Interrupted => 130,
@@ -67,7 +71,9 @@ mod tests {
 
     #[test]
     fn of_several_causes_the_first_in_rank_is_given() {
-        use Cause::{Availability, Cluster, Interrupted, NotLinearizable, Requirement, SetUp, Undecided};
+        use Cause::{
+            Availability, Cluster, Interrupted, NotLinearizable, OwnBug, Requirement, SetUp, Undecided,
+        };
         let check = |causes: &[Cause], code: u8| {
             assert_eq!(code_of(causes), code, "{causes:?}");
             let turned: Vec<Cause> = causes.iter().rev().copied().collect();
@@ -80,6 +86,9 @@ mod tests {
         check(&[SetUp], 13);
         check(&[Requirement], 14);
         check(&[Availability], 15);
+        check(&[OwnBug], 16);
+        check(&[OwnBug, Cluster, Interrupted, SetUp], 16);
+        check(&[OwnBug, NotLinearizable], 10);
         check(&[Interrupted], 130);
         check(&[Undecided, Requirement, SetUp, Cluster, NotLinearizable], 10);
         check(&[Undecided, Requirement, SetUp, Cluster], 12);

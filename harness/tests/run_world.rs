@@ -4,6 +4,8 @@
 mod run_toy;
 mod runner;
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,11 +18,13 @@ use ordeal_harness::cli::HarnessCommand;
 use ordeal_harness::lab::{self, Choice, LabKind, NetChoice};
 use ordeal_harness::latch::Latch;
 use ordeal_harness::plan::{FaultKind, ReadLevel, Settings, WorkloadKind};
+use ordeal_harness::report::text;
 use ordeal_harness::run::interrupt::Interrupt;
 use ordeal_harness::run::screen::Screen;
 use ordeal_harness::run::{Order, execute_in};
 use ordeal_harness::scenario::{Commission, find, perform};
-use ordeal_harness::store::{Event, RunState, Store, Summary, Wait, Word, spans};
+use ordeal_harness::store::{Event, RunState, Stop, Store, Summary, Wait, Word, spans};
+use ordeal_harness::verdict::{Known, conclude};
 use ordeal_history::Budget;
 use run_toy::{Fault, Toy};
 
@@ -31,7 +35,7 @@ struct Top {
     command: HarnessCommand,
 }
 
-const CASES: [(&str, fn()); 21] = [
+const CASES: [(&str, fn()); 24] = [
     ("a_healthy_register_is_valid", || healthy(WorkloadKind::Register)),
     ("a_healthy_append_is_valid", || healthy(WorkloadKind::Append)),
     ("a_healthy_cas_is_valid", || healthy(WorkloadKind::Cas)),
@@ -53,6 +57,9 @@ const CASES: [(&str, fn()); 21] = [
     ("a_missed_requirement_is_said", requirement),
     ("a_system_that_stays_away_breaks_what_is_required_of_its_recovery", stays_away),
     ("a_system_that_is_there_keeps_what_is_required", stays),
+    ("a_run_is_stopped_at_its_first_violation", stopped),
+    ("a_healthy_run_is_judged_meanwhile_and_not_stopped", not_stopped),
+    ("a_stop_that_the_judge_of_the_whole_does_not_confirm_is_a_bug_of_ours", unconfirmed),
     ("an_interrupted_run_heals_and_judges", interrupted),
     ("a_scenario_of_a_healthy_toy_is_valid", scenario_healthy),
     ("a_scenario_finds_two_leaders_in_one_term", scenario_two_leaders),
@@ -102,6 +109,7 @@ fn order(store: &Path, workload: WorkloadKind) -> Order {
         budget: Budget::default(),
         require_ops: None,
         require: vec![],
+        stop_at_violation: false,
     }
 }
 
@@ -264,6 +272,77 @@ fn stays() {
     assert_eq!(summary.availability.as_ref().map(|all| all.faults_count), Some(1), "{summary:#?}");
     check_stored(&order, &summary);
     assert_eq!(check_again(dir.path()), ExitCode::SUCCESS);
+}
+
+/// Ends at its first violation, if there is one.
+fn until_violation(store: &Path, fault: Fault) -> (Order, Summary) {
+    let mut order = order(store, WorkloadKind::Register);
+    order.settings.time_ms = 10_000;
+    order.settings.faults = vec![];
+    order.stop_at_violation = true;
+    let summary = play(&order, fault);
+    (order, summary)
+}
+
+fn stopped() {
+    // The machine may be busy with other tests: then the nodes stand still later, in one run out of a few.
+    let late_ms = (0..3).map(|_| stopped_once()).find(|late_ms| *late_ms < 100.0);
+    assert!(late_ms.is_some(), "in none of three runs all nodes stood still within 100 ms");
+}
+
+fn stopped_once() -> f64 {
+    let dir = tempfile::tempdir().unwrap();
+    let (order, summary) = until_violation(dir.path(), Fault::StaleReads);
+    assert_eq!((summary.verdict, summary.exit), (Word::NotLinearizable, 10), "{summary:#?}");
+    let stop = summary.stopped.clone().expect("it was stopped");
+    assert!(summary.anomalies.iter().any(|anomaly| anomaly.key == stop.key), "{stop:?}");
+    assert!(summary.clients_ms < order.settings.time_ms / 2, "stale reads come early: {summary:#?}");
+    assert!(stop.returned_ns <= stop.found_ns && stop.found_ns <= stop.frozen_ns, "{stop:?}");
+    let run = Store::at(&order.store).find("latest").unwrap();
+    let status = std::fs::read_to_string(run.stopped().join("status")).expect("how nodes were");
+    assert_eq!(status.matches(" is stopped, all ").count(), 3, "{status}");
+    let said = std::fs::read_to_string(run.stopped().join("n2.said")).expect("what they said");
+    assert!(said.contains("n2 starts as pid "), "{said}");
+    let page = check_stored(&order, &summary);
+    let figure = format!("all nodes stopped {:.1} ms after its return", stop.late_ms());
+    assert!(page.contains(&figure) && page.contains("n2 starts as pid "), "{figure}");
+    assert!(text::result(&summary).contains(&figure), "{figure}");
+    stop.late_ms()
+}
+
+fn not_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut order = order(dir.path(), WorkloadKind::Register);
+    order.stop_at_violation = true;
+    let summary = play(&order, Fault::None);
+    assert_eq!((summary.verdict, summary.exit), (Word::Valid, 0), "{summary:#?}");
+    assert_eq!((&summary.stopped, &summary.warnings[..]), (&None, &[][..]));
+    let run = Store::at(&order.store).find("latest").unwrap();
+    let judged = run.read_events().unwrap().into_iter().find_map(|event| match event {
+        Event::JudgedMeanwhile { events, keys_left_out, lost, .. } => Some((events, keys_left_out, lost)),
+        _ => None,
+    });
+    let (events, keys_left_out, lost) = judged.expect("it was judged meanwhile");
+    // A call and a return each; the last reads come after it.
+    assert!(events >= 200 && keys_left_out == 0 && lost.is_none(), "{events} {keys_left_out} {lost:?}");
+    assert!(!run.stopped().exists());
+}
+
+fn unconfirmed() {
+    let dir = tempfile::tempdir().unwrap();
+    let order = order(dir.path(), WorkloadKind::Register);
+    let summary = play(&order, Fault::None);
+    assert_eq!(summary.exit, 0);
+    let run = Store::at(&order.store).find("latest").unwrap();
+    let key = ordeal_history::read_file(&run.history()).unwrap().history.operations[0].key.to_string();
+    let (what, ns) = ("a value was there before and after another one".to_owned(), 1_000_000_000);
+    let stop = Stop { op: 0, other: None, key, what, returned_ns: ns, found_ns: ns, frozen_ns: ns };
+    let line = serde_json::to_string(&Event::Stopped { stop }).unwrap() + "\n";
+    OpenOptions::new().append(true).open(run.events()).unwrap().write_all(line.as_bytes()).unwrap();
+    let summary = conclude(&run, Known::default(), &Budget::default(), &|_| {}).unwrap().summary;
+    assert_eq!((summary.verdict, summary.exit), (Word::Valid, 16), "{summary:#?}");
+    assert!(summary.findings[0].what.starts_with("a bug of Ordeal itself: "), "{:?}", summary.findings);
+    assert!(text::result(&summary).contains("a bug of Ordeal itself: the run was stopped for #0 on "));
 }
 
 fn act(name: &str, fault: Fault) -> Summary {

@@ -1,7 +1,8 @@
 //! What clients of a key-value store saw, and whether any one store could have shown it to them.
 //!
 //! * [`operation`] and [`history`]: operations, events, histories.
-//! * [`recorder`] and [`mod@file`]: histories on disk, written so that a killed recorder leaves a readable prefix.
+//! * [`recorder`] and [`mod@file`]: histories on disk, written so that a killed recorder leaves a readable prefix. [`Tap`]: the
+//!   same events for [`online`], which judges while they come.
 //! * [`linear`]: the search, for any model; [`models`]: registers, lists, sets, counters, queues, locks, banks.
 //! * [`objects`]: histories of sets, counters, queues, locks and banks, in Jepsen's maps.
 //! * [`mod@check`]: the judge of key-value histories; [`report`]: what it says; [`model`]: the store it believes in;
@@ -37,6 +38,7 @@ pub mod recorder;
 mod reduce;
 mod replay;
 pub mod report;
+mod tap;
 mod txn_core;
 pub mod txn_model;
 pub mod txn_words;
@@ -55,3 +57,4 @@ pub use operation::{
 pub use promises::{Kept, Promise, PromiseReport, Promises, Staleness, Tally, promises};
 pub use recorder::{RecordError, Recorder};
 pub use report::{Anomaly, AnomalyKind, Counts, KeyReport, Report, Verdict};
+pub use tap::{Tap, TapOverflow};

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use crate::file::{Header, line_of};
 use crate::operation::{Call, ClientId, Event, OpId, Outcome};
+use crate::tap::Tap;
 
 /// Appends events to a file. All methods take `&self`; share it by reference or in an `Arc`.
 ///
@@ -27,6 +28,7 @@ struct State {
     file: File,
     next_op: u64,
     failed: Option<String>,
+    tap: Option<Arc<Tap>>,
 }
 
 /// An event could not be written. What was recorded before it is on its way to the disk.
@@ -57,7 +59,7 @@ impl Recorder {
         let mut line = serde_json::to_vec(header).map_err(|e| error(e.to_string()))?;
         line.push(b'\n');
         file.write_all(&line).map_err(|e| error(e.to_string()))?;
-        let state = State { file, next_op: 0, failed: None };
+        let state = State { file, next_op: 0, failed: None, tap: None };
         Ok(Recorder { path: path.to_owned(), origin, state: Mutex::new(state) })
     }
 
@@ -117,6 +119,15 @@ impl Recorder {
         self.write(&mut self.lock(), &event)
     }
 
+    /// Hands on what is recorded from now on, in the order of the file, to whoever takes it; at most so many events wait. One at a
+    /// time: an earlier tap gets nothing more.
+    #[must_use]
+    pub fn tap(&self, events_max: usize) -> Arc<Tap> {
+        let tap = Arc::new(Tap::new(events_max));
+        self.lock().tap = Some(Arc::clone(&tap));
+        tap
+    }
+
     /// Brings everything recorded so far to the disk.
     ///
     /// # Errors
@@ -146,7 +157,11 @@ impl Recorder {
     fn write(&self, state: &mut State, event: &Event) -> Result<(), RecordError> {
         self.healthy(state)?;
         let result = state.file.write_all(&line_of(event));
-        self.note(state, result)
+        self.note(state, result)?;
+        if let Some(tap) = &state.tap {
+            tap.offer(event);
+        }
+        Ok(())
     }
 
     fn healthy(&self, state: &State) -> Result<(), RecordError> {
@@ -181,7 +196,7 @@ mod tests {
     fn a_full_disk_is_an_error_of_that_event_and_of_all_after_it() {
         let path = PathBuf::from("/dev/full");
         let file = OpenOptions::new().write(true).open(&path).expect("Linux has it");
-        let state = Mutex::new(State { file, next_op: 0, failed: None });
+        let state = Mutex::new(State { file, next_op: 0, failed: None, tap: None });
         let recorder = Recorder { path, origin: Instant::now(), state };
         let error = recorder.invoke(ClientId(1), "k", Call::Read).expect_err("no space").to_string();
         assert!(

@@ -19,7 +19,7 @@ use crate::run::{Ended, Order, execute as execute_run};
 use crate::store::Requirement;
 
 /// What a scenario says for itself.
-const NOT_OF_SCENARIOS: [&str; 14] = [
+const NOT_OF_SCENARIOS: [&str; 15] = [
     "nodes",
     "clients",
     "time",
@@ -34,6 +34,7 @@ const NOT_OF_SCENARIOS: [&str; 14] = [
     "net",
     "require_ops",
     "require",
+    "stop_at_violation",
 ];
 
 /// Flags of `ordeal run`.
@@ -46,11 +47,14 @@ const NOT_OF_SCENARIOS: [&str; 14] = [
         print what would happen, and start nothing\n  \
     ordeal run --faults kill,partition --require \"recover<5s\" --require \"kill.lost<30%\"\n      \
         fail with exit code 15 where a fault kept clients waiting for longer\n  \
+    ordeal run --read-level stale --faults partition --stop-at-violation\n      \
+        hold all nodes still at the first violation, and keep what they say\n  \
     ordeal run --scenario figure8-unreliable --scenario backup\n      \
         play scenarios of `ordeal catalog`, one after the other; `--scenario all` plays all of them\n\n\
     Exit codes: 0 valid, 10 not linearizable, 11 unknown, 12 a node ended uninvited or the cluster did not recover,\n\
     13 set-up or a fault failed, 14 a requirement was missed, 15 a fault kept clients waiting for longer than --require\n\
-    allows, 130 interrupted. Of several the first of 10, 12, 130, 13, 14, 15, 11.")]
+    allows, 16 a violation that the run was stopped for is none (a bug of Ordeal), 130 interrupted. Of several the first of 10,\n\
+    16, 12, 130, 13, 14, 15, 11.")]
 pub struct RunArgs {
     /// Play a scenario of `ordeal catalog`, or all, in place of a plan; can be repeated
     #[arg(long, value_name = "NAME", conflicts_with_all = NOT_OF_SCENARIOS)]
@@ -119,6 +123,10 @@ pub struct RunArgs {
     /// end to normal throughput). E.g. 'recover<5s', 'gap<800ms', 'kill.lost<30%'
     #[arg(long, value_name = "ASSERTION", value_delimiter = ',')]
     require: Vec<Requirement>,
+    /// Judge while the run goes, and stop all nodes within 100 ms of the first violation; what they leave to be seen is kept in the
+    /// directory `stopped` of the run, and the run ends. For the workload register
+    #[arg(long)]
+    stop_at_violation: bool,
     /// Print the plan, and start nothing
     #[arg(long)]
     dry_run: bool,
@@ -167,6 +175,13 @@ impl RunArgs {
         };
         settings.check().map_err(Failure::of(Cause::Usage))?;
         are_measured(&self.require, &settings.faults)?;
+        if self.stop_at_violation && settings.workload != WorkloadKind::Register {
+            let error = anyhow::anyhow!(
+                "--stop-at-violation: workload {} cannot be judged while it goes\nhint: --workload register can",
+                settings.workload
+            );
+            return Err(Failure { cause: Cause::Usage, error });
+        }
         Ok(Order {
             settings,
             left_out,
@@ -177,6 +192,7 @@ impl RunArgs {
             budget: self.budget(),
             require_ops: self.require_ops,
             require: self.require.clone(),
+            stop_at_violation: self.stop_at_violation,
         })
     }
 

@@ -2,12 +2,14 @@
 //!
 //! * [`running`]: the cluster, and what can be asked of it.
 //! * `act`: carries out an [`Action`] and proves it. `change`: those that the cluster itself carries out.
+//! * `freeze`: all nodes at a standstill for a look at them.
 //! * `process`: one node's process: its state, its end, who invited it.
 //! * `spawner`: the one thread that starts processes, because they die with the thread that started them.
 //! * `log`: what a node says, kept in a file of bounded size. `proof`: what /proc says of a process.
 
 mod act;
 mod change;
+mod freeze;
 mod log;
 mod process;
 mod proof;
@@ -24,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::lab::Link;
 
+pub use freeze::Frozen;
 pub use running::{Clock, Cluster};
 
 /// What can be done to a cluster. Each is verified before it counts.

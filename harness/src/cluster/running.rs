@@ -133,6 +133,12 @@ impl Cluster {
         &self.config.nodes
     }
 
+    /// Its nodes, spare ones too.
+    #[must_use]
+    pub fn all_nodes(&self) -> Vec<NodeId> {
+        self.seats.keys().copied().collect()
+    }
+
     /// The network that it runs in.
     #[must_use]
     pub fn lab(&self) -> &Arc<dyn Lab> {

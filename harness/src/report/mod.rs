@@ -5,6 +5,7 @@
 //! * `picture`: all operations for the script that draws them (`picture/*.js`, `frame.html`), bounded.
 //! * `lanes`: the few that fail as a drawing without a script, and as a table. `words`: an operation in words.
 //! * `overview`: the whole run in bars. `availability`: how long clients waited around each fault.
+//! * `stopped`: what nodes left to be seen where the run was stopped at its first violation.
 //! * `svg`: what drawings share. `escape`: nothing from outside becomes markup.
 
 mod availability;
@@ -13,6 +14,7 @@ mod lanes;
 mod overview;
 mod page;
 mod picture;
+mod stopped;
 mod svg;
 pub mod text;
 mod words;

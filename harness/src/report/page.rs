@@ -12,6 +12,7 @@ use super::escape::Escaped;
 use super::lanes::{self, Scene};
 use super::overview;
 use super::picture::{self, Band, Lead, Material};
+use super::stopped;
 use crate::lab::LabKind;
 use crate::plan::seconds;
 use crate::store::{AnomalyRecord, Event, FaultSpan, Summary, Word, spans};
@@ -50,6 +51,7 @@ pub fn html(of: &Concluded) -> String {
     if let Some(first) = failing.first() {
         proof(&mut page, &of.history, first, &spans, Some(summary.settings.clients));
     }
+    stopped::section(&mut page, summary.stopped.as_ref(), &of.kept);
     reliance(&mut page, &of.history, &of.report);
     remarks(&mut page, summary);
     numbers(&mut page, summary);

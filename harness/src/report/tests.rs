@@ -10,10 +10,10 @@ use super::*;
 use crate::cluster::Evidence;
 use crate::plan::{FaultKind, Plan, ReadLevel, Settings, WorkloadKind, draw};
 use crate::store::{
-    Absence, AnomalyRecord, Availability, Event, FaultAbsence, FaultCount, Finding, SUMMARY_VERSION, Summary,
-    Wait, Word,
+    Absence, AnomalyRecord, Availability, Event, FaultAbsence, FaultCount, Finding, SUMMARY_VERSION, Stop,
+    Summary, Wait, Word,
 };
-use crate::verdict::Concluded;
+use crate::verdict::{Concluded, Kept};
 use crate::verdict::{figures, window};
 
 const EVIL: &str = "<script>alert('\"&')</script>";
@@ -41,6 +41,7 @@ fn summary(verdict: Word, sentence: &str, anomalies: Vec<AnomalyRecord>) -> Summ
     Summary {
         scenario: None,
         availability: None,
+        stopped: None,
         measures: vec![],
         wire: None,
         version: SUMMARY_VERSION,
@@ -103,7 +104,7 @@ fn concluded(summary: Summary, operations: Vec<Operation>, events: Vec<Event>) -
     let history = History { operations };
     let figures = figures(&history, window(&events, &history));
     let report = check(&history, &Budget::default(), &|_| {});
-    Concluded { summary, plan: plan(), history, events, figures, report }
+    Concluded { summary, plan: plan(), history, events, figures, report, kept: vec![] }
 }
 
 fn stale_read() -> Concluded {
@@ -288,4 +289,33 @@ fn availability_is_told_after_the_verdict_and_leads_to_the_picture() {
         "a link"
     );
     assert!(html.contains("<td>1.234 s (s3)</td>") && html.contains("querySelectorAll(\"[data-band]\")"));
+}
+
+#[test]
+fn a_stop_is_told_with_its_figures_and_what_was_kept() {
+    let mut stopped = summary(Word::NotLinearizable, "Phantom: c1 read x.", vec![]);
+    let stop = Stop {
+        op: 17,
+        other: Some(3),
+        key: EVIL.to_owned(),
+        what: "a value was seen that nobody wrote".to_owned(),
+        returned_ns: 12_345_000_000,
+        found_ns: 12_347_100_000,
+        frozen_ns: 12_352_400_000,
+    };
+    stopped.stopped = Some(stop);
+    let text = text::result(&stopped);
+    for part in
+        ["at the first violation: #17 on ", "found 2.1 ms and all nodes stopped 7.4 ms after", "/stopped"]
+    {
+        assert!(text.contains(part), "`{part}` is not in:\n{text}");
+    }
+    let mut of = concluded(stopped, vec![operation(1, "k1", Call::Read, ok(Answer::Value(None)))], vec![]);
+    let kept = |name: &str, text: &str| Kept { name: name.to_owned(), text: text.to_owned() };
+    of.kept = vec![kept("status", "n1: pid 7 is stopped\n"), kept("n1.said", EVIL)];
+    let html = html(&of);
+    check_markup(&html);
+    for part in ["all nodes stopped 7.4 ms after", "<details open><summary>status<", "n1: pid 7 is stopped"] {
+        assert!(html.contains(part), "`{part}` is not in the page");
+    }
 }

@@ -37,6 +37,10 @@ pub fn result(summary: &Summary) -> String {
     for line in summary.availability.iter().flat_map(availability) {
         row("availability", line);
     }
+    if let Some(stop) = &summary.stopped {
+        row("stopped", format!("at the first violation: {stop}"));
+        row("", format!("what the nodes left to be seen: {}/stopped", summary.dir));
+    }
     let recovery = match summary.recovery_ms {
         Some(ms) => format!("served again {} after the last healing", seconds(ms)),
         None => "not measured".to_owned(),
@@ -131,11 +135,15 @@ pub fn troubles(events: &[Event]) -> String {
             Event::FaultMissed { at_ns, name, reason, .. } => {
                 writeln!(text, "  {:>10}  not made in time: {name}: {reason}", at(at_ns))
             }
+            Event::Stopped { stop } => {
+                writeln!(text, "  {:>10}  stopped at a violation: {stop}", at(&stop.frozen_ns))
+            }
             Event::Interrupted { at_ns } => writeln!(text, "  {:>10}  interrupted", at(at_ns)),
             Event::Phase { .. }
             | Event::Leader { .. }
             | Event::FaultBegan { .. }
             | Event::FaultUndone { .. }
+            | Event::JudgedMeanwhile { .. }
             | Event::Recovered { .. } => Ok(()),
         };
         text

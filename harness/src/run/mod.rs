@@ -8,13 +8,16 @@
 //!
 //! * [`schedule`]: the faults; [`changes`]: those that the cluster itself carries out; `hunt`: who drives a move is killed; `trouble`: what the ones have to know
 //!   of the others. [`stage`]: the cluster as they see it.
+//! * `meanwhile`: the judge of a run that is going, who stops it at the first violation; `gather`: what is kept of nodes then.
 //! * [`screen`], [`interrupt`]: the user.
 
 pub mod changes;
 mod faults;
 pub(crate) mod finish;
+mod gather;
 mod hunt;
 pub mod interrupt;
+mod meanwhile;
 pub mod perform;
 pub mod schedule;
 pub mod screen;
@@ -60,6 +63,8 @@ pub struct Order {
     pub require_ops: Option<usize>,
     /// What is required of its availability.
     pub require: Vec<Requirement>,
+    /// Whether it is judged while it goes, and ends at the first violation.
+    pub stop_at_violation: bool,
 }
 
 /// How a run ended.

@@ -79,6 +79,8 @@ impl Run<'_> {
 
     fn clients_and_faults(&self, cluster: &Cluster, course: &mut Course) -> anyhow::Result<()> {
         let Settings { clients, keys, workload, .. } = self.order.settings;
+        // Before the first call: it has to know of every write.
+        let judge = self.meanwhile();
         let lanes = Lanes::start(&LanesConfig {
             settings: self.order.settings.clone(),
             members: cluster.members(),
@@ -88,14 +90,14 @@ impl Run<'_> {
             keys: Arc::new(KeyPool::new(clients, keys, workload)),
         })?;
         self.phase("clients")?;
-        let watched = self.faults_until_over(cluster, &lanes);
+        let watched = self.judged(cluster, judge, || self.faults_until_over(cluster, &lanes));
         // Whatever was met: clients end, and the cluster is made whole.
         let lanes = lanes.stop();
         self.phase("heal")?;
         for failed in heal_all(cluster, &self.events, &|| self.now_ns())? {
             self.blame(cause_of(&failed.action), format!("could not be undone: {failed}"));
         }
-        let (lanes, pending) = (lanes?, watched?);
+        let (lanes, pending) = (lanes?, watched??);
         match self.wait_until_served(cluster, || false)? {
             Some(took) => {
                 let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use ordeal_client::wire::NodeId;
 use serde::{Deserialize, Serialize};
 
-use super::StoreError;
+use super::{Stop, StoreError};
 use crate::cluster::Evidence;
 use crate::lab::Link;
 use crate::plan::FaultKind;
@@ -98,6 +98,26 @@ pub enum Event {
         at_ns: u64,
         /// How long after everything was healed.
         took_ms: u64,
+    },
+    /// The run was judged while it went.
+    JudgedMeanwhile {
+        /// When that ended.
+        at_ns: u64,
+        /// Calls and returns that were judged.
+        events: u64,
+        /// The longest time from one of them until it was.
+        lag_ns_max: u64,
+        /// Keys that were left to the judge at the end.
+        keys_left_out: usize,
+        /// Why it ended before the run did, if it could not follow.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lost: Option<String>,
+    },
+    /// All nodes stood still after the first violation, and the run ended.
+    Stopped {
+        /// Which, and when.
+        #[serde(flatten)]
+        stop: Stop,
     },
     /// The user wants it to end.
     Interrupted {
@@ -196,6 +216,8 @@ pub fn spans(events: &[Event]) -> Vec<FaultSpan> {
             | Event::NotVerified { .. }
             | Event::Crashed { .. }
             | Event::Recovered { .. }
+            | Event::JudgedMeanwhile { .. }
+            | Event::Stopped { .. }
             | Event::Interrupted { .. } => {}
         }
     }

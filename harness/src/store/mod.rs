@@ -8,6 +8,7 @@
 //!       require.json    what is required of its availability     where anything is
 //!       history.jsonl   what clients saw                         grows
 //!       events.jsonl    phases, faults and their proofs          grows, locked while the run is alive
+//!       stopped/        what nodes left to be seen at a violation where a run is stopped at it
 //!       verdict.json    what came of it                          written last, aside and renamed
 //!       report.html     the same for people
 //!       nodes/n1/log    what the node said; nodes/n1/data stays only when the run failed
@@ -19,6 +20,7 @@ mod events;
 mod measure;
 mod require;
 mod rundir;
+mod stop;
 mod summary;
 
 use std::fs;
@@ -29,7 +31,8 @@ pub use availability::{Absence, Availability, FaultAbsence, Figure, KindAbsence,
 pub use events::{Event, EventLog, FaultSpan, read_events, spans};
 pub use measure::{FrameCounts, KindCount, Measure, WireCounts};
 pub use require::{REQUIREMENTS_TELL, Requirement, RequirementError};
-pub use rundir::{RunDir, RunState};
+pub use rundir::{RunDir, RunState, tail};
+pub use stop::Stop;
 pub use summary::{AnomalyRecord, FaultCount, Finding, Latency, Operations, SUMMARY_VERSION, Summary, Word};
 
 /// A run needs at least so much room: a history of 30 s, a report, and the logs of a few nodes.

@@ -1,7 +1,7 @@
 //! One run on disk.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -17,6 +17,7 @@ pub(super) const EVENTS: &str = "events.jsonl";
 const VERDICT: &str = "verdict.json";
 const REPORT: &str = "report.html";
 const NODES: &str = "nodes";
+const STOPPED: &str = "stopped";
 
 /// The directory of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +75,12 @@ impl RunDir {
     #[must_use]
     pub fn nodes(&self) -> PathBuf {
         self.path.join(NODES)
+    }
+
+    /// What nodes left to be seen when the run was stopped at a violation.
+    #[must_use]
+    pub fn stopped(&self) -> PathBuf {
+        self.path.join(STOPPED)
     }
 
     /// Reads what was to be done.
@@ -158,6 +165,19 @@ impl RunDir {
             let _ = fs::remove_dir_all(entry.path().join("data"));
         }
     }
+}
+
+/// The last bytes of a file, at most so many.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn tail(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(bytes_max)))?;
+    let mut bytes = Vec::new();
+    file.take(bytes_max).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, StoreError> {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Availability, Measure, WireCounts};
+use super::{Availability, Measure, Stop, WireCounts};
 use crate::lab::LabKind;
 use crate::plan::{FaultKind, Settings};
 
@@ -58,6 +58,9 @@ pub struct Summary {
     /// How available the system was around them; `None` of scenarios, which have limits of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub availability: Option<Availability>,
+    /// Where it was stopped at its first violation, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Stop>,
     /// How long after the last healing the cluster served again, in milliseconds; `None`: it did not, or was not asked.
     pub recovery_ms: Option<u64>,
     /// How long judging took, in milliseconds.

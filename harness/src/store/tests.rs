@@ -144,3 +144,13 @@ fn spans_know_when_a_fault_was_in_force() {
     let cut_off: Vec<u32> = (1..=5).filter(|&node| spans[0].cuts_off(NodeId(node))).collect();
     assert_eq!(cut_off, [1, 2], "the smaller half is cut off from the majority");
 }
+
+#[test]
+fn the_end_of_a_file_is_read_and_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    std::fs::write(&path, "x".repeat(2_000) + "the end").unwrap();
+    assert_eq!(tail(&path, 9).unwrap(), b"xxthe end");
+    assert_eq!(tail(&path, 1 << 20).unwrap().len(), 2_007);
+    assert!(tail(&dir.path().join("none"), 9).is_err());
+}

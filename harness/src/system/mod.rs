@@ -8,7 +8,7 @@ mod txns;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -33,6 +33,11 @@ pub trait System: Send + Sync {
 
     /// What a node says of itself, for choosing victims by role and for reports. `None` when it does not answer in time.
     fn view(&self, address: SocketAddr, timeout: Duration) -> Option<NodeView>;
+
+    /// The command that tells the end of a node's log, also of one that runs; `None` where there is none of the kind.
+    fn inspect(&self, _data: &Path) -> Option<Command> {
+        None
+    }
 
     /// So many clients that together can have many writes under way; `None` where there are none of the kind.
     ///

@@ -2,7 +2,7 @@
 //! stranger could know: its flags, its ready line, the public protocol.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -17,6 +17,9 @@ use super::{
     SystemClient,
 };
 use super::{shards, txns};
+
+/// Frames that are told of the end of a log: the last half a second of a busy one.
+const FRAMES_TOLD: &str = "200";
 
 /// How our nodes are started, and how they are asked.
 #[derive(Debug, Clone)]
@@ -80,6 +83,12 @@ impl System for OrdealSystem {
         }
         command.args(&options.node_args);
         command
+    }
+
+    fn inspect(&self, data: &Path) -> Option<Command> {
+        let mut command = Command::new(&self.options.exe);
+        command.args(["node", "inspect", "wal"]).arg(data).args(["--last", FRAMES_TOLD]);
+        Some(command)
     }
 
     /// The line is `ready n1 127.0.0.1:43117`.

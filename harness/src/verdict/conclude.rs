@@ -9,6 +9,7 @@ use super::availability::Asks;
 use super::figures::{Figures, figures, window};
 use super::judge as words;
 use super::require::{Required, required};
+use super::stop::{self, Kept};
 use crate::exit::{Cause, code_of};
 use crate::lab::LabKind;
 use crate::plan::{FaultKind, Plan};
@@ -71,6 +72,8 @@ pub struct Concluded {
     pub figures: Figures,
     /// The judgement.
     pub report: Report,
+    /// What nodes left to be seen, where the run was stopped at a violation.
+    pub kept: Vec<Kept>,
 }
 
 /// Judges a history file of this format, or of the one that it begins like.
@@ -116,7 +119,8 @@ pub fn conclude(
     let required = required(&dir.read_requirements()?, absences.as_deref().unwrap_or_default());
     let mut summary = summarize(dir, &plan, known, &judged, &events, &figures, &required);
     summary.availability = absences.map(Availability::of);
-    Ok(Concluded { summary, plan, history: judged.history, events, figures, report: judged.report })
+    let (history, report, kept) = (judged.history, judged.report, stop::kept(dir));
+    Ok(Concluded { summary, plan, history, events, figures, report, kept })
 }
 
 /// Puts together what a run recorded with the verdict that it was given. What was recorded is judged again for the orders and
@@ -130,7 +134,7 @@ pub fn recall(dir: &RunDir, mut summary: Summary) -> anyhow::Result<Concluded> {
     let figures = figures(&history, window(&events, &history));
     let report = check(&history, &Budget::default(), &|_| {});
     summary.availability = absences(&plan, &events, &history).map(Availability::of);
-    Ok(Concluded { summary, plan, history, events, figures, report })
+    Ok(Concluded { summary, plan, history, events, figures, report, kept: stop::kept(dir) })
 }
 
 /// How available the system was around each fault; of a scenario nothing, whose clients do not go on all the time.
@@ -158,7 +162,12 @@ fn summarize(
     };
     let anomalies = words::anomalies(&judged.report, &judged.history, &spans);
     let headline = anomalies.first().map_or_else(|| judged.report.sentence(), |first| first.sentence.clone());
-    let causes = causes(&known, judged.report.verdict, &headline, numbers, required);
+    let mut causes = causes(&known, judged.report.verdict, &headline, numbers, required);
+    let stopped = stop::stop_of(events);
+    if let Some(what) = stopped.and_then(|stop| stop::contradiction(stop, &judged.report)) {
+        causes.push((Cause::OwnBug, what));
+        causes.sort_by_key(|(cause, _)| *cause);
+    }
     let sentence = match (word, anomalies.first(), causes.first()) {
         (Word::NotLinearizable, Some(_), _) => headline,
         (Word::Unsafe, _, Some((_, what))) => words::full_stop(what),
@@ -189,11 +198,18 @@ fn summarize(
         keys_unread: known.course.keys_unread,
         faults: fault_counts(plan, events, &spans),
         availability: None,
+        stopped: stopped.cloned(),
         recovery_ms: known.course.recovery_ms,
         check_ms: judged.report.elapsed_ms,
         anomalies_count: judged.report.anomalies.len(),
         anomalies,
-        warnings: judged.warnings.iter().chain(&required.untested).cloned().collect(),
+        warnings: judged
+            .warnings
+            .iter()
+            .chain(&required.untested)
+            .chain(&stop::remarks(events))
+            .cloned()
+            .collect(),
         measures: known.measures,
         wire: known.wire,
     }

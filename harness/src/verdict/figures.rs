@@ -63,7 +63,9 @@ pub(super) fn window_of(events: &[Event], first_ns: u64, last_ns: u64) -> (u64, 
         })
     };
     let from_ns = phase("clients").unwrap_or(first_ns);
-    (from_ns, phase("heal").unwrap_or(last_ns).max(from_ns))
+    // Nodes that we hold still cannot answer: what clients see then says nothing.
+    let held_ns = super::stop::stop_of(events).map_or(u64::MAX, |stop| stop.found_ns);
+    (from_ns, phase("heal").unwrap_or(last_ns).min(held_ns).max(from_ns))
 }
 
 fn end_ns(operation: &Operation) -> u64 {

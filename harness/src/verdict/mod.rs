@@ -9,6 +9,7 @@ mod gather;
 mod judge;
 mod rely;
 mod require;
+mod stop;
 
 pub use availability::Asks;
 pub use conclude::{Concluded, Course, Judged, Known, conclude, judge, judge_file, recall};
@@ -18,3 +19,4 @@ pub use gather::{Gathered, Whole};
 pub use judge::{anomalies, full_stop, word};
 pub use rely::promise_words;
 pub use require::{Required, required};
+pub use stop::Kept;
