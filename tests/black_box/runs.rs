@@ -98,6 +98,29 @@ fn stale_reads_are_found_out_and_explained() {
     assert!(report.contains("During that read the partition "), "the report says which partition");
 }
 
+/// The nodes stand still, are looked at, and go on: the run ends as it would have at its time.
+#[test]
+fn a_run_that_stops_at_its_first_violation_keeps_what_its_nodes_say() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let words =
+        ["run", "--read-level", "stale", "--faults", "none", "--nodes", "3", "--time", "20s", "--json"];
+    let more = ["--stop-at-violation", "--seed", "4"];
+    let result = done(ordeal(words.into_iter().chain(more)).current_dir(dir.path())).exits(10);
+    let summary: serde_json::Value = serde_json::from_str(&result.stdout).expect("one line of JSON");
+    assert!(summary["stopped"]["frozen_ns"].is_u64() && summary["recovery_ms"].is_u64(), "{summary}");
+    assert_eq!(summary["findings"].as_array().map(Vec::len), Some(1), "nothing else went wrong: {summary}");
+    let stopped = dir.path().join("ordeal-runs/latest/stopped");
+    let read = |name: &str| std::fs::read_to_string(stopped.join(name)).expect("it is kept");
+    let status = read("status");
+    assert!(status.contains(" is stopped, all ") && status.contains(", leads, last "), "{status}");
+    assert!(
+        read("n1.log").contains("frame ") && read("n1.said").contains("INFO"),
+        "its log, and what it said"
+    );
+    let other = done(&mut ordeal(["run", "--stop-at-violation", "--workload", "cas"])).exits(2);
+    assert!(other.stderr.contains("cannot be judged while it goes"), "{}", other.stderr);
+}
+
 #[test]
 fn the_same_seed_is_the_same_plan() {
     let plan = |seed: &str| done(&mut ordeal(["run", "--dry-run", "--json", "--seed", seed])).exits(0).stdout;
